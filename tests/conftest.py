@@ -1,0 +1,32 @@
+"""What every test has: one event loop implementation, and an alarm for blocking calls on it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, BlockBusterFunction, blockbuster_ctx
+
+_SOURCES = ["broker", "engine", "raft"]
+
+_DISK_CALLS = ("fsync", "fdatasync", "pwrite", "pwritev", "pread")
+"""Blockbuster does not know these; on an event loop they are exactly our sins. (`preadv` has a flag
+that makes it return at once, and is used so.)"""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Walrus runs on asyncio; anyio's other backend is not a target."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[BlockBuster]:
+    """Fail a test in which our sources block the event loop. Tests themselves may."""
+    with blockbuster_ctx(scanned_modules=_SOURCES) as guard:
+        guard.functions |= {
+            f"os.{name}": BlockBusterFunction(os, name, scanned_modules=_SOURCES)
+            for name in _DISK_CALLS
+        }
+        for name in _DISK_CALLS:
+            guard.functions[f"os.{name}"].activate()
+        yield guard
