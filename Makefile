@@ -1,0 +1,85 @@
+# One target per duty. `make run` and `make test` each set up everything they need.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test lint unit compat sim lock format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+# The first Python that is new enough: 3.11 is what the lock was made for.
+define FIND_PYTHON
+for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+  if command -v $$python >/dev/null 2>&1 && \
+     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+  python=; \
+done; \
+if [ -z "$$python" ]; then \
+  echo "Walrus needs Python 3.11 or newer, and found none. Install it, or say where it is:" >&2; \
+  echo "    make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; \
+fi
+endef
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 12
+
+install: $(DEV_STAMP)  ## set up .venv with everything the lock names
+
+$(BIN)/python:
+	@$(FIND_PYTHON); echo "setting up $(VENV) with $$python"; $$python -m venv $(VENV)
+
+$(RUN_STAMP): requirements.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+run: $(RUN_STAMP)  ## one node with its data in ./data; ARGS="--kafka-port 9093" goes to `walrus serve`
+	$(BIN)/walrus serve $(ARGS)
+
+test: lint unit compat  ## the whole test command
+
+lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Each file of tests stays in one worker, so that what it starts is started once.
+unit: $(DEV_STAMP)  ## tests of the sources, in this process; TESTS="-k recovery" narrows them
+	$(BIN)/python -m pytest tests -n auto --dist loadfile $(TESTS)
+
+compat: $(DEV_STAMP)  ## real clients against a real server; TESTS="-m kcat" narrows them
+	$(BIN)/python -m pytest compat-tests --timeout 240 $(TESTS)
+
+SEEDS ?= 100
+FIRST ?= 1
+sim: $(DEV_STAMP)  ## simulated clusters, seeds FIRST to FIRST+SEEDS-1
+	$(BIN)/python -m tests.sim.raft --seeds $(SEEDS) --first $(FIRST)
+
+format: $(DEV_STAMP)  ## what the linters can put right by themselves
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The resolver lives in a folder of its own, so that it is no dependency of the project.
+UV := build/lock/bin/uv
+COMPILE := $(UV) pip compile pyproject.toml --group build --generate-hashes --universal \
+  --python-version 3.11 --no-emit-index-url --custom-compile-command "make lock" --quiet
+LOCK_FLAGS ?=
+
+lock:  ## write the lock anew from pyproject.toml; LOCK_FLAGS=--upgrade takes the newest versions
+	@$(FIND_PYTHON); $$python -m venv build/lock
+	build/lock/bin/pip --disable-pip-version-check --quiet install uv==0.13.8
+	$(COMPILE) $(LOCK_FLAGS) --output-file requirements.txt
+	$(COMPILE) $(LOCK_FLAGS) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean:  ## remove what was built and cached; keeps ./data and .venv
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
