@@ -1,0 +1,73 @@
+"""The documents: one title each, links that lead somewhere, and commands that exist."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+each_document = pytest.mark.parametrize(
+    "path", DOCUMENTS, ids=[path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
+)
+
+
+def _prose(path: Path) -> Iterator[str]:
+    """The lines outside of fenced code."""
+    in_code = False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.lstrip().startswith("```"):
+            in_code = not in_code
+        elif not in_code:
+            yield line
+    assert not in_code, f"{path.name}: a code block that never ends"
+
+
+def _anchor(heading: str) -> str:
+    """The name a heading gets from the usual renderers."""
+    words = re.sub(r"[^\w\- ]", "", heading.lstrip("#").strip().lower())
+    return words.replace(" ", "-")
+
+
+@each_document
+def test_document_with_more_or_less_than_one_title(path: Path) -> None:
+    titles = [line for line in _prose(path) if line.startswith("# ")]
+    assert len(titles) == 1, titles
+
+
+@each_document
+def test_link_to_nowhere(path: Path) -> None:
+    for line in _prose(path):
+        for target in LINK.findall(line):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            document = path.parent / name if name else path
+            assert document.exists(), f"{path.name} links to {target}"
+            if anchor:
+                headings = {_anchor(line) for line in _prose(document) if line.startswith("#")}
+                assert anchor in headings, f"{path.name} links to {target}; there is {headings}"
+
+
+@each_document
+def test_make_target_that_does_not_exist(path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set(
+        re.findall(r"(?:`|^\s*)make ([a-z]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert named <= targets
+
+
+def test_version_without_a_change_log_entry() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = [
+        line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")
+    ]
+    assert any(f"[{version}]" in heading for heading in headings), headings
