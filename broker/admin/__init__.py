@@ -1,0 +1,5 @@
+"""HTTP for the people and programs that look after a node: health, metrics, status.
+
+app.py     the routes, over callables that are passed in
+server.py  uvicorn inside the node's own task group
+"""

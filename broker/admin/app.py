@@ -1,0 +1,79 @@
+"""The admin routes.
+
+    GET /healthz    200 while the process answers at all: restart it when this fails
+    GET /readyz     200 when it serves clients, else 503; JSON {"ready": …, "reasons": […]}
+    GET /metrics    Prometheus text
+    GET /v1/status  JSON: the node and its topics
+
+Everything is answered from memory; nothing here changes anything.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import anyio.to_thread
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker.ports import NodeStatus, TopicView
+from broker.telemetry.metrics import CONTENT_TYPE, Registry
+
+
+def make_app(
+    *,
+    status: Callable[[], NodeStatus],
+    topics: Callable[[], Sequence[TopicView]],
+    registry: Registry,
+) -> Starlette:
+    """The routes over these callables, which are called on the event loop and must not block."""
+
+    # Coroutines all: starlette would run a plain function on a worker thread, beside the loop that
+    # owns the state.
+
+    async def healthz(_: Request) -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def readyz(_: Request) -> Response:
+        node = status()
+        reasons = [] if node.ready else [node.detail or "starting"]
+        return _json({"ready": node.ready, "reasons": reasons}, 200 if node.ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        process = await anyio.to_thread.run_sync(registry.render_process)
+        return Response(registry.render() + process, headers={"content-type": CONTENT_TYPE})
+
+    async def node_status(_: Request) -> Response:
+        return _json({"node": asdict(status()), "topics": [_summary(topic) for topic in topics()]})
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/v1/status", node_status),
+        ]
+    )
+
+
+def _summary(topic: TopicView) -> dict[str, object]:
+    return {
+        "name": topic.name,
+        "topic_id": str(topic.topic_id),
+        "is_internal": topic.is_internal,
+        "leader_id": topic.leader_id,
+        "leader_epoch": topic.leader_epoch,
+        "replicas": topic.replicas,
+        "in_sync": topic.in_sync,
+        "log_start_offset": topic.log_start_offset,
+        "segment_count": len(topic.segments),
+        "sealed_size": sum(segment.size or 0 for segment in topic.segments),
+        "configs": dict(topic.configs),
+    }
+
+
+def _json(value: object, status_code: int = 200) -> Response:
+    body = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return Response(body, status_code, media_type="application/json")

@@ -1,0 +1,68 @@
+"""Probes that say ready when it is not, and pages that break."""
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+
+from broker.admin.app import make_app
+from broker.ports import NodeStatus
+from broker.telemetry.metrics import READY, Registry, Sample
+from tests.broker.admin.fakes import TOPIC, status
+from tests.broker.admin.http import Answer, get
+
+pytestmark = pytest.mark.anyio
+
+
+def app(node: Callable[[], NodeStatus] = status) -> Starlette:
+    registry = Registry()
+    registry.register(lambda: [Sample(READY, int(node().ready))])
+    return make_app(status=node, topics=lambda: [TOPIC], registry=registry)
+
+
+async def test_alive_even_when_not_ready() -> None:
+    answer = await get(app(lambda: status(ready=False)), "/healthz")
+    assert (answer.code, answer.body) == (200, b"ok\n")
+
+
+async def test_ready_says_so() -> None:
+    answer = await get(app(), "/readyz")
+    assert answer.code == 200
+    assert answer.json() == {"ready": True, "reasons": []}
+
+
+async def test_not_ready_says_why() -> None:
+    answer = await get(app(lambda: status(ready=False, detail="reading back 3 topics")), "/readyz")
+    assert answer.code == 503
+    assert answer.json() == {"ready": False, "reasons": ["reading back 3 topics"]}
+
+
+async def test_not_ready_without_a_reason_still_gives_one() -> None:
+    answer = await get(app(lambda: status(ready=False)), "/readyz")
+    assert answer.json()["reasons"] == ["starting"]
+
+
+async def test_metrics_are_prometheus_text_of_node_and_process() -> None:
+    answer = await get(app(), "/metrics")
+    assert answer.code == 200
+    assert answer.content_type.startswith("text/plain; version=0.0.4")
+    assert b"\nwalrus_ready 1.0\n" in answer.body
+    assert b"process_open_fds" in answer.body
+
+
+async def test_status_shows_node_and_topics() -> None:
+    answer = await get(app(), "/v1/status")
+    value = answer.json()
+    assert value["node"]["backend_reason"] == "io_uring refused (EPERM)"
+    (topic,) = value["topics"]
+    assert (topic["name"], topic["leader_epoch"], topic["segment_count"]) == ("hello", 3, 2)
+    assert topic["topic_id"] == "00000000-0000-0000-0000-000000000007"
+    assert topic["sealed_size"] == 4096
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/readyz"), ("GET", "/nothing")])
+async def test_anything_else_is_refused(method: str, path: str) -> None:
+    with anyio.fail_after(5):
+        answer: Answer = await get(app(), path, method=method)
+    assert answer.code in {404, 405}

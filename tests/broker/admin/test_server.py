@@ -1,0 +1,82 @@
+"""An admin server that takes the process over, or does not go when told."""
+
+import signal
+import socket
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import TaskStatus
+
+from broker.admin.app import make_app
+from broker.admin.server import AdminPortError, serve_admin
+from broker.telemetry.metrics import Registry
+from tests.broker.admin.fakes import status
+from tests.broker.admin.http import get_from
+
+pytestmark = pytest.mark.anyio
+
+
+async def serve(*, task_status: TaskStatus[int]) -> None:
+    app = make_app(status=status, topics=list, registry=Registry())
+    await serve_admin(app, "127.0.0.1", 0, started=task_status.started)
+
+
+async def test_it_serves_on_the_port_it_says_and_stops_when_cancelled() -> None:
+    async with anyio.create_task_group() as tasks:
+        port: int = await tasks.start(serve)
+        assert (await get_from(port, "/healthz")).startswith(b"HTTP/1.1 200")
+        tasks.cancel_scope.cancel()
+    with pytest.raises(OSError, match="refused|failed"):
+        await anyio.connect_tcp("127.0.0.1", port)
+
+
+async def test_the_signals_stay_with_the_node() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    async with anyio.create_task_group() as tasks:
+        port: int = await tasks.start(serve)
+        await get_from(port, "/healthz")
+        assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_client_that_never_speaks_does_not_delay_the_stop() -> None:
+    async with anyio.create_task_group() as tasks:
+        port: int = await tasks.start(serve)
+        async with await anyio.connect_tcp("127.0.0.1", port) as silent:
+            await get_from(port, "/healthz")
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True), anyio.fail_after(10):
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await silent.receive()
+
+
+async def test_garbage_is_answered_and_the_next_client_served() -> None:
+    async with anyio.create_task_group() as tasks:
+        port: int = await tasks.start(serve)
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(b"\x00\x00\x00\x10\xff\xff\x00\x01" * 100)
+            assert (await stream.receive()).startswith(b"HTTP/1.1 400")
+        assert (await get_from(port, "/readyz")).startswith(b"HTTP/1.1 200")
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1"])
+async def test_a_taken_port_names_the_flag(host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind((host, 0))
+        taken.listen()
+        port: Any = taken.getsockname()[1]
+        with pytest.raises(AdminPortError, match=rf"{port}.*--admin-port"):
+            await serve_admin(
+                make_app(status=status, topics=list, registry=Registry()),
+                host,
+                port,
+                started=lambda _: None,
+            )
+
+
+async def test_a_host_that_is_none_is_named() -> None:
+    app = make_app(status=status, topics=list, registry=Registry())
+    with pytest.raises(AdminPortError, match="admin"):
+        await serve_admin(app, "203.0.113.1", 0, started=lambda _: None)
