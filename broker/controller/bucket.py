@@ -1,0 +1,131 @@
+"""The fenced face of the engine: one open segment, its writer, and this node's copy of it.
+
+Nothing reaches the disk except through `append`, and `append` asks, in this order and without a gap
+between the questions and the write: does the lease still name this segment, does the writer admit
+the batch, does the local replica accept it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from broker.errors import NotLeader, StorageFailed
+from broker.ports import Appended, Buffer
+from broker.replication import header as segment_header
+from broker.replication.replica import Replica
+from broker.replication.writer import Writer
+from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time
+from engine.segment import Segment, SegmentClosedError
+from raft.leases import Lease
+
+
+class Bucket:
+    """One open segment that this process may write. `on_committed(high_watermark)` and
+    `on_local(end_offset)` are called, from the event loop, when those marks move; `on_failed` once,
+    when the disk has refused."""
+
+    def __init__(
+        self,
+        *,
+        lease: Lease,
+        writer: Writer,
+        segment: Segment,
+        keyed_snapshot: Callable[[], bytes],
+        on_committed: Callable[[int], None],
+        on_local: Callable[[int], None],
+        on_failed: Callable[[OSError], None],
+    ) -> None:
+        self.lease: Lease | None = lease
+        self.sid = lease.sid
+        self.writer = writer
+        self.segment = segment
+        self.replica = Replica(epoch=lease.epoch, end_offset=segment.end_offset)
+        self._keyed_snapshot = keyed_snapshot
+        self._on_committed = on_committed
+        self._on_local = on_local
+        self._on_failed = on_failed
+        self._header = b""
+        segment.on_durable = self._durable
+        segment.on_failed = self._failed
+
+    def segment_header(self) -> bytes:
+        """What the engine stores beside the first batch: the state as of the segment's base
+        offset."""
+        return self._header or self._take_header()
+
+    def _take_header(self) -> bytes:
+        return segment_header.encode(
+            producers=self.writer.window.snapshot(), keyed=self._keyed_snapshot()
+        )
+
+    def append(
+        self,
+        header: BatchHeader,
+        batch: Buffer,
+        *,
+        acks: int,
+        append_time_ms: int,
+        log_start_offset: int,
+    ) -> Appended:
+        """Give a checked batch its offsets and queue it. `append_time_ms` is -1 for CreateTime
+        topics.
+
+        Raises NotLeader, StorageFailed and what `Writer.admit` raises; then nothing was appended.
+        """
+        if self.lease is None:
+            raise NotLeader("the lease on this segment is over")
+        duplicate = self.writer.admit(header, acks=acks)
+        if duplicate is not None:
+            return Appended(
+                duplicate.base_offset,
+                duplicate.end_offset,
+                append_time_ms,
+                log_start_offset,
+                is_duplicate=True,
+            )
+        base_offset = self.writer.next_offset
+        if not self.replica.accepts(epoch=self.lease.epoch, base_offset=base_offset):
+            raise NotLeader("this copy of the segment has promised not to accept more")
+        if base_offset == self.segment.base_offset:
+            self._header = self._take_header()
+        placed, buffers = _place(header, batch, base_offset, self.lease.epoch, append_time_ms)
+        try:
+            end_offset = self.segment.append(placed, buffers)
+        except SegmentClosedError as error:
+            raise StorageFailed(f"segment {self.sid} takes no more: {error}") from error
+        self.replica.appended(end_offset)
+        self.writer.accept(placed)
+        return Appended(base_offset, end_offset, append_time_ms, log_start_offset)
+
+    def revoke(self) -> None:
+        """The lease is over: polite and quick; safety rests on the promise and the
+        compare-and-set."""
+        self.lease = None
+        self.writer.close()
+
+    def _durable(self, end_offset: int) -> None:
+        moved = self.writer.on_durable(self.writer.node, end_offset)
+        self._on_local(end_offset)
+        if moved:
+            self.segment.note_acked(self.writer.high_watermark)
+            self._on_committed(self.writer.high_watermark)
+
+    def _failed(self, error: OSError) -> None:
+        self.revoke()
+        self._on_failed(error)
+
+
+def _place(
+    header: BatchHeader, batch: Buffer, base_offset: int, epoch: int, append_time_ms: int
+) -> tuple[BatchHeader, Sequence[Buffer]]:
+    """Write offsets and epoch into the header; both lie outside the CRC, so the records are not
+    touched or copied.
+
+    LogAppendTime changes bytes under the CRC and therefore needs the batch in a buffer of its own.
+    """
+    if append_time_ms < 0:
+        head = bytearray(memoryview(batch)[:HEADER_SIZE])
+        patch(head, base_offset=Offset(base_offset), leader_epoch=epoch)
+        return header.placed(Offset(base_offset), epoch), (head, memoryview(batch)[HEADER_SIZE:])
+    whole = bytearray(batch)
+    patch(whole, base_offset=Offset(base_offset), leader_epoch=epoch)
+    stamp_append_time(whole, append_time_ms)
+    return parse_header(whole), (whole,)

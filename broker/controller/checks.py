@@ -1,0 +1,80 @@
+"""May this batch be appended to this topic? (pure)
+
+Everything that can be said of a batch from its 61-byte header and its CRC, in the order in which
+Kafka says it. The records themselves are looked at only for compacted topics, which refuse records
+without a key.
+"""
+
+from typing import Final
+
+from broker import codecs
+from broker.controller.topic_config import TopicConfig
+from broker.errors import BatchTooLarge, CorruptBatch, InvalidRecord, InvalidTimestamp
+from broker.ports import Buffer
+from engine.batch import BatchHeader, CorruptBatchError, check_batch, iter_records, parse_header
+
+NO_TIMESTAMP: Final = -1
+
+
+def checked(
+    batch: Buffer, config: TopicConfig, *, now_ms: int, is_internal_append: bool
+) -> BatchHeader:
+    """The header of an acceptable batch.
+
+    Raises CorruptBatch, BatchTooLarge, InvalidRecord, InvalidTimestamp.
+    """
+    if len(batch) > config.max_message_bytes:
+        raise BatchTooLarge(
+            f"batch of {len(batch)} bytes, above max.message.bytes={config.max_message_bytes}"
+        )
+    try:
+        header = parse_header(batch)
+        check_batch(batch, header)
+    except CorruptBatchError as error:
+        raise CorruptBatch(str(error)) from error
+    if header.size != len(batch):
+        raise InvalidRecord(f"{len(batch) - header.size} bytes after the first batch")
+    if header.codec > codecs.ZSTD:
+        raise CorruptBatch(f"compression codec {header.codec} does not exist")
+    if not is_internal_append:
+        _check_client_attributes(header)
+    _check_timestamps(header, config, now_ms)
+    if config.is_compacted and not is_internal_append:
+        _check_keys(batch, header)
+    return header
+
+
+def _check_client_attributes(header: BatchHeader) -> None:
+    if header.is_control:
+        raise InvalidRecord("clients may not write control batches")
+    if header.is_transactional:
+        raise InvalidRecord("transactions are not offered")
+    if header.producer_id >= 0 and (header.base_sequence < 0 or header.producer_epoch < 0):
+        raise InvalidRecord("a producer id without sequence or epoch")
+
+
+def _check_timestamps(header: BatchHeader, config: TopicConfig, now_ms: int) -> None:
+    """KIP-937: how far from now a CreateTime may lie. Batches without any timestamp pass."""
+    if config.is_log_append_time or header.max_timestamp == NO_TIMESTAMP:
+        return
+    latest_ms = now_ms + config.message_timestamp_after_max_ms
+    if header.max_timestamp > latest_ms:
+        raise InvalidTimestamp(
+            f"timestamp {header.max_timestamp} is more than message.timestamp.after.max.ms="
+            f"{config.message_timestamp_after_max_ms} ahead of {now_ms}"
+        )
+    earliest_ms = now_ms - config.message_timestamp_before_max_ms
+    if min(header.base_timestamp, header.max_timestamp) < earliest_ms:
+        raise InvalidTimestamp(
+            f"timestamp {header.base_timestamp} is more than message.timestamp.before.max.ms="
+            f"{config.message_timestamp_before_max_ms} behind {now_ms}"
+        )
+
+
+def _check_keys(batch: Buffer, header: BatchHeader) -> None:
+    records = codecs.records_section(batch, header)
+    try:
+        if any(record.key is None for record in iter_records(records, header.record_count)):
+            raise InvalidRecord("a compacted topic takes no records without a key")
+    except CorruptBatchError as error:
+        raise CorruptBatch(str(error)) from error

@@ -1,0 +1,96 @@
+"""Offsets by timestamp, exact to the record (KIP-79, KIP-734).
+
+The offset map names the segments that can hold the answer, the engine's time index the place to
+begin; from there batch headers are read, and only the one batch that holds the answer is looked
+into.
+"""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from broker import codecs
+from broker.errors import CorruptBatch
+from broker.ports import TimestampedOffset
+from engine.batch import BatchHeader, CorruptBatchError, iter_headers, iter_records
+
+if TYPE_CHECKING:
+    from broker.controller.partition import LocalPartition
+
+_READ_SIZE = 1024 * 1024
+"""Bytes of log read at a time while looking for a batch."""
+
+
+class Lookup:
+    """Timestamp questions to one partition."""
+
+    def __init__(self, partition: "LocalPartition") -> None:
+        self._partition = partition
+
+    async def first_at_or_after(self, timestamp_ms: int) -> TimestampedOffset | None:
+        """The first visible record with this timestamp or a later one."""
+        start_offset = self._partition.log_start_offset
+        for span in self._partition.offset_map.spans_from_timestamp(timestamp_ms):
+            segment = self._partition.log.get(span.sid)
+            if segment is None:
+                continue
+            offset = max(start_offset, segment.offset_before_timestamp(timestamp_ms))
+            async for header, batch in self._batches(offset, span.end_offset):
+                if header.max_timestamp >= timestamp_ms:
+                    found = await _in_batch(header, batch, timestamp_ms)
+                    if found is not None:
+                        return found
+        return None
+
+    async def latest(self) -> TimestampedOffset | None:
+        """The visible record with the largest timestamp, the first of them if there are several."""
+        partition = self._partition
+        open_span = partition.offset_map.last
+        segment = partition.log.get(open_span.sid)
+        open_max_ms = segment.max_timestamp if segment is not None and open_span.is_open else -1
+        best = partition.offset_map.span_of_max_timestamp(open_max_ms)
+        if best is None:
+            return None
+        largest_ms = open_max_ms if best.is_open else best.max_timestamp_ms
+        return await self.first_at_or_after(largest_ms) or await self._latest_visible()
+
+    async def _latest_visible(self) -> TimestampedOffset | None:
+        """The largest timestamp was appended but is not committed yet: look at what is."""
+        largest_ms = -1
+        offset = self._partition.log_start_offset
+        async for header, _ in self._batches(offset, None):
+            largest_ms = max(largest_ms, header.max_timestamp)
+        return None if largest_ms < 0 else await self.first_at_or_after(largest_ms)
+
+    async def _batches(
+        self, offset: int, end_offset: int | None
+    ) -> AsyncIterator[tuple[BatchHeader, memoryview]]:
+        """Visible batches from the one that holds `offset`, below `end_offset` (None: to the high
+        watermark)."""
+        partition = self._partition
+        while end_offset is None or offset < end_offset:
+            data = memoryview(await partition.read(offset, size_max=_READ_SIZE))
+            if not data:
+                return
+            for position, header in iter_headers(data):
+                yield header, data[position : position + header.size]
+                offset = header.next_offset
+
+
+async def _in_batch(
+    header: BatchHeader, batch: memoryview, timestamp_ms: int
+) -> TimestampedOffset | None:
+    if header.is_log_append_time:
+        return TimestampedOffset(header.base_offset, header.max_timestamp, header.leader_epoch)
+    records = await anyio.to_thread.run_sync(partial(codecs.records_section, batch, header))
+    try:
+        for record in iter_records(records, header.record_count):
+            record_timestamp_ms = header.base_timestamp + record.timestamp_delta
+            if record_timestamp_ms >= timestamp_ms:
+                offset = header.base_offset + record.offset_delta
+                return TimestampedOffset(offset, record_timestamp_ms, header.leader_epoch)
+    except CorruptBatchError as error:
+        raise CorruptBatch(str(error)) from error
+    return None

@@ -1,0 +1,67 @@
+"""The replicated metadata, from the event loop's side.
+
+Raft runs on a thread of its own and publishes immutable states. This class carries them over to the
+loop, tells the listeners there, and turns a proposal into an await that returns only when this
+node's view contains its effect: read-your-writes for everybody behind it.
+"""
+
+from collections.abc import Callable
+
+import anyio
+
+from broker.errors import MetadataUnavailable
+from raft.commands import AnyCommand, Applied
+from raft.node import RaftError, RaftNode
+from raft.state import ClusterState
+
+Listener = Callable[[ClusterState, ClusterState], None]
+"""Called with (before, after), on the loop, after every burst of changes."""
+
+
+class Metadata:
+    """`call_soon` runs a function on the event loop from any thread
+    (`loop.call_soon_threadsafe`)."""
+
+    def __init__(self, raft: RaftNode, call_soon: Callable[[Callable[[], object]], object]) -> None:
+        self._raft = raft
+        self._call_soon = call_soon
+        self._listeners: list[Listener] = []
+        self.state: ClusterState = raft.state
+        raft.subscribe(lambda _: call_soon(self._refresh))
+
+    def listen(self, listener: Listener) -> None:
+        """`listener` must not block and must not raise."""
+        self._listeners.append(listener)
+
+    def _refresh(self) -> None:
+        before, after = self.state, self._raft.state
+        if after is before:
+            return
+        self.state = after
+        for listener in self._listeners:
+            listener(before, after)
+
+    async def propose(self, command: AnyCommand) -> Applied:
+        """Have `command` committed and applied, and our view brought up to it.
+
+        The answer may be a refusal (`Applied.refusal`): someone else changed what the command
+        expected. Raises MetadataUnavailable when no answer is known; the command may or may not
+        take effect later.
+        """
+        done = anyio.Event()
+        outcomes: list[Applied | RaftError] = []
+
+        def finish() -> None:
+            self._refresh()
+            done.set()
+
+        def on_done(outcome: Applied | RaftError) -> None:
+            outcomes.append(outcome)
+            self._call_soon(finish)
+
+        self._raft.submit(command, on_done)
+        await done.wait()
+        outcome = outcomes[0]
+        if isinstance(outcome, RaftError):
+            raise MetadataUnavailable(f"{type(command).__name__}: {outcome}") from outcome
+        return outcome

@@ -1,0 +1,249 @@
+"""Partition 0 of a topic on the node that leads it: appends, the high watermark, and who waits for
+it.
+
+Implements `ports.Partition`. A partition outlives its segments: rolls that keep the leader exchange
+the bucket below and nobody notices.
+"""
+
+from collections.abc import Callable
+
+import anyio
+
+from broker.controller.bucket import Bucket
+from broker.controller.checks import checked
+from broker.controller.lookup import Lookup
+from broker.controller.topic_config import TopicConfig
+from broker.controller.views import first_epoch_of_run, offset_map
+from broker.errors import (
+    FencedLeaderEpoch,
+    NotLeader,
+    OffsetOutOfRange,
+    OutcomeUnknown,
+    StorageFailed,
+    UnknownLeaderEpoch,
+)
+from broker.offset_map import OffsetMap
+from broker.ports import (
+    ACKS_LEADER,
+    ACKS_NONE,
+    Appended,
+    Buffer,
+    Clock,
+    TimestampedOffset,
+    TopicView,
+    Waiter,
+)
+from broker.replication.header import SegmentHeader, decode
+from broker.replication.progress import Progress
+from broker.replication.store import Store
+from broker.replication.writer import WriterPhase
+from engine.log import TopicLog
+from engine.producer_state import ProducerState
+from raft.state import Topic
+
+
+class LocalPartition:
+    """See `ports.Partition` for what the methods promise."""
+
+    def __init__(
+        self,
+        topic: Topic,
+        view: TopicView,
+        *,
+        log: TopicLog,
+        store: Store,
+        clock: Clock,
+        window: ProducerState,
+        after_append: Callable[["LocalPartition"], None],
+    ) -> None:
+        self.log = log
+        self.window = window
+        self.keyed_snapshot: Callable[[], bytes] = lambda: b""
+        """Internal topics: the state log's live keys, as of everything appended so far."""
+        self.bucket: Bucket | None = None
+        self._store = store
+        self._clock = clock
+        self._after_append = after_append
+        self._committed = Progress(topic.segments[-1].base_offset)
+        self._local = Progress(topic.segments[-1].base_offset)
+        self._unparked = anyio.Event()
+        self._watchers: set[Waiter] = set()
+        self._lookup = Lookup(self)
+        self._failure: StorageFailed | None = None
+        self.update(topic, view)
+
+    # -- what the metadata says
+
+    def update(self, topic: Topic, view: TopicView) -> None:
+        """The metadata of this topic has changed."""
+        self.metadata = topic
+        self._view = view
+        self._map = offset_map(topic)
+        self._first_epoch = first_epoch_of_run(topic)
+        self.config = TopicConfig.of(topic.configs)
+
+    def install(self, bucket: Bucket) -> None:
+        """A new open segment takes over; appends that were parked go on there."""
+        if self.bucket is not None:
+            self.bucket.revoke()
+        self.bucket = bucket
+        if self._failure is not None:
+            self._failure = None
+            self._committed = Progress(bucket.segment.base_offset)
+            self._local = Progress(bucket.segment.base_offset)
+        self.unpark()
+
+    def unpark(self) -> None:
+        """Wake the appends that a roll has parked."""
+        event, self._unparked = self._unparked, anyio.Event()
+        event.set()
+
+    def close(self, reason: Exception) -> None:
+        """Leadership is lost or the topic deleted: nobody waits any longer."""
+        if self.bucket is not None:
+            self.bucket.revoke()
+            self.bucket = None
+        self._committed.fail(reason)
+        self._local.fail(reason)
+        self.unpark()
+        self._notify()
+
+    def on_failed(self, error: OSError) -> None:
+        """The disk refused: what waits has an unknown fate, what comes is refused, reading goes
+        on."""
+        self._failure = StorageFailed(f"the disk refused a write to {self._view.name}: {error}")
+        self._committed.fail(self._failure)
+        self._local.fail(self._failure)
+
+    # -- ports.Partition
+
+    @property
+    def topic(self) -> TopicView:
+        return self._view
+
+    @property
+    def offset_map(self) -> OffsetMap:
+        return self._map
+
+    @property
+    def leader_epoch(self) -> int:
+        return self._view.leader_epoch
+
+    @property
+    def log_start_offset(self) -> int:
+        return self._view.log_start_offset
+
+    @property
+    def high_watermark(self) -> int:
+        return self._committed.offset
+
+    @property
+    def end_offset(self) -> int:
+        """One past the last offset given out, committed or not."""
+        return self.high_watermark if self.bucket is None else self.bucket.writer.next_offset
+
+    def check_epoch(self, leader_epoch: int) -> None:
+        if leader_epoch == -1:
+            return
+        if leader_epoch < self._first_epoch:
+            raise FencedLeaderEpoch(
+                f"epoch {leader_epoch}, the leader's first is {self._first_epoch}"
+            )
+        if leader_epoch > self.leader_epoch:
+            raise UnknownLeaderEpoch(
+                f"epoch {leader_epoch}, the current one is {self.leader_epoch}"
+            )
+
+    async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        config = self.config
+        now_ms = self._clock.now_ms()
+        header = checked(batch, config, now_ms=now_ms, is_internal_append=self._view.is_internal)
+        bucket = await self._open_bucket()
+        appended = bucket.append(
+            header,
+            batch,
+            acks=acks,
+            append_time_ms=now_ms if config.is_log_append_time else -1,
+            log_start_offset=self.log_start_offset,
+        )
+        self._after_append(self)
+        return appended
+
+    async def _open_bucket(self) -> Bucket:
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            bucket = self.bucket
+            if bucket is None:
+                raise NotLeader(f"this node does not lead {self._view.name}")
+            if bucket.writer.phase is not WriterPhase.PARKED:
+                return bucket
+            await self._unparked.wait()
+
+    async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
+        if acks == ACKS_NONE:
+            return
+        progress = self._local if acks == ACKS_LEADER else self._committed
+        if end_offset <= progress.offset:
+            return
+        with anyio.move_on_after(timeout_s) as scope:
+            await progress.reach(end_offset)
+        if scope.cancelled_caught:
+            raise OutcomeUnknown(
+                f"offset {end_offset - 1} is not committed after {timeout_s:.3f} s"
+            )
+
+    async def drained(self) -> None:
+        """Wait until everything appended so far is committed."""
+        await self._committed.reach(self.end_offset)
+
+    async def read(self, offset: int, *, size_max: int) -> bytes:
+        high_watermark = self.high_watermark
+        if not self.log_start_offset <= offset <= self.end_offset:
+            raise OffsetOutOfRange(
+                f"offset {offset} of {self._view.name}, which holds"
+                f" {self.log_start_offset} to {self.end_offset}"
+            )
+        if offset >= high_watermark:
+            return b""
+        span = self._map.span_of(offset)
+        segment = None if span is None else self.log.get(span.sid)
+        if span is None or segment is None:
+            raise StorageFailed(f"no local copy of the segment that holds offset {offset}")
+        end_offset = (
+            high_watermark if span.end_offset is None else min(high_watermark, span.end_offset)
+        )
+        return await self._store.read(segment, offset, size_max=size_max, end_offset=end_offset)
+
+    async def first_header(self) -> SegmentHeader | None:
+        """The header object of the segment at the log start; None while nothing was ever written
+        there."""
+        span = self._map.span_of(self.log_start_offset)
+        segment = None if span is None else self.log.get(span.sid)
+        stored = None if segment is None else await self._store.run(segment.head)
+        return None if stored is None else decode(stored)
+
+    def watch(self, waiter: Waiter) -> None:
+        self._watchers.add(waiter)
+
+    def unwatch(self, waiter: Waiter) -> None:
+        self._watchers.discard(waiter)
+
+    async def offset_for_timestamp(self, timestamp_ms: int) -> TimestampedOffset | None:
+        return await self._lookup.first_at_or_after(timestamp_ms)
+
+    async def offset_of_max_timestamp(self) -> TimestampedOffset | None:
+        return await self._lookup.latest()
+
+    # -- marks that move
+
+    def on_committed(self, high_watermark: int) -> None:
+        self._committed.advance(high_watermark)
+        self._notify()
+
+    def on_local(self, end_offset: int) -> None:
+        self._local.advance(end_offset)
+
+    def _notify(self) -> None:
+        for waiter in tuple(self._watchers):
+            waiter.set()

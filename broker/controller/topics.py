@@ -1,0 +1,82 @@
+"""Creating and deleting topics: one command each, after everything that can be refused was
+refused."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from broker.controller import topic_config
+from broker.controller.metadata import Metadata
+from broker.controller.topic_name import check_topic_name
+from broker.errors import InvalidTopic, MetadataUnavailable, TopicExists, UnknownTopicId
+from raft.apply import apply
+from raft.commands import FORMAT_VERSION, CreateTopic, DeleteTopic, Envelope, Next
+from raft.state import ClusterState, Topic
+
+OFFSETS_TOPIC: Final = "__consumer_offsets"
+"""Kafka's name of the offsets topic, and the stem of the shards that hold them here."""
+
+
+class Topics:
+    """Topic changes proposed by this node. `next_writer` says who writes a new topic's first
+    segment."""
+
+    def __init__(self, metadata: Metadata, *, next_writer: Callable[[int], Next]) -> None:
+        self._metadata = metadata
+        self._next_writer = next_writer
+
+    async def create(
+        self,
+        name: str,
+        *,
+        configs: Mapping[str, str],
+        replication_factor: int = -1,
+        is_internal: bool = False,
+        validate_only: bool = False,
+    ) -> Topic:
+        """Raises InvalidTopic, InvalidConfig, TopicExists, MetadataUnavailable.
+
+        With `validate_only` the answer is the topic as it would be, and nothing has changed.
+        """
+        check_topic_name(name)
+        topic_config.validate(configs)
+        if name.startswith(OFFSETS_TOPIC) and not is_internal:
+            raise InvalidTopic(f"topic names beginning with {OFFSETS_TOPIC} belong to the broker")
+        command = CreateTopic(
+            topic_id=uuid.uuid4().bytes,
+            name=name,
+            configs=dict(configs),
+            replication_factor=replication_factor,
+            internal=is_internal,
+            pinned=is_internal,
+            next=self._next_writer(replication_factor),
+        )
+        state, refusal = await self._apply(command, validate_only=validate_only)
+        if refusal:
+            if name in state.names:
+                raise TopicExists(f"topic {name} exists")
+            raise MetadataUnavailable(f"topic {name} could not be created: {refusal}")
+        return state.topics[command.topic_id]
+
+    async def _apply(
+        self, command: CreateTopic, *, validate_only: bool
+    ) -> tuple[ClusterState, str]:
+        if validate_only:
+            before = self._metadata.state
+            envelope = Envelope(FORMAT_VERSION, bytes(16), 1, command)
+            state, applied = apply(before, before.revision + 1, envelope)
+        else:
+            applied = await self._metadata.propose(command)
+            state = self._metadata.state
+        return state, applied.refusal
+
+    async def delete(self, topic_id: bytes) -> None:
+        """Raises UnknownTopicId, InvalidTopic for an internal topic, MetadataUnavailable."""
+        topic = self._metadata.state.topics.get(topic_id)
+        if topic is None:
+            raise UnknownTopicId("no topic has this id")
+        if topic.internal:
+            raise InvalidTopic(f"{topic.name} belongs to the broker")
+        applied = await self._metadata.propose(DeleteTopic(topic_id))
+        if applied.refusal:
+            raise UnknownTopicId(f"topic {topic.name} is gone: {applied.refusal}")

@@ -1,0 +1,254 @@
+"""The seams of the broker: what the two protocols ask of the log, and what a connection asks of a
+protocol.
+
+Everything here is an interface or a value; the implementations live one layer down each
+(`controller`, `groups`, `net`). Offsets are Kafka offsets; sizes are bytes; `_ms` is milliseconds
+since 1970 unless the name says otherwise.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+Buffer = bytes | bytearray | memoryview
+
+ACKS_NONE, ACKS_LEADER, ACKS_ALL = 0, 1, -1
+
+
+# ---- a connection and its protocol -------------------------------------------------------------
+
+
+Reply = Sequence[Buffer]
+"""The bytes of one reply, already framed, as the buffers that `sendmsg` will take. Empty: nothing
+is sent."""
+
+Finish = Callable[[], Awaitable[Reply]]
+"""Stage 2 of a request: may wait (durability, long poll). Awaited in the order of the requests."""
+
+
+class Session(Protocol):
+    """One connection's protocol state. `begin` runs for each frame in order, before the next frame
+    is looked at."""
+
+    async def begin(self, frame: memoryview) -> Finish:
+        """Stage 1: fix the order of every effect. Raises PeerError to close the connection.
+
+        `frame` has no length prefix and is valid until the returned `Finish` has been awaited.
+        """
+
+    def frame_refused(self, size: int) -> Reply:
+        """What to say before closing, when the length prefix announces `size` bytes, beyond the
+        limit."""
+
+
+# ---- the log, as the protocols see it ----------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The only clock anybody may read."""
+
+    def now_ms(self) -> int:
+        """Wall time. May jump; used for timestamps and retention only."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, suspend included."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """A live node as one listener's clients should dial it."""
+
+    node_id: int
+    host: str
+    port: int
+    rack: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentView:
+    """One link of a topic's chain."""
+
+    sid: int
+    base_offset: int
+    end_offset: int | None
+    """One past the last offset; None while the segment is open."""
+    writer: int
+    leader_epoch: int
+    size: int | None
+    """Bytes, once sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicView:
+    """A topic as the replicated metadata knows it at one moment."""
+
+    name: str
+    topic_id: UUID
+    leader_id: int
+    """-1 while the last segment is being sealed."""
+    leader_epoch: int
+    replicas: tuple[int, ...]
+    in_sync: tuple[int, ...]
+    offline: tuple[int, ...]
+    is_internal: bool
+    replication_factor: int
+    configs: Mapping[str, str]
+    """Only what was set for this topic; defaults are in `controller/topic_config.py`."""
+    log_start_offset: int
+    segments: tuple[SegmentView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a batch went."""
+
+    base_offset: int
+    end_offset: int
+    """One past the batch's last offset: wait for the high watermark to reach it."""
+    log_append_time_ms: int
+    """-1 unless the topic stamps LogAppendTime."""
+    log_start_offset: int
+    is_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampedOffset:
+    """An answer of a lookup by time."""
+
+    offset: int
+    timestamp_ms: int
+    leader_epoch: int
+
+
+class Waiter(Protocol):
+    """Something with `set()`: an `anyio.Event` will do."""
+
+    def set(self) -> None: ...
+
+
+class Partition(Protocol):
+    """Partition 0 of one topic on the node that leads it."""
+
+    @property
+    def topic(self) -> TopicView: ...
+
+    @property
+    def leader_epoch(self) -> int: ...
+
+    @property
+    def log_start_offset(self) -> int: ...
+
+    @property
+    def high_watermark(self) -> int:
+        """One past the last offset that consumers may see. Never goes back."""
+
+    def check_epoch(self, leader_epoch: int) -> None:
+        """-1 passes. Raises FencedLeaderEpoch or UnknownLeaderEpoch."""
+
+    async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        """Check one RecordBatch v2, give it its offsets, and queue it for the disk.
+
+        Order is fixed when this returns; durability is not (see `committed`). Raises NotLeader,
+        CorruptBatch, InvalidRecord, BatchTooLarge, InvalidTimestamp, OutOfOrderSequence,
+        DuplicateSequence, FencedProducer, NotEnoughReplicas, StorageFailed. A duplicate inside the
+        window is no error: `is_duplicate` is True and the offsets are those of the original.
+        """
+
+    async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
+        """Wait until everything below `end_offset` is as safe as `acks` asks.
+
+        Raises OutcomeUnknown when `timeout_s` has passed or the segment was sealed below it,
+        StorageFailed.
+        """
+
+    async def read(self, offset: int, *, size_max: int) -> bytes:
+        """Whole batches below the high watermark, the first being the one that contains `offset`.
+
+        At most `size_max` bytes, but always at least one batch if there is one. b"" at the high
+        watermark. Raises OffsetOutOfRange below the log start or beyond the log end.
+        """
+
+    def watch(self, waiter: Waiter) -> None:
+        """Call `waiter.set()` whenever the high watermark moves or leadership is lost, until
+        `unwatch`."""
+
+    def unwatch(self, waiter: Waiter) -> None: ...
+
+    async def offset_for_timestamp(self, timestamp_ms: int) -> TimestampedOffset | None:
+        """The first record whose timestamp is `timestamp_ms` or later, exact to the record; None if
+        there is none."""
+
+    async def offset_of_max_timestamp(self) -> TimestampedOffset | None:
+        """The record with the largest timestamp (KIP-734); None for an empty log."""
+
+
+class Controller(Protocol):
+    """Topics, nodes and leadership: the replicated metadata, seen and changed from this node."""
+
+    @property
+    def node_id(self) -> int: ...
+
+    @property
+    def cluster_id(self) -> str: ...
+
+    def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
+        """Live nodes with the address their listener of that name advertises."""
+
+    def topics(self) -> Sequence[TopicView]: ...
+
+    def topic(self, name: str) -> TopicView:
+        """Raises UnknownTopic."""
+
+    def topic_by_id(self, topic_id: UUID) -> TopicView:
+        """Raises UnknownTopicId."""
+
+    async def create_topic(
+        self,
+        name: str,
+        *,
+        configs: Mapping[str, str],
+        replication_factor: int = -1,
+        validate_only: bool = False,
+    ) -> TopicView:
+        """Visible here when this returns. Raises InvalidTopic, InvalidConfig, TopicExists."""
+
+    async def delete_topic(self, topic_id: UUID) -> None:
+        """Raises UnknownTopicId. The name is free when this returns."""
+
+    def partition(self, topic: TopicView) -> Partition:
+        """Raises NotLeader when another node, or no node yet, leads it, and UnknownTopicId when it
+        is gone."""
+
+    async def producer_id(self) -> int:
+        """A producer id nobody has had before, in this cluster's whole life."""
+
+
+class GroupOffsets(Protocol):
+    """Committed offsets of consumer groups, kept in the keyed state log."""
+
+    async def position(self, group: str, topic_id: UUID) -> int | None:
+        """The last offset committed here, durable or about to be; None if there is none. Raises
+        Loading, NotLeader."""
+
+    async def commit(self, group: str, topic_id: UUID, offset: int, metadata: str = "") -> Finish:
+        """Append the commit now; awaiting the result waits until it is durable. Raises Loading,
+        NotLeader."""
+
+
+# ---- looking after it --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What the operator asks first."""
+
+    node_id: int
+    cluster_id: str
+    backend: str
+    backend_reason: str
+    fsync: str
+    data_dir: str
+    ready: bool
+    detail: str
+    """Why not ready, in words; empty when ready."""

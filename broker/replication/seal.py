@@ -1,0 +1,129 @@
+"""Recovery of a segment whose writer is gone (pure): ask, take the longest, repair, commit.
+
+    begin ─▶ AskSeal to every replica
+    answered × (R - Qa + 1 definite) ─▶ Copy the missing tail to those that are shorter
+    durable to the chosen end on Qa replicas ─▶ Commit
+
+The recoverer may die at any point: another one starts with a higher epoch, and the commit is a
+compare-and-set, so at most one end is ever fixed. Fewer definite answers than needed means
+unavailable, never lossy.
+"""
+
+from dataclasses import dataclass
+
+from broker.replication.quorum import ack_quorum, seal_quorum
+from broker.replication.replica import Definite, Refused, SealAnswer, Unknown
+from engine.format import SegmentEnd
+
+
+@dataclass(frozen=True, slots=True)
+class AskSeal:
+    """Send SEAL(epoch) to `node`, again and again until it answers."""
+
+    node: int
+    seal_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Bring `target` from its own end up to `end` with bytes of `source`."""
+
+    source: int
+    target: int
+    end: SegmentEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Propose this end; `holders` have all of it on disk."""
+
+    end: SegmentEnd
+    holders: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A higher seal epoch is about: stop, its recoverer carries on."""
+
+    promised_epoch: int
+
+
+SealEffect = AskSeal | Copy | Commit | Superseded
+
+
+class Recovery:
+    """One attempt to seal one segment at one epoch. Feed it answers; do what it says.
+
+    `replicas` is the segment's write set, `void` those that cannot vouch for it (they are asked,
+    and may receive copies, but never count as definite).
+    """
+
+    def __init__(
+        self, *, seal_epoch: int, replicas: tuple[int, ...], void: frozenset[int] = frozenset()
+    ) -> None:
+        self.seal_epoch = seal_epoch
+        self.replicas = replicas
+        self.void = void
+        self._answers: dict[int, SealAnswer] = {}
+        self._durable: dict[int, int] = {}
+        self._chosen: SegmentEnd | None = None
+        self._is_done = False
+
+    def begin(self) -> list[SealEffect]:
+        return [AskSeal(node, self.seal_epoch) for node in self.replicas]
+
+    def answered(self, node: int, answer: SealAnswer) -> list[SealEffect]:
+        """`node` has promised (or refused). A repeated answer of one node counts once."""
+        if self._is_done or node not in self.replicas or node in self._answers:
+            return []
+        if isinstance(answer, Refused):
+            self._is_done = True
+            return [Superseded(answer.promised_epoch)]
+        if node in self.void and isinstance(answer, Definite):
+            answer = Unknown("the metadata says this disk may have lost writes")
+        self._answers[node] = answer
+        if isinstance(answer, Definite):
+            self._durable[node] = answer.end.end_offset
+        return self._choose() if self._chosen is None else self._repair(node)
+
+    def copied(self, node: int, end_offset: int) -> list[SealEffect]:
+        """`node` is durable up to `end_offset` under this seal's promise."""
+        self._durable[node] = max(self._durable.get(node, 0), end_offset)
+        return self._commit_if_safe()
+
+    def _definite(self) -> dict[int, SegmentEnd]:
+        return {
+            node: answer.end
+            for node, answer in self._answers.items()
+            if isinstance(answer, Definite)
+        }
+
+    def _choose(self) -> list[SealEffect]:
+        definite = self._definite()
+        if len(definite) < seal_quorum(len(self.replicas)):
+            return []
+        self._chosen = max(definite.values(), key=lambda end: end.end_offset)
+        effects: list[SealEffect] = []
+        for node in self._answers:
+            effects += self._repair(node, commit=False)
+        return effects + self._commit_if_safe()
+
+    def _repair(self, node: int, *, commit: bool = True) -> list[SealEffect]:
+        chosen = self._chosen
+        assert chosen is not None
+        effects: list[SealEffect] = []
+        if self._durable.get(node, -1) < chosen.end_offset:
+            source = next(n for n, end in self._definite().items() if end == chosen)
+            effects.append(Copy(source, node, chosen))
+        return effects + (self._commit_if_safe() if commit else [])
+
+    def _commit_if_safe(self) -> list[SealEffect]:
+        if self._chosen is None or self._is_done:
+            return []
+        holders = tuple(
+            node for node in self.replicas if self._durable.get(node, -1) >= self._chosen.end_offset
+        )
+        if len(holders) < ack_quorum(len(self.replicas)):
+            return []
+        self._is_done = True
+        return [Commit(self._chosen, holders)]

@@ -1,0 +1,138 @@
+"""The one writer of one segment (pure).
+
+A Writer exists only because the metadata names this node *and this incarnation* as the writer of an
+open segment; it is never rebuilt from local files. It is the only place where offsets are given
+out. It stops for good (`close`) when the segment is sealed, rolled, or the disk refuses; it never
+resumes.
+
+    OPEN ──park──▶ PARKED ──unpark──▶ OPEN      a planned roll: appends wait, nothing fails
+      └───────close───────┴─────▶ CLOSED
+"""
+
+from enum import Enum
+
+from broker.errors import (
+    DuplicateSequence,
+    FencedProducer,
+    NotEnoughReplicas,
+    NotLeader,
+    OutOfOrderSequence,
+)
+from broker.replication.quorum import committed_offset
+from engine.batch import BatchHeader
+from engine.producer_state import Duplicate, Fenced, Fresh, Gap, OldDuplicate, ProducerState
+
+
+class WriterPhase(Enum):
+    OPEN = "open"
+    PARKED = "parked"
+    CLOSED = "closed"
+
+
+class Writer:
+    """Assigns offsets in one segment and knows how far they are safe.
+
+    `durable` maps each replica to the end of what it has made durable; the high watermark is the
+    `quorum`-th largest of them and never goes back. It counts for every record whatever its `acks`,
+    so consumers never see what a failover could take away (KIP-966's strict minimum).
+    """
+
+    def __init__(
+        self,
+        *,
+        node: int,
+        epoch: int,
+        base_offset: int,
+        replicas: tuple[int, ...],
+        quorum: int,
+        window: ProducerState,
+    ) -> None:
+        if node not in replicas:
+            raise ValueError(f"node {node} is not among the replicas {replicas}")
+        self.node = node
+        self.epoch = epoch
+        self.quorum = quorum
+        self.window = window
+        self.phase = WriterPhase.OPEN
+        self.next_offset = base_offset
+        self.high_watermark = base_offset
+        self.durable = dict.fromkeys(replicas, base_offset)
+        self._live = {node}
+
+    def admit(self, header: BatchHeader, *, acks: int) -> Duplicate | None:
+        """May this batch be appended at `next_offset`?
+
+        None: yes; call `accept` once the log has taken it. A Duplicate: it is here already, at
+        those offsets. Raises NotLeader, NotEnoughReplicas, OutOfOrderSequence, DuplicateSequence,
+        FencedProducer; in each case nothing has changed. PARKED is the caller's business: it waits
+        before it asks.
+        """
+        if self.phase is not WriterPhase.OPEN:
+            raise NotLeader("the segment is closed")
+        if acks == -1 and len(self._live) < self.quorum:
+            raise NotEnoughReplicas(
+                f"{len(self._live)} of {self.quorum} required replicas are live"
+            )
+        match self.window.check(header):
+            case Fresh():
+                return None
+            case Duplicate() as duplicate:
+                return duplicate
+            case OldDuplicate():
+                raise DuplicateSequence(f"{_who(header)}: older than the window of five batches")
+            case Gap(expected=expected):
+                raise OutOfOrderSequence(f"{_who(header)}: expected {expected}")
+            case Fenced(current_epoch=epoch):
+                raise FencedProducer(f"{_who(header)}: its epoch is older than {epoch}")
+
+    def accept(self, placed: BatchHeader) -> None:
+        """The log holds `placed`, a header with its final base offset."""
+        if placed.base_offset != self.next_offset:
+            raise AssertionError(f"batch at {placed.base_offset}, expected {self.next_offset}")
+        self.window.update(placed)
+        self.next_offset = placed.next_offset
+
+    def on_durable(self, replica: int, end_offset: int) -> bool:
+        """A replica has everything below `end_offset` on its disk. True if the high watermark
+        moved."""
+        if replica not in self.durable or end_offset <= self.durable[replica]:
+            return False
+        self.durable[replica] = end_offset
+        committed = committed_offset(self.durable.values(), self.quorum)
+        if committed <= self.high_watermark:
+            return False
+        self.high_watermark = committed
+        return True
+
+    def on_live(self, replica: int, *, live: bool) -> None:
+        """A follower has caught up, or is gone."""
+        if live:
+            self._live.add(replica)
+        else:
+            self._live.discard(replica)
+
+    @property
+    def is_drained(self) -> bool:
+        """Everything that was appended is committed."""
+        return self.high_watermark == self.next_offset
+
+    def park(self) -> None:
+        """A roll begins: admit nothing until `unpark` or `close`."""
+        if self.phase is WriterPhase.OPEN:
+            self.phase = WriterPhase.PARKED
+
+    def unpark(self) -> None:
+        """The roll is known not to have happened."""
+        if self.phase is WriterPhase.PARKED:
+            self.phase = WriterPhase.OPEN
+
+    def close(self) -> None:
+        """For good."""
+        self.phase = WriterPhase.CLOSED
+
+
+def _who(header: BatchHeader) -> str:
+    return (
+        f"producer {header.producer_id} epoch {header.producer_epoch}"
+        f" sequence {header.base_sequence}"
+    )

@@ -1,0 +1,127 @@
+"""The one writer of a segment: offsets once, acknowledgements never too early."""
+
+import pytest
+
+from broker.errors import (
+    DuplicateSequence,
+    FencedProducer,
+    NotEnoughReplicas,
+    NotLeader,
+    OutOfOrderSequence,
+)
+from broker.replication.writer import Writer
+from engine.batch import BatchHeader, Record, build, parse_header, patch
+from engine.producer_state import ProducerState
+
+
+def batch(
+    offset: int, count: int = 1, producer: tuple[int, int, int] = (-1, -1, -1)
+) -> BatchHeader:
+    """The header of a batch of `count` records; `producer` is (id, epoch, first sequence)."""
+    producer_id, epoch, sequence = producer
+    data = build(
+        [
+            Record(offset_delta=n, timestamp_delta=0, key=None, value=b"x", headers=())
+            for n in range(count)
+        ],
+        base_timestamp=1,
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+    )
+    patch(data, base_offset=offset, leader_epoch=1)
+    return parse_header(data)
+
+
+def writer(replicas: tuple[int, ...] = (1,), quorum: int = 1, base_offset: int = 100) -> Writer:
+    return Writer(
+        node=1,
+        epoch=1,
+        base_offset=base_offset,
+        replicas=replicas,
+        quorum=quorum,
+        window=ProducerState(),
+    )
+
+
+def test_offsets_follow_each_other_without_gap() -> None:
+    one = writer()
+    assert one.admit(batch(100, 3), acks=-1) is None
+    one.accept(batch(100, 3))
+    assert one.next_offset == 103
+    with pytest.raises(AssertionError):
+        one.accept(batch(100, 3))
+
+
+def test_nothing_is_committed_before_the_disk_has_it() -> None:
+    one = writer()
+    one.accept(batch(100, 3))
+    assert one.high_watermark == 100
+    assert not one.is_drained
+    assert one.on_durable(1, 103)
+    assert one.high_watermark == 103
+    assert one.is_drained
+
+
+def test_the_watermark_waits_for_the_second_copy_of_three() -> None:
+    one = writer(replicas=(1, 2, 3), quorum=2)
+    one.accept(batch(100, 3))
+    assert not one.on_durable(1, 103)
+    assert one.high_watermark == 100
+    assert one.on_durable(3, 102)
+    assert one.high_watermark == 102
+
+
+def test_a_late_or_foreign_acknowledgement_moves_nothing_back() -> None:
+    one = writer()
+    one.accept(batch(100, 3))
+    one.on_durable(1, 103)
+    assert not one.on_durable(1, 101)
+    assert not one.on_durable(9, 500)
+    assert one.high_watermark == 103
+
+
+def test_acks_all_is_refused_before_the_append_when_too_few_replicas_live() -> None:
+    one = writer(replicas=(1, 2, 3), quorum=2)
+    with pytest.raises(NotEnoughReplicas):
+        one.admit(batch(100), acks=-1)
+    assert one.admit(batch(100), acks=1) is None
+    one.on_live(2, live=True)
+    assert one.admit(batch(100), acks=-1) is None
+    one.on_live(2, live=False)
+    with pytest.raises(NotEnoughReplicas):
+        one.admit(batch(100), acks=-1)
+
+
+def test_a_repeated_batch_is_answered_with_its_first_offsets() -> None:
+    one = writer()
+    one.accept(batch(100, 3, (7, 0, 0)))
+    repeat = one.admit(batch(0, 3, (7, 0, 0)), acks=-1)
+    assert repeat is not None
+    assert (repeat.base_offset, repeat.end_offset) == (100, 103)
+
+
+def test_a_gap_an_old_repeat_and_an_old_epoch_are_told_apart() -> None:
+    one = writer()
+    for number in range(7):
+        one.accept(batch(100 + number, 1, (7, 1, number)))
+    with pytest.raises(OutOfOrderSequence, match="expected 7"):
+        one.admit(batch(0, 1, (7, 1, 9)), acks=-1)
+    with pytest.raises(DuplicateSequence):
+        one.admit(batch(0, 1, (7, 1, 0)), acks=-1)
+    with pytest.raises(FencedProducer):
+        one.admit(batch(0, 1, (7, 0, 7)), acks=-1)
+
+
+def test_a_closed_writer_never_writes_again() -> None:
+    one = writer()
+    one.park()
+    one.close()
+    one.unpark()
+    with pytest.raises(NotLeader):
+        one.admit(batch(100), acks=-1)
+
+
+def test_a_writer_outside_the_replica_set_cannot_exist() -> None:
+    with pytest.raises(ValueError, match="not among"):
+        writer(replicas=(2, 3))
