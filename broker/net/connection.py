@@ -1,0 +1,352 @@
+"""One client connection: three loops around a session.
+
+    socket ─ read ─▶ session.begin(frame) ─▶ slots ─ answer ─▶ await finish() ─▶ replies ─ write ─▶
+    socket
+
+  * `_read` begins every request in order. It stops reading while too many are unanswered or memory
+    is spent.
+  * `_answer` awaits the finishes in the order of the requests, so replies never overtake each
+    other.
+  * `_write` sends whatever is ready with one system call; it is its own loop so that ready replies
+    leave while the next finish waits.
+
+The end of a connection runs down the same pipe: the reader puts END behind the last request, and
+everything that was begun is answered and sent before the socket closes. Only a peer that is gone, a
+fault of ours or a limit (`overdue`) ends it at once.
+
+A `PeerError` closes the connection after what was said before it is sent. `session.client_id`, if
+the session has one, is named in the log lines.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from itertools import islice
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from broker.errors import PeerError
+from broker.net.budget import Account
+from broker.net.framing import PREFIX_SIZE, FrameDecoder
+from broker.net.limits import Limits, ListenerStats
+from broker.net.stream import IOV_MAX, Stream
+from broker.ports import Buffer, Clock, Finish, Reply, Session
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_Slot = tuple[Finish, int]
+"""A request that was begun, and the bytes it holds."""
+
+
+class Connection:
+    """One accepted peer. `run` it in a task; it owns the stream and closes it."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        session: Session,
+        decoder: FrameDecoder,
+        *,
+        listener: str,
+        peer: str,
+        account: Account,
+        limits: Limits,
+        clock: Clock,
+        stats: ListenerStats,
+    ) -> None:
+        self._stream = stream
+        self._session = session
+        self._decoder = decoder
+        self._listener = listener
+        self._peer = peer
+        self._account = account
+        self._limits = limits
+        self._now = clock.monotonic
+        self._stats = stats
+        self._scope = anyio.CancelScope()
+
+        self._slots: deque[_Slot | None] = deque()
+        """Begun and not answered, in order; None is the END."""
+        self._slot_put, self._slot_taken = _Signal(), _Signal()
+        self._replies: deque[Buffer] = deque()
+        """Answered and not sent, in order."""
+        self._replies_size = 0
+        self._reply_put, self._reply_sent = _Signal(), _Signal()
+        self._is_stopping = False
+        """Begin no further request."""
+        self._is_answered = False
+        """Nothing will be put into `_replies` any more."""
+        self._peer_finished = False
+
+        self._waiting_since: float | None = None
+        """Since when the reader waits for bytes, and for nothing else."""
+        self._frame_wait_s = 0.0
+        """How long it has waited for the frame that has begun, without the present wait."""
+        self._sent_at = self._now()
+        """When the peer last took bytes, or was first offered some."""
+
+    async def run(self) -> None:
+        """Serve until the peer, a limit or `drain` ends it. Raises nothing but cancellation."""
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    for loop in (self._read, self._answer, self._write):
+                        tasks.start_soon(self._guard, loop)
+        finally:
+            self._account.close()
+            self._stream.close()
+
+    def drain(self) -> None:
+        """Begin nothing more; answer what was begun, then close."""
+        self._is_stopping = True
+        self._stream.stop_receiving()
+        self._account.wake()
+        self._slot_taken.notify()
+
+    def abort(self, reason: str) -> None:
+        """Close at once, and complain about the peer."""
+        self._stats.peer_errors += 1
+        self._warn("connection closed", reason)
+        self._scope.cancel()
+
+    def cut(self, reason: str) -> None:
+        """Close at once; the peer did nothing wrong."""
+        _log.debug("connection closed", reason=reason, **self._who())
+        self._scope.cancel()
+
+    def is_idle(self) -> bool:
+        """Nothing was received, owed or sent for the time that is allowed."""
+        if self._waiting_since is None or self._slots or self._replies:
+            return False
+        if self._decoder.pending_size:
+            return False
+        return self._now() - max(self._waiting_since, self._sent_at) > self._limits.idle_s
+
+    def overdue(self, *, is_pressed: bool) -> str | None:
+        """Why this peer has used up our patience; None while it has not.
+
+        `is_pressed`: others wait for the memory it holds.
+        """
+        limits, now = self._limits, self._now()
+        pressed_s = limits.stall_pressed_s if is_pressed else limits.write_stall_s
+        write_stall_s = min(limits.write_stall_s, pressed_s)
+        if self._replies and now - self._sent_at > write_stall_s:
+            return f"the peer read none of its replies for {write_stall_s:g} s"
+        size = self._decoder.pending_size
+        if not size or self._waiting_since is None:
+            return None
+        frame_stall_s = min(limits.frame_stall_s, pressed_s)
+        stall_s = now - self._waiting_since
+        if stall_s > frame_stall_s:
+            return f"a frame stalled for {frame_stall_s:g} s after {size} bytes"
+        if self._frame_wait_s + stall_s > limits.frame_stall_s + size / limits.frame_pace_min:
+            return f"a frame came too slowly: {size} bytes in {self._frame_wait_s + stall_s:.0f} s"
+        return None
+
+    # ---- the sink of `stream.receive`: both run in the loop's callback, with nothing in between
+
+    def buffer(self) -> memoryview | None:
+        """Room for what has come; None while the memory of all connections is spent."""
+        if not self._account.may_receive(in_frame=self._decoder.pending_size > 0):
+            return None
+        return self._decoder.buffer()
+
+    def advance(self, size: int) -> list[memoryview]:
+        """Frames that are complete now."""
+        self._stats.received_size += size
+        self._account.received(size)
+        return self._decoder.advance(size)
+
+    # ---- the loops
+
+    async def _guard(self, loop: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await loop()
+        except anyio.BrokenResourceError as error:
+            _log.debug("connection lost", reason=str(error.__cause__), **self._who())
+            self._scope.cancel()
+        except Exception:  # noqa: BLE001  Whatever it is, only this connection may suffer.
+            self._stats.crashes += 1
+            _log.exception("connection closed by a fault of ours", **self._who())
+            self._scope.cancel()
+
+    async def _read(self) -> None:
+        try:
+            while not self._is_stopping:
+                for frame in await self._receive():
+                    await self._begin(frame)
+                if self._decoder.refused is not None:
+                    self._refuse(self._decoder.refused)
+                    return
+        except anyio.EndOfStream:
+            self._peer_finished = not self._is_stopping
+        except PeerError as error:
+            self._peer_failed(error)
+        finally:
+            self._account.pass_turn()
+            self._slots.append(None)
+            self._slot_put.notify()
+
+    async def _receive(self) -> list[memoryview]:
+        in_frame = self._decoder.pending_size > 0
+        self._waiting_since = since = self._now()
+        try:
+            frames = await self._stream.receive(self)
+        finally:
+            self._waiting_since = None
+        if frames is None:
+            await self._account.room(in_frame=in_frame)
+            return []
+        # Time that a frame spent waiting for memory or for an earlier request is not the peer's.
+        self._frame_wait_s = 0.0 if frames else self._frame_wait_s
+        if in_frame and not frames:
+            self._frame_wait_s += self._now() - since
+        return frames
+
+    async def _begin(self, frame: memoryview) -> None:
+        while len(self._slots) >= self._limits.requests_in_flight_max and not self._is_stopping:
+            await self._slot_taken.wait()
+        if self._is_stopping:
+            return
+        self._stats.requests += 1
+        finish = await self._session.begin(frame)
+        self._slots.append((finish, PREFIX_SIZE + len(frame)))
+        self._slot_put.notify()
+
+    def _refuse(self, size: int) -> None:
+        """The length prefix is out of bounds: the session may say so, as its last word."""
+        reply = self._session.frame_refused(size)
+
+        async def finish() -> Reply:
+            return reply
+
+        self._slots.append((finish, 0))
+        self._stats.peer_errors += 1
+        reason = f"a frame of {size} bytes was announced; its first bytes: {self._decoder.head!r}"
+        self._warn("connection refused", reason)
+
+    async def _answer(self) -> None:
+        try:
+            while True:
+                while not self._slots:
+                    await self._slot_put.wait()
+                slot = self._slots[0]
+                if slot is None:
+                    return
+                finish, size = slot
+                reply = await finish()
+                self._slots.popleft()
+                self._slot_taken.notify()
+                self._put(reply)
+                self._account.release(size)
+                while self._replies_size > self._limits.reply_queue_size_max:
+                    await self._reply_sent.wait()
+        except PeerError as error:
+            self._peer_failed(error)
+        finally:
+            self._is_answered = True
+            self._reply_put.notify()
+
+    def _put(self, reply: Reply) -> None:
+        size = sum(map(len, reply))
+        if size == 0:
+            return
+        if not self._replies:
+            self._sent_at = self._now()
+            self._reply_put.notify()
+        self._account.charge(size)
+        self._replies_size += size
+        self._replies.extend(reply)
+
+    async def _write(self) -> None:
+        while True:
+            while self._replies:
+                self._sent(await self._stream.send(list(islice(self._replies, IOV_MAX))))
+            if self._is_answered:
+                break
+            await self._reply_put.wait()
+        if not self._peer_finished:
+            await self._linger()
+        self._scope.cancel()
+
+    def _sent(self, size: int) -> None:
+        """The peer took `size` bytes from the front of the replies."""
+        self._sent_at = self._now()
+        self._stats.sent_size += size
+        self._account.release(size)
+        self._replies_size -= size
+        replies = self._replies
+        while size:
+            first = replies[0]
+            if len(first) > size:
+                replies[0] = memoryview(first)[size:]
+                break
+            size -= len(first)
+            replies.popleft()
+        while replies and not replies[0]:
+            replies.popleft()
+        if self._replies_size <= self._limits.reply_queue_size_max:
+            self._reply_sent.notify()
+
+    async def _linger(self) -> None:
+        """Let the last reply arrive: a close while bytes are unread is a reset that overtakes
+        it."""
+        self._is_stopping = True
+        while self._waiting_since is not None:  # The reader still holds the receiving side.
+            self._stream.stop_receiving()
+            await anyio.lowlevel.checkpoint()
+        self._stream.finish_sending()
+        waste = _Waste()
+        with anyio.move_on_after(self._limits.linger_s):
+            try:
+                while waste.size < self._limits.linger_size_max:
+                    await self._stream.receive(waste)
+            except anyio.EndOfStream:
+                pass
+
+    def _peer_failed(self, error: PeerError) -> None:
+        self._stats.peer_errors += 1
+        self._warn("connection closed", str(error))
+        self.drain()
+
+    def _warn(self, event: str, reason: str) -> None:
+        _log.warning(event, reason=reason, **self._who())
+
+    def _who(self) -> dict[str, object]:
+        who: dict[str, object] = {"listener": self._listener, "peer": self._peer}
+        if client_id := getattr(self._session, "client_id", None):
+            who["client_id"] = client_id
+        return who
+
+
+class _Signal:
+    """Wakes the one task that sleeps on it. The sleeper looks again at what it waits for."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    def notify(self) -> None:
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    async def wait(self) -> None:
+        self._event = event = anyio.Event()
+        await event.wait()
+
+
+class _Waste:
+    """A sink for bytes that nobody will read."""
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(4096))
+        self.size = 0
+
+    def buffer(self) -> memoryview:
+        return self._buffer
+
+    def advance(self, size: int) -> None:
+        self.size += size

@@ -1,0 +1,146 @@
+"""A non-blocking socket as the connection wants it: one `recv_into` per wake-up, one `sendmsg` per
+burst.
+
+The reader stays registered with the event loop between requests, and the bytes are taken inside the
+loop's own callback. A request on an idle connection so costs one `epoll_wait` and one `recv`, not a
+failed `recv` and two `epoll_ctl` more. Reading stops by itself while nobody asks for bytes, which
+is how a busy connection pushes back.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import anyio
+
+from broker.ports import Buffer
+
+IOV_MAX = 1024
+"""Buffers per `sendmsg`; the kernel's own limit (UIO_MAXIOV)."""
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Sink(Protocol[T_co]):
+    """Where received bytes go. Both methods run inside one loop callback."""
+
+    def buffer(self) -> memoryview | None:
+        """Room for the bytes that have come; None to take none now."""
+
+    def advance(self, size: int) -> T_co:
+        """`size` bytes of `buffer()` are filled; 0 if there were none after all."""
+
+
+class Stream(Protocol):
+    """One connected peer. `SocketStream` in production; tests and simulations bring their own."""
+
+    async def receive(self, sink: Sink[T]) -> T | None:
+        """Wait for bytes and let `sink` take them; its answer, or None if it had no room.
+
+        Raises anyio.EndOfStream when the peer has finished sending or after `stop_receiving`, and
+        anyio.BrokenResourceError when the connection is gone.
+        """
+
+    def stop_receiving(self) -> None:
+        """End a `receive` that is waiting."""
+
+    async def send(self, buffers: Sequence[Buffer]) -> int:
+        """Hand over as much as is taken at once, waiting until it is at least one byte. Returns
+        bytes taken.
+
+        Raises anyio.BrokenResourceError.
+        """
+
+    def finish_sending(self) -> None:
+        """Tell the peer that nothing more will come."""
+
+    def close(self) -> None:
+        """Never blocks. Nothing may be called afterwards."""
+
+
+class SocketStream:
+    """`Stream` over a connected TCP socket, on asyncio's loop."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[bool] | None = None
+        self._sink: Sink[object] | None = None
+        self._taken: object = None
+        self._is_reading = False
+
+    async def receive(self, sink: Sink[T]) -> T | None:
+        assert self._waiter is None, "two tasks receive on one stream"
+        self._waiter = waiter = self._loop.create_future()
+        self._sink = sink
+        if not self._is_reading:
+            self._loop.add_reader(self._socket, self._on_readable)
+            self._is_reading = True
+        try:
+            has_room = await waiter
+            return self._taken if has_room else None  # type: ignore[return-value]
+        finally:
+            self._waiter = self._sink = self._taken = None
+
+    def stop_receiving(self) -> None:
+        self._fail(anyio.EndOfStream())
+
+    async def send(self, buffers: Sequence[Buffer]) -> int:
+        while True:
+            try:
+                return self._socket.sendmsg(buffers[:IOV_MAX])
+            except (BlockingIOError, InterruptedError):
+                await anyio.wait_writable(self._socket)
+            except OSError as error:
+                raise anyio.BrokenResourceError from error
+
+    def finish_sending(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # The peer is gone already; that is the end we wanted.
+
+    def close(self) -> None:
+        self._pause()
+        self._socket.close()
+
+    def _on_readable(self) -> None:
+        waiter, sink = self._waiter, self._sink
+        if waiter is None or sink is None or waiter.done():
+            self._pause()
+            return
+        try:
+            buffer = sink.buffer()
+            if buffer is None:
+                self._pause()
+                waiter.set_result(False)
+                return
+            try:
+                size = self._socket.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                size = 0
+            else:
+                if size == 0:
+                    self._fail(anyio.EndOfStream())
+                    return
+            self._taken = sink.advance(size)
+            waiter.set_result(True)
+        except OSError as error:
+            broken = anyio.BrokenResourceError()
+            broken.__cause__ = error
+            self._fail(broken)
+        except Exception as error:  # noqa: BLE001  It belongs to the task that gave the sink.
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._pause()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def _pause(self) -> None:
+        if self._is_reading:
+            self._loop.remove_reader(self._socket)
+            self._is_reading = False
