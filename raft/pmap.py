@@ -1,0 +1,73 @@
+"""A map that shares structure (pure).
+
+A change copies one bucket and the tuple of buckets, so that a state with thousands of topics costs
+a few hundred bytes to change, and an old view stays what it was for as long as anybody holds it.
+Two levels are enough for the sizes metadata has (up to 100,000 keys); a deeper tree would only be
+slower.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Self, TypeVar
+from zlib import crc32
+
+K = TypeVar("K", bound=bytes | str | int)
+V = TypeVar("V")
+
+_BUCKET_COUNT = 256
+
+
+def _bucket_of(key: bytes | str | int) -> int:
+    """Not `hash()`: it differs from process to process, and the order of iteration with it."""
+    if isinstance(key, int):
+        return key % _BUCKET_COUNT
+    return crc32(key if isinstance(key, bytes) else key.encode()) % _BUCKET_COUNT
+
+
+class PMap(Mapping[K, V]):
+    """An immutable mapping; `set` and `remove` answer a changed one in constant time (amortised
+    over 256 buckets)."""
+
+    __slots__ = ("_buckets", "_count")
+
+    _buckets: tuple[dict[K, V], ...]
+    _count: int
+
+    def __init__(self, items: Iterable[tuple[K, V]] = ()) -> None:
+        buckets: list[dict[K, V]] = [{} for _ in range(_BUCKET_COUNT)]
+        for key, value in items:
+            buckets[_bucket_of(key)][key] = value
+        self._buckets = tuple(buckets)
+        self._count = sum(map(len, buckets))
+
+    def __getitem__(self, key: K) -> V:
+        return self._buckets[_bucket_of(key)][key]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes | str | int) and key in self._buckets[_bucket_of(key)]
+
+    def __iter__(self) -> Iterator[K]:
+        for bucket in self._buckets:
+            yield from bucket
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"PMap({dict(self)!r})"
+
+    def set(self, key: K, value: V) -> Self:
+        """A map that also holds `key: value`."""
+        return self._with(key, {**self._buckets[_bucket_of(key)], key: value})
+
+    def remove(self, key: K) -> Self:
+        """A map without `key`. Raises KeyError if there is none."""
+        bucket = self._buckets[_bucket_of(key)].copy()
+        del bucket[key]
+        return self._with(key, bucket)
+
+    def _with(self, key: K, bucket: dict[K, V]) -> Self:
+        at = _bucket_of(key)
+        changed = object.__new__(type(self))
+        changed._buckets = (*self._buckets[:at], bucket, *self._buckets[at + 1 :])
+        changed._count = self._count - len(self._buckets[at]) + len(bucket)
+        return changed
