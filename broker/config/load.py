@@ -93,16 +93,22 @@ def load(
     environ: Mapping[str, str],
     file: Path | None,
     *,
+    preset: Mapping[str, object] | None = None,
     host_name: Callable[[], str] = socket.gethostname,
 ) -> tuple[Config, Origins]:
     """The settings and where they came from. Raises ConfigError, which lists every problem.
 
     `flags` maps setting names to what was given on the command line; None and () mean not given.
-    `file` is read when it is not None. Blocking: reads one small file.
+    `file` is read when it is not None. `preset` replaces defaults. Blocking: reads one small file.
     """
     problems: list[str] = []
     given: dict[str, _Given] = {}
-    for layer in (_from_file(file, problems), _from_environ(environ, problems), _from_flags(flags)):
+    for layer in (
+        (_Given(_BY_NAME[name], raw, DEFAULT) for name, raw in (preset or {}).items()),
+        _from_file(file, problems),
+        _from_environ(environ, problems),
+        _from_flags(flags),
+    ):
         for item in layer:
             given[item.setting.name] = item
     values: dict[str, Any] = {}

@@ -11,12 +11,9 @@ import queue
 import sys
 import threading
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import structlog
-
-Level = Literal["debug", "info", "warning", "error"]
-Format = Literal["auto", "console", "json"]
 
 QUEUE_COUNT_MAX = 10_000
 """Lines waiting for stderr: a few MB at most."""
@@ -81,10 +78,11 @@ class QueueHandler(logging.Handler):
                 self._reported_count += 1
 
 
-def configure_logging(level: Level, format: Format, stream: TextIO | None = None) -> None:
+def configure_logging(level: str, format: str, stream: TextIO | None = None) -> None:
     """Send every log line of this process to `stream` (stderr by default), as `format` says.
 
-    May be called again; the last call holds.
+    `level` and `format` are the settings `log_level` and `log_format`. May be called again; the
+    last call holds.
     """
     stream = stream if stream is not None else sys.stderr
     shared: list[Any] = [
@@ -130,7 +128,7 @@ def close_logging() -> None:
             handler.close()
 
 
-def _renderers(format: Format, stream: TextIO) -> list[Any]:
+def _renderers(format: str, stream: TextIO) -> list[Any]:
     terminal = stream.isatty()
     if format == "console" or (format == "auto" and terminal):
         return [

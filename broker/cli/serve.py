@@ -1,0 +1,103 @@
+"""`walrus serve` and `walrus dev`: settings, logs, banner, and the exit code of a node's life."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from broker.cli.options import settings_options
+from broker.config import Config, Origins
+
+
+@click.command()
+@settings_options()
+def serve(config: Config, origins: Origins) -> None:
+    """Run a node until SIGTERM or Ctrl-C.
+
+    Each setting is also a variable (WALRUS_KAFKA_PORT) and a key of walrus.toml (kafka_port);
+    flags beat the environment, which beats the file.
+    """
+    sys.exit(_run(config, origins))
+
+
+@click.command()
+@click.option("--nodes", default=1, metavar="N", help="How many nodes.  [default: 1]")
+@settings_options(preset={"data_dir": "./walrus-data"})
+def dev(config: Config, origins: Origins, nodes: int) -> None:
+    """Run a node to try things out: `walrus serve` with its data in ./walrus-data.
+
+    Acknowledged records are as durable as with `walrus serve`; `--fsync none` is quicker.
+    """
+    if nodes != 1:
+        raise click.UsageError(
+            f"--nodes {nodes}: this version runs one node; clusters come with a later one"
+        )
+    sys.exit(_run(config, origins))
+
+
+def _run(config: Config, origins: Origins) -> int:
+    import structlog
+
+    from broker.cli.banner import banner
+    from broker.server import run
+    from broker.telemetry.logging import close_logging, configure_logging
+    from broker.telemetry.start import BannerInfo
+
+    has_started = False
+
+    def announce(info: BannerInfo) -> None:
+        nonlocal has_started
+        has_started = True
+        # Nobody needs to listen on stdout for the node to serve.
+        with suppress(OSError):
+            click.echo(banner(info, cli=_walrus_cli()))
+            sys.stdout.flush()
+
+    configure_logging(config.log_level, config.log_format)
+    log = structlog.get_logger("walrus")
+    for warning in origins.warnings:
+        log.warning(warning)
+    failure: Exception | None = None
+    try:
+        return run(config, origins, announce)
+    except Exception as error:
+        failure = error
+        if has_started or config.log_level == "debug":
+            log.critical("the node failed", exc_info=error)
+    finally:
+        close_logging()
+    for leaf in _leaves(failure):
+        click.echo(f"walrus: {_line(leaf)}", err=True)
+    return 1
+
+
+def _walrus_cli() -> str:
+    """`walrus-cli` as this person's shell will find it: by name, or beside the running Python."""
+    beside = Path(sys.executable).with_name("walrus-cli")
+    if shutil.which("walrus-cli") or not beside.exists():
+        return "walrus-cli"
+    with suppress(ValueError):
+        return str(beside.relative_to(Path.cwd()))
+    return str(beside)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What went wrong, without the groups that tasks wrap it in."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    # Our own errors, and the system's, are sentences; anything else is a bug and needs its name.
+    if isinstance(error, OSError) or type(error).__module__.startswith(
+        ("broker.", "engine.", "raft.")
+    ):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text} (`--log-level debug` shows where)"

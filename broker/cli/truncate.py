@@ -1,0 +1,34 @@
+"""`walrus truncate`: the remedy that an error about a corrupt log file names."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("position", type=click.IntRange(min=0))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def truncate(file: Path, position: int, yes: bool) -> None:
+    """Cut the log file FILE at byte POSITION. Only while the node is stopped.
+
+    The records beyond POSITION are lost to the node; their bytes are kept beside the file,
+    as FILE.POSITION.cut.
+    """
+    from engine.backends import choose
+    from engine.recovery import truncate_at
+
+    size = file.stat().st_size
+    if not yes:
+        click.confirm(
+            f"Cut {max(0, size - position)} of {size} bytes off {file}? The node must be stopped",
+            abort=True,
+        )
+    backend = choose(prefer="pread")
+    try:
+        saved = truncate_at(file, position, fs=backend.fs)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        backend.close()
+    click.echo(f"{file} now has {position} bytes; the {size - position} bytes cut are in {saved}")
