@@ -63,9 +63,9 @@ class QueueFullError(EngineError):
 class PromiseRefused(EngineError):
     """A higher epoch has been promised already."""
 
-    def __init__(self, promised: int) -> None:
-        super().__init__(f"epoch {promised} is promised already")
-        self.promised = promised
+    def __init__(self, promised_epoch: int) -> None:
+        super().__init__(f"epoch {promised_epoch} is promised already")
+        self.promised_epoch = promised_epoch
 
 
 class SnapshotError(EngineError):

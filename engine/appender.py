@@ -1,0 +1,193 @@
+"""The queue of buffers of one segment, and its one write in flight.
+
+At most one operation per segment is under way, so writes need no order among themselves and an error stops
+everything behind it. After an error nothing is written any more: a failed sync is never repeated, since the kernel
+may have dropped the pages and the second one would lie ("fsyncgate").
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from engine.backends import Backend
+from engine.batch import Buffer, Offset, Size
+from engine.durability import GroupCommit
+from engine.errors import SegmentClosedError
+
+Done = Callable[[Exception | None], None]
+
+
+class Appender:
+    """Where a segment's log ends: queued, written and synced."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        commit: GroupCommit,
+        *,
+        end_offset: Offset,
+        size: Size,
+        open_log: Callable[[Callable[[int | Exception], None]], None],
+        on_progress: Callable[[], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        """The log has `size` bytes, all synced. `open_log` is called before the first write."""
+        self._backend = backend
+        self._commit = commit
+        self._open_log = open_log
+        self._on_progress = on_progress
+        self._on_failed = on_failed
+        self.file: int | None = None
+        self.failed: Exception | None = None
+        self.written_offset = self.synced_offset = self._queued_offset = end_offset
+        self.written_size = self.synced_size = size
+        self._queue: list[Buffer] = []
+        self._queue_size = 0
+        self._busy = False
+        self._sync_wanted = False
+        self._draining: list[Done] = []
+        self._stopping: list[Done] = []
+
+    @property
+    def durable_offset(self) -> Offset:
+        """What an acknowledgement may rely on under the policy."""
+        return self.synced_offset if self._commit.policy.is_each else self.written_offset
+
+    @property
+    def durable_size(self) -> Size:
+        return self.synced_size if self._commit.policy.is_each else self.written_size
+
+    def enqueue(self, buffers: list[Buffer], size: Size, end_offset: Offset) -> None:
+        """Raises QueueFullError."""
+        self._commit.reserve(size)
+        self._queue += buffers
+        self._queue_size += size
+        self._queued_offset = end_offset
+        self._commit.mark_dirty(self)
+
+    def drain(self, on_done: Done) -> None:
+        """Call back once everything queued is written and synced, whatever the policy; at once if it is."""
+        if self.failed is not None:
+            on_done(self.failed)
+        elif not self._busy and not self._queue and self.synced_size == self.written_size:
+            on_done(None)
+        else:
+            self._draining.append(on_done)
+            self._commit.mark_dirty(self)
+
+    def stop(self, on_done: Done) -> None:
+        """Take nothing more, forget what is queued; call back once nothing is in flight. For a deletion."""
+        if self.failed is None:
+            self.failed = SegmentClosedError("the segment is being deleted")
+        self._discard()
+        self._finish_draining(self.failed)
+        if self._busy:
+            self._stopping.append(on_done)
+        else:
+            on_done(None)
+
+    def want_sync(self) -> None:
+        """Sync what was written without."""
+        self._sync_wanted = True
+        self._commit.mark_dirty(self)
+
+    def truncated(self, end_offset: Offset, size: Size) -> None:
+        """The drained log was cut, durably."""
+        assert not self._busy and not self._queue
+        self.written_offset = self.synced_offset = self._queued_offset = end_offset
+        self.written_size = self.synced_size = size
+
+    def step(self) -> None:
+        """Start the next operation, if there is any and none is under way. Only from GroupCommit."""
+        if self._busy or self.failed is not None:
+            return
+        must_sync = bool(self._draining)
+        if self._queue and self.file is None:
+            self._busy = True
+            self._open_log(self._opened)
+        elif self._queue:
+            self._write(sync=must_sync or self._sync_wanted or self._commit.policy.is_each)
+        elif (must_sync or self._sync_wanted) and self.synced_size < self.written_size:
+            assert self.file is not None
+            self._busy = True
+            self._sync_wanted = False
+            self._backend.sync(self.file, partial(self._synced, self.written_offset))
+        else:
+            self._sync_wanted = False
+            self._finish_draining(None)
+
+    def _opened(self, result: int | Exception) -> None:
+        self._busy = False
+        if isinstance(result, Exception):
+            self.fail(result)
+        else:
+            self.file = result
+            self._commit.mark_dirty(self)
+        self._finish_stopping()
+
+    def _write(self, *, sync: bool) -> None:
+        assert self.file is not None
+        queue, self._queue = self._queue, []
+        size, self._queue_size = self._queue_size, 0
+        self._busy = True
+        self._sync_wanted = False
+        done = partial(self._written, size, self._queued_offset, sync)
+        self._backend.write(self.file, self.written_size, queue, sync=sync, on_done=done)
+
+    def _written(self, size: Size, end_offset: Offset, sync: bool, error: OSError | None) -> None:
+        self._busy = False
+        self._commit.release(size)
+        if error is not None:
+            self.fail(error)
+        else:
+            self.written_offset = end_offset
+            self.written_size += size
+            if sync:
+                self.synced_offset, self.synced_size = end_offset, self.written_size
+            else:
+                self._commit.mark_unsynced(self)
+            self._progressed()
+        self._finish_stopping()
+
+    def _synced(self, end_offset: Offset, error: OSError | None) -> None:
+        self._busy = False
+        if error is not None:
+            self.fail(error)
+        else:
+            # Nothing was written meanwhile: one operation at a time.
+            self.synced_offset, self.synced_size = end_offset, self.written_size
+            self._progressed()
+        self._finish_stopping()
+
+    def _progressed(self) -> None:
+        if self._queue or self._sync_wanted:
+            self._commit.mark_dirty(self)
+        elif self._draining:
+            if self.synced_size == self.written_size:
+                self._finish_draining(None)
+            else:
+                self._commit.mark_dirty(self)
+        self._on_progress()
+
+    def fail(self, error: Exception) -> None:
+        """The first error is final."""
+        if self.failed is not None:
+            return
+        self.failed = error
+        self._discard()
+        self._finish_draining(error)
+        self._on_failed(error)
+
+    def _discard(self) -> None:
+        self._commit.release(self._queue_size)
+        self._queue, self._queue_size = [], 0
+
+    def _finish_draining(self, error: Exception | None) -> None:
+        draining, self._draining = self._draining, []
+        for on_done in draining:
+            on_done(error)
+
+    def _finish_stopping(self) -> None:
+        if not self._busy:
+            stopping, self._stopping = self._stopping, []
+            for on_done in stopping:
+                on_done(None)

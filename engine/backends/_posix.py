@@ -1,0 +1,147 @@
+"""What the two real backends share: the file system, a thread pool for blocking jobs, and the eventfd."""
+
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from engine.batch import Buffer
+
+T = TypeVar("T")
+
+WORKER_COUNT = 4
+"""Threads for blocking jobs. They wait for the disk and release the GIL; more would only queue there."""
+
+
+class PosixFs:
+    """`Fs` on the operating system."""
+
+    def open(self, path: Path, *, create: bool = False) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        return os.open(path, flags, 0o644)
+
+    def close(self, file: int) -> None:
+        os.close(file)
+
+    def mkdir(self, path: Path) -> None:
+        path.mkdir(exist_ok=True)
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def rmdir(self, path: Path) -> None:
+        path.rmdir()
+
+    def listdir(self, path: Path) -> list[str]:
+        return os.listdir(path)
+
+    def truncate(self, file: int, size: int) -> None:
+        os.ftruncate(file, size)
+
+    def size(self, file: int) -> int:
+        return os.fstat(file).st_size
+
+    def path_size(self, path: Path) -> int:
+        return path.stat().st_size
+
+    def pread(self, file: int, position: int, size: int) -> bytes:
+        data = os.pread(file, size, position)
+        if len(data) == size or not data:
+            return data
+        parts = [data]
+        while len(data) and size > (have := sum(map(len, parts))):
+            parts.append(data := os.pread(file, size - have, position + have))
+        return b"".join(parts)
+
+    def pwrite(self, file: int, position: int, data: Buffer) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(file, rest, position)
+            position += written
+            rest = rest[written:]
+
+    def fsync(self, file: int) -> None:
+        os.fsync(file)
+
+    def fsync_dir(self, path: Path) -> None:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+class Completions:
+    """Finished work on its way back to the owner's thread: a deque and an eventfd."""
+
+    def __init__(self) -> None:
+        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._finished: deque[Callable[[], None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._finished)
+
+    def put(self, callback: Callable[[], None]) -> None:
+        """From any thread. deque.append is atomic; the eventfd write comes after it."""
+        self._finished.append(callback)
+        os.eventfd_write(self.eventfd, 1)
+
+    def clear_signal(self) -> None:
+        """Before looking for work, so that what arrives later signals again."""
+        try:
+            os.eventfd_read(self.eventfd)
+        except BlockingIOError:
+            return
+
+    def run(self) -> None:
+        """What has arrived until now; callbacks that add work do not prolong the loop."""
+        for _ in range(len(self._finished)):
+            self._finished.popleft()()
+
+    def wait(self) -> None:
+        select.select([self.eventfd], [], [])
+
+    def close(self) -> None:
+        os.close(self.eventfd)
+
+
+class Workers:
+    """Blocking jobs on a few threads, their results delivered through Completions."""
+
+    def __init__(self, completions: Completions) -> None:
+        self._completions = completions
+        self._pool = ThreadPoolExecutor(WORKER_COUNT, thread_name_prefix="walrus-disk")
+
+    def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
+        self._pool.submit(self._work, job, on_done)
+
+    def _work(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
+        result: T | Exception
+        try:
+            result = job()
+        except Exception as error:  # noqa: BLE001  a job's error is its result, whatever it is
+            result = error
+        self._completions.put(lambda: on_done(result))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+
+
+def read_cached(file: int, position: int, size: int) -> bytearray | None:
+    """The bytes if all of them are in the page cache, else None. Never waits for the disk."""
+    data = bytearray(size)
+    try:
+        count = os.preadv(file, [data], position, os.RWF_NOWAIT)
+    except OSError:
+        # EAGAIN: not cached. EOPNOTSUPP: this file system cannot say. Either way a thread reads it.
+        return None
+    return data if count == size else None

@@ -1,0 +1,88 @@
+"""pwritev, fdatasync and pread on a few threads: works everywhere."""
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from engine.backends import IOV_COUNT_MAX, Fs, ReadDone, WriteDone, only_os_errors
+from engine.backends._posix import Completions, PosixFs, Workers, read_cached
+from engine.batch import Buffer
+
+T = TypeVar("T")
+
+
+class PreadBackend:
+    """`Backend` on threads. See the protocol for the rules."""
+
+    name = "pread"
+
+    def __init__(self, *, reason: str) -> None:
+        self.reason = reason
+        self.fs: Fs = PosixFs()
+        self._completions = Completions()
+        self._workers = Workers(self._completions)
+        self._queued: list[tuple[Callable[[], None], WriteDone]] = []
+
+    def fileno(self) -> int:
+        return self._completions.eventfd
+
+    def reap(self) -> None:
+        self._completions.clear_signal()
+        self._completions.run()
+
+    def write(
+        self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
+    ) -> None:
+        self._queued.append((partial(_write_all, file, position, buffers, sync), on_done))
+
+    def sync(self, file: int, on_done: WriteDone) -> None:
+        self._queued.append((partial(os.fdatasync, file), on_done))
+
+    def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
+        cached = read_cached(file, position, size)
+        if cached is not None:
+            on_done(cached)
+        else:
+            self._workers.run(
+                partial(self.fs.pread, file, position, size), partial(only_os_errors, on_done)
+            )
+
+    def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
+        self._workers.run(job, on_done)
+
+    def submit(self) -> None:
+        queued, self._queued = self._queued, []
+        for job, on_done in queued:
+            self._workers.run(job, partial(only_os_errors, on_done))
+
+    def wait(self) -> None:
+        self._completions.wait()
+
+    def close(self) -> None:
+        self.submit()
+        self._workers.close()
+        self._completions.close()
+
+
+def _write_all(file: int, position: int, buffers: Sequence[Buffer], sync: bool) -> None:
+    rest = [memoryview(buffer) for buffer in buffers]
+    while rest:
+        chunk = rest[:IOV_COUNT_MAX]
+        written = os.pwritev(file, chunk, position)
+        if written == 0:
+            raise OSError(errno.EIO, "pwritev wrote nothing")
+        position += written
+        rest = skip(rest, written)
+    if sync:
+        os.fdatasync(file)
+
+
+def skip(buffers: Sequence[memoryview], size: int) -> list[memoryview]:
+    """What is left of `buffers` after their first `size` bytes."""
+    for i, buffer in enumerate(buffers):
+        if size < len(buffer):
+            return [buffer[size:], *buffers[i + 1 :]]
+        size -= len(buffer)
+    return []

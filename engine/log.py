@@ -1,0 +1,189 @@
+"""One topic's segments on this disk."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from engine.batch import BatchHeader, Offset, Position
+from engine.errors import CorruptSegmentError
+from engine.format import DELETED_SUFFIX, META_NAME, SegmentEnd, SegmentState
+from engine.index import SegmentIndex
+from engine.recovery import recover
+from engine.segment import Found, Segment, Services
+from engine.segment_files import MetaFile, SegmentFiles, remove_tree
+
+
+class TopicLog:
+    """The segments of one topic by id. Which of them belong to the topic is the owner's knowledge, not ours."""
+
+    def __init__(self, directory: Path, services: Services) -> None:
+        self._directory = directory
+        self._services = services
+        self._segments: dict[int, Segment] = {}
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
+    def get(self, sid: int) -> Segment | None:
+        return self._segments.get(sid)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """In the order of their ids."""
+        return tuple(self._segments[sid] for sid in sorted(self._segments))
+
+    def open(
+        self, sid: int, base_offset: Offset, epoch: int, head: Callable[[], bytes]
+    ) -> Segment:
+        """A new segment. Its files appear at the first append or promise.
+
+        `head()` is called at that moment, before the batch counts, and its result is durable before the batch is.
+        """
+        found = Found(end=_empty(base_offset), index=self._index(base_offset))
+        return self._add(sid, base_offset, epoch, found, head)
+
+    def recover(
+        self, sid: int, base_offset: Offset, epoch: int, visit: Callable[[BatchHeader], None]
+    ) -> Segment:
+        """Blocking. A segment that was not sealed, after a restart: read it all, cut a torn tail (`torn_size` of the
+        result), `visit` every batch in order. An empty segment if there is no directory.
+
+        Raises CorruptSegmentError, FormatVersionError and OSError.
+        """
+        files = self._files(sid, base_offset, epoch)
+        if not files.exists():
+            found = Found(end=_empty(base_offset), index=self._index(base_offset))
+            return self._add(sid, base_offset, epoch, found, None)
+        meta = files.meta()
+        index = self._index(base_offset)
+
+        def visit_both(position: Position, header: BatchHeader) -> None:
+            index.add(header, position)
+            visit(header)
+
+        fs = self._services.backend.fs
+        file = files.open_log()
+        try:
+            scan = recover(
+                fs, files.log_path, file,
+                base_offset=base_offset, epoch=epoch, ack_mark=meta.ack_mark, visit=visit_both,
+            )  # fmt: skip
+        finally:
+            fs.close(file)
+        sealed = meta.state is SegmentState.SEALED
+        if sealed and meta.end != scan.end:
+            raise CorruptSegmentError(
+                files.log_path,
+                scan.end.size,
+                f"it was sealed as {meta.end} and is {scan.end}",
+                "Restore the file from another copy",
+            )
+        found = Found(
+            end=scan.end, index=index, on_disk=True, promised_epoch=meta.promised_epoch,
+            sealed=sealed, torn_size=scan.torn_size,
+        )  # fmt: skip
+        return self._add(sid, base_offset, epoch, found, None)
+
+    def is_sealed_on_disk(self, sid: int) -> bool:
+        """Blocking. Whether this copy was closed before the process ended; False if there is none.
+
+        Raises CorruptSegmentError, FormatVersionError and OSError.
+        """
+        fs, directory = self._services.backend.fs, self._directory / str(sid)
+        if not fs.exists(directory):
+            return False
+        return MetaFile(fs, directory / META_NAME).read().state is SegmentState.SEALED
+
+    def adopt(self, sid: int, base_offset: Offset, end: SegmentEnd) -> Segment:
+        """Blocking, but only a look at the size. A sealed segment after a restart.
+
+        Raises CorruptSegmentError if the log file is missing or its size is not that of `end`.
+        """
+        files = self._files(sid, base_offset, None)
+        try:
+            size = self._services.backend.fs.path_size(files.log_path)
+        except FileNotFoundError:
+            size = -1
+        if size != end.size:
+            why = "it is missing" if size < 0 else f"it has {size} bytes, sealed were {end.size}"
+            raise CorruptSegmentError(
+                files.log_path, max(0, min(size, end.size)), why, "Restore it from another copy"
+            )
+        found = Found(end=end, index=None, on_disk=True, sealed=True)
+        return self._add(sid, base_offset, None, found, None)
+
+    def drop(self, sid: int, on_done: Callable[[OSError | None], None]) -> None:
+        """Delete the segment's files, durably, open or not. Appends still queued are forgotten."""
+        segment = self._segments.pop(sid, None)
+        if segment is not None:
+            segment.stop(partial(segment.remove, on_done))
+        else:
+            # Files of a segment that was never opened: only their directory matters.
+            files = self._files(sid, 0, None)
+            self._services.backend.run(files.remove, partial(_removed, on_done))
+
+    def delete(self, on_done: Callable[[OSError | None], None]) -> None:
+        """Delete the whole topic directory, durably. The log is of no use afterwards."""
+        segments, self._segments = self.segments(), {}
+        remaining = len(segments)
+
+        def stopped() -> None:
+            nonlocal remaining
+            remaining -= 1
+            if remaining <= 0:
+                for segment in segments:
+                    segment.forget_file()
+                self._services.backend.run(self._remove, partial(_removed, on_done))
+
+        for segment in segments:
+            segment.stop(stopped)
+        if not segments:
+            stopped()
+
+    def _remove(self) -> None:
+        """In a job: renamed first, so that what is half deleted is never mistaken for data."""
+        fs = self._services.backend.fs
+        doomed = self._directory.with_name(self._directory.name + DELETED_SUFFIX)
+        if fs.exists(doomed):
+            remove_tree(fs, doomed)
+        if fs.exists(self._directory):
+            fs.rename(self._directory, doomed)
+            fs.fsync_dir(doomed.parent)
+            remove_tree(fs, doomed)
+
+    def _add(
+        self,
+        sid: int,
+        base_offset: Offset,
+        epoch: int | None,
+        found: Found,
+        head: Callable[[], bytes] | None,
+    ) -> Segment:
+        assert sid not in self._segments, f"segment {sid} is open already"
+        segment = Segment(
+            self._services,
+            self._files(sid, base_offset, epoch),
+            sid=sid,
+            base_offset=base_offset,
+            epoch=epoch,
+            found=found,
+            make_head=head,
+        )
+        self._segments[sid] = segment
+        return segment
+
+    def _files(self, sid: int, base_offset: Offset, epoch: int | None) -> SegmentFiles:
+        fs = self._services.backend.fs
+        return SegmentFiles(fs, self._directory / str(sid), base_offset, epoch)
+
+    def _index(self, base_offset: Offset) -> SegmentIndex:
+        return SegmentIndex(base_offset, interval=self._services.index_interval)
+
+
+def _removed(on_done: Callable[[OSError | None], None], result: None | Exception) -> None:
+    assert result is None or isinstance(result, OSError), result
+    on_done(result)
+
+
+def _empty(base_offset: Offset) -> SegmentEnd:
+    return SegmentEnd(base_offset, 0, 0, -1)

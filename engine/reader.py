@@ -1,0 +1,119 @@
+"""Finding whole batches in a log file, from a position that an index gave."""
+
+from collections.abc import Callable
+from functools import partial
+
+from engine.backends import Backend
+from engine.batch import (
+    HEADER_SIZE,
+    Buffer,
+    Offset,
+    Position,
+    Size,
+    parse_header,
+)
+from engine.errors import CorruptBatchError
+
+SCAN_SIZE: Size = 16 * 1024
+"""Read beyond what was asked for, to skip from the index entry to the wanted batch without a second read."""
+
+
+class BatchRead:
+    """One read: the batches from the one that contains `offset` up to `end_offset`.
+
+    The result is at most `size_max` bytes, but at least one batch; b"" if no batch below `end_offset` reaches `offset`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        file: int,
+        *,
+        position: Position,
+        limit: Position,
+        offset: Offset,
+        end_offset: Offset,
+        size_max: Size,
+        on_done: Callable[[bytes | Exception], None],
+    ) -> None:
+        """`position` is the start of a batch at or before the wanted one; `limit` is the end of what was written."""
+        self._backend = backend
+        self._file = file
+        self._position = position
+        self._limit = limit
+        self._offset = offset
+        self._end_offset = end_offset
+        self._size_max = size_max
+        self._on_done = on_done
+
+    def start(self) -> None:
+        self._read(self._size_max + SCAN_SIZE)
+
+    def _read(self, size: Size) -> None:
+        size = min(max(size, HEADER_SIZE), self._limit - self._position)
+        if size <= 0:
+            self._on_done(b"")
+            return
+        self._backend.read(self._file, self._position, size, partial(self._got, size))
+
+    def _got(self, size: Size, data: Buffer | OSError) -> None:
+        if isinstance(data, OSError):
+            self._on_done(data)
+            return
+        try:
+            if len(data) < size:
+                raise CorruptBatchError(f"the file ends {size - len(data)} bytes early")
+            result = self._take(data)
+        except CorruptBatchError as error:
+            self._on_done(error)
+            return
+        if result is not None:
+            self._on_done(result)
+
+    def _take(self, data: Buffer) -> bytes | None:
+        """The result, or None if another read was started."""
+        start = self._skip(data)
+        if start is None:
+            return None
+        end, first_size = self._extent(data, start)
+        if end > start:
+            if start == 0 and end == len(data) and isinstance(data, bytes):
+                return data
+            return bytes(memoryview(data)[start:end])
+        if first_size == 0:
+            return b""
+        self._position += start
+        if first_size > self._limit - self._position:
+            raise CorruptBatchError(f"a batch of {first_size} bytes leaves the file")
+        self._read(max(first_size, self._size_max))
+        return None
+
+    def _skip(self, data: Buffer) -> Position | None:
+        """Where in `data` the wanted batch starts; None if it lies beyond and is being read."""
+        start = 0
+        while len(data) - start >= HEADER_SIZE:
+            header = parse_header(data, start)
+            if header.base_offset > self._offset and start == 0:
+                raise CorruptBatchError(f"offset {header.base_offset} at a place before {self._offset}")
+            if header.next_offset > self._offset:
+                return start
+            start += header.size
+        if start == 0:
+            raise CorruptBatchError(f"{len(data)} bytes are no batch header")
+        self._position += start
+        self._read(self._size_max + SCAN_SIZE)
+        return None
+
+    def _extent(self, data: Buffer, start: Position) -> tuple[Position, Size]:
+        """Where the batches to return end in `data`, and the size of the first one (0: none is below the end)."""
+        end, first_size = start, 0
+        while len(data) - end >= HEADER_SIZE:
+            header = parse_header(data, end)
+            if header.next_offset > self._end_offset:
+                break
+            first_size = first_size or header.size
+            next_end = end + header.size
+            if next_end > len(data) or (next_end - start > self._size_max and end > start):
+                break
+            end = next_end
+        return end, first_size

@@ -1,0 +1,530 @@
+"""One segment copy: append, promise, seal, read.
+
+Life of a copy: it has no file until its first append or promise; it takes batches until it is promised, sealed, failed
+or dropped, and never again after that. All methods belong to one thread; callbacks come from `Wal.reap`, except where
+a docstring says they may come at once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from crc32c import crc32c
+
+from engine.appender import Appender
+from engine.backends import Backend
+from engine.batch import HEADER_SIZE, BatchHeader, Buffer, Offset, Position, Size, placed_at
+from engine.durability import GroupCommit
+from engine.errors import CorruptBatchError, CorruptSegmentError
+from engine.errors import PromiseRefused as PromiseRefused
+from engine.errors import SegmentClosedError as SegmentClosedError
+from engine.format import SegmentEnd as SegmentEnd
+from engine.index import POSITION_MAX, SegmentIndex
+from engine.jobs import JobQueue
+from engine.open_files import OpenFiles
+from engine.reader import BatchRead
+from engine.recovery import scan_log
+from engine.segment_files import SegmentFiles
+
+ACK_MARK_SIZE: Size = 1024 * 1024
+"""The ack mark is rewritten after this many bytes: what an undetected loss of the tail is limited to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all segments of a Wal share."""
+
+    backend: Backend
+    commit: GroupCommit
+    open_files: OpenFiles
+    index_interval: Size
+
+
+@dataclass(slots=True, kw_only=True)
+class Found:
+    """What a copy is when its Segment is made."""
+
+    end: SegmentEnd
+    index: SegmentIndex | None
+    """None: read or rebuilt at the first need."""
+    on_disk: bool = False
+    promised_epoch: int = 0
+    sealed: bool = False
+    torn_size: Size = 0
+
+
+def _ignore(_: object) -> None:
+    return
+
+
+class Segment:
+    """One segment of one topic on this disk. Made by TopicLog."""
+
+    def __init__(
+        self,
+        services: Services,
+        files: SegmentFiles,
+        *,
+        sid: int,
+        base_offset: Offset,
+        epoch: int | None,
+        found: Found,
+        make_head: Callable[[], bytes] | None,
+    ) -> None:
+        self.sid = sid
+        self.base_offset = base_offset
+        self.epoch = epoch
+        """None for a sealed segment that was adopted."""
+        self.promised_epoch = found.promised_epoch
+        """0: none. Already counted before it is durable: from then on nothing is accepted."""
+        self.sealed = found.sealed
+        self.failed: OSError | None = None
+        self.torn_size = found.torn_size
+        """Bytes that recovery cut from the end of the file."""
+        self.on_durable: Callable[[Offset], None] = _ignore
+        self.on_failed: Callable[[OSError], None] = _ignore
+        self._end = found.end
+        self._index = found.index
+        self._on_disk = found.on_disk
+        self._make_head = make_head
+        self._head: bytes | None = None
+        self._closed = ""
+        self._services = services
+        self._files = files
+        self._jobs = JobQueue(services.backend)
+        self._appender = Appender(
+            services.backend,
+            services.commit,
+            end_offset=found.end.end_offset,
+            size=found.end.size,
+            open_log=self._open_for_append,
+            on_progress=self._progressed,
+            on_failed=self._fail,
+        )
+        self._told_durable = self.durable_offset
+        self._ack_mark_size = found.end.size
+        self._holds_file = False
+
+    # -- where it ends
+
+    @property
+    def end(self) -> SegmentEnd:
+        """All four at once, what is queued included."""
+        return self._end
+
+    @property
+    def end_offset(self) -> Offset:
+        """One past the last record, what is queued included; so with the three below."""
+        return self._end.end_offset
+
+    @property
+    def size(self) -> Size:
+        return self._end.size
+
+    @property
+    def digest(self) -> int:
+        return self._end.digest
+
+    @property
+    def max_timestamp(self) -> int:
+        return self._end.max_timestamp
+
+    @property
+    def durable_offset(self) -> Offset:
+        """What an acknowledgement may rely on: synced under `each`, written under the other policies."""
+        return self._appender.durable_offset
+
+    @property
+    def durable_size(self) -> Size:
+        return self._appender.durable_size
+
+    # -- append
+
+    def append(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
+        """Queue one batch, whose bytes are `buffers`, the whole header in the first; returns the new end offset.
+
+        The batch must have its place already (see batch.patch) and be checked. The buffers must not change until
+        the batch is durable. Raises SegmentClosedError and QueueFullError; then nothing was appended.
+        """
+        self._check_open()
+        end = self._end
+        assert header.base_offset == end.end_offset, (header.base_offset, end.end_offset)
+        assert placed_at(buffers[0]) == (end.end_offset, self.epoch), placed_at(buffers[0])
+        assert header.size == sum(map(len, buffers))
+        if end.size + header.size > POSITION_MAX:
+            raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} bytes at most")
+        # Now, and not when the file is made: by then the owner's state includes this very batch.
+        self._capture_head()
+        self._appender.enqueue(list(buffers), header.size, header.next_offset)
+        if self._index is not None:
+            self._index.add(header, end.size)
+        self._end = SegmentEnd(
+            header.next_offset,
+            end.size + header.size,
+            crc32c(memoryview(buffers[0])[:HEADER_SIZE], end.digest),
+            max(end.max_timestamp, header.max_timestamp),
+        )
+        return header.next_offset
+
+    def note_acked(self, end_offset: Offset) -> None:
+        """Everything below `end_offset` was acknowledged. Remembered on disk lazily, as far as it is synced."""
+        if self._appender.synced_size - self._ack_mark_size < ACK_MARK_SIZE:
+            return
+        if self.sealed or self._closed or self.failed or not self._jobs.is_idle:
+            return
+        self._ack_mark_size = self._appender.synced_size
+        mark = min(end_offset, self._appender.synced_offset)
+        self._jobs.run(partial(self._files.mark_acked, mark), self._fail_on_error)
+
+    # -- promise and seal
+
+    def promise(
+        self, epoch: int, on_done: Callable[[SegmentEnd | Exception], None]
+    ) -> None:
+        """Accept nothing more, make all of it durable, remember `epoch` durably, and answer the end.
+
+        `on_done` gets the SegmentEnd; PromiseRefused (at once) if a higher epoch was promised before; or the error
+        that failed the segment. The same or a higher epoch is answered again.
+        """
+        if self._is_unusable(on_done):
+            return
+        if epoch < self.promised_epoch:
+            on_done(PromiseRefused(self.promised_epoch))
+            return
+        self.promised_epoch = epoch
+        self._capture_head()
+        self._appender.drain(partial(self._drained, partial(self._promise, epoch), on_done))
+
+    def _promise(self, epoch: int, on_done: Callable[[SegmentEnd | Exception], None]) -> None:
+        self._jobs.run(
+            partial(self._write_promise, epoch), partial(self._finish, self._promised, on_done)
+        )
+
+    def _write_promise(self, epoch: int) -> None:
+        if self._files.exists():
+            self._files.promise(epoch)
+        else:
+            self._files.create(self._head, promised_epoch=epoch)
+
+    def _promised(self, on_done: Callable[[SegmentEnd | Exception], None]) -> None:
+        self._on_disk = True
+        on_done(self._end)
+
+    def seal(self, end: SegmentEnd, on_done: Callable[[Exception | None], None]) -> None:
+        """Make the segment final at `end`, which the whole cluster agreed on; what is beyond it is cut.
+
+        `on_done` gets None, an OSError, or CorruptSegmentError if this copy is shorter than `end` or differs from it.
+        """
+        if self._is_unusable(on_done):
+            return
+        if self.sealed:
+            on_done(self._compare(end))
+            return
+        self._closed = "sealed"
+        self._capture_head()
+        self._appender.drain(partial(self._drained, partial(self._seal, end), on_done))
+
+    def _seal(self, end: SegmentEnd, on_done: Callable[[Exception | None], None]) -> None:
+        if end.size >= self._end.size and (differs := self._compare(end)) is not None:
+            on_done(differs)
+            return
+        self._jobs.run(partial(self._write_seal, end), partial(self._sealed, end, on_done))
+
+    def _write_seal(self, end: SegmentEnd) -> SegmentIndex:
+        """In a job. Cut, sync, indexes, meta: in this order, so that each step can be repeated after a crash."""
+        fs = self._services.backend.fs
+        if not self._files.exists():
+            self._files.create(self._head)
+        index = self._index
+        if end.size < self._end.size or index is None:
+            index = self._scan(end)
+        file = self._files.open_log()
+        try:
+            if fs.size(file) > end.size:
+                fs.truncate(file, end.size)
+                fs.fsync(file)
+        finally:
+            fs.close(file)
+        self._files.seal(end, index)
+        return index
+
+    def _sealed(
+        self,
+        end: SegmentEnd,
+        on_done: Callable[[Exception | None], None],
+        result: SegmentIndex | Exception,
+    ) -> None:
+        if isinstance(result, Exception):
+            self._fail_on_error(result)
+            on_done(result)
+            return
+        self._index = result
+        self._end = end
+        self._on_disk = True
+        self.sealed = True
+        self._appender.truncated(end.end_offset, end.size)
+        if self._holds_file:
+            self._holds_file = False
+            self._services.open_files.release(self._files.log_path)
+        on_done(None)
+
+    def _compare(self, end: SegmentEnd) -> CorruptSegmentError | None:
+        if end == self._end:
+            return None
+        return self._corrupt(self._end.size, f"this copy ends as {self._end}, it was sealed as {end}")
+
+    # -- read
+
+    def read(
+        self,
+        offset: Offset,
+        *,
+        size_max: Size,
+        end_offset: Offset,
+        on_done: Callable[[bytes | Exception], None],
+    ) -> None:
+        """Whole batches, the first being the one that contains `offset`, all below `end_offset` (a batch's end).
+
+        At most `size_max` bytes, but at least one batch; b"" from `end_offset` on. The bytes are the file's own.
+        `on_done` may be called before this returns; it gets an OSError or CorruptSegmentError on failure.
+        """
+        assert offset >= self.base_offset, (offset, self.base_offset)
+        end_offset = min(end_offset, self._appender.written_offset)
+        if offset >= end_offset:
+            on_done(b"")
+            return
+        if self._closed == "dropped":
+            on_done(SegmentClosedError(f"segment {self.sid} is dropped"))
+            return
+        self._with_file(partial(self._read, offset, size_max, end_offset, True, on_done), on_done)
+
+    def _read(
+        self,
+        offset: Offset,
+        size_max: Size,
+        end_offset: Offset,
+        may_rebuild: bool,
+        on_done: Callable[[bytes | Exception], None],
+        file: int,
+    ) -> None:
+        assert self._index is not None
+        position = self._index.position_before(offset)
+
+        def done(result: bytes | Exception) -> None:
+            self._services.open_files.release(self._files.log_path)
+            if result == b"":
+                result = CorruptBatchError(f"no batch reaches offset {offset}")
+            if not isinstance(result, CorruptBatchError):
+                on_done(result)
+            elif may_rebuild and self.sealed:
+                # An index is a hint: follow a fresh one before the log itself is blamed.
+                self._index = None
+                again = partial(self._read, offset, size_max, end_offset, False, on_done)
+                self._with_file(again, on_done, rebuild=True)
+            else:
+                on_done(self._corrupt(position, result.reason))
+
+        read = BatchRead(
+            self._services.backend,
+            file,
+            position=position,
+            limit=self._appender.written_size,
+            offset=offset,
+            end_offset=end_offset,
+            size_max=size_max,
+            on_done=done,
+        )
+        read.start()
+
+    def offset_before_timestamp(self, timestamp_ms: int) -> Offset:
+        """An offset such that all batches wholly before it have max_timestamp < `timestamp_ms`.
+
+        A start for a search by reading. The base offset as long as the index of a sealed segment is not in memory
+        (see `load_index`).
+        """
+        if self._index is None:
+            return self.base_offset
+        return self._index.offset_before_timestamp(timestamp_ms)
+
+    def load_index(self, on_done: Callable[[Exception | None], None]) -> None:
+        """Have the index in memory; at once if it is."""
+
+        def loaded(_: int) -> None:
+            self._services.open_files.release(self._files.log_path)
+            on_done(None)
+
+        if self._index is not None or not self._on_disk:
+            on_done(None)
+        else:
+            self._with_file(loaded, on_done)
+
+    def head(self) -> bytes | None:
+        """Blocking. The head object; None if the segment has none. Raises OSError, CorruptSegmentError."""
+        if self._head is not None:
+            return self._head
+        return self._files.head()
+
+    # -- removal, for TopicLog
+
+    def stop(self, on_done: Callable[[], None]) -> None:
+        """Accept nothing more and call back once nothing of this segment is in flight except reads."""
+        self._closed = "dropped"
+
+        def stopped(_: Exception | None) -> None:
+            self._jobs.run(lambda: None, lambda _: on_done())
+
+        self._appender.stop(stopped)
+
+    def remove(self, on_done: Callable[[OSError | None], None]) -> None:
+        """Delete the files, durably. After `stop`."""
+
+        def removed(result: None | Exception) -> None:
+            assert result is None or isinstance(result, OSError), result
+            on_done(result)
+
+        self.forget_file()
+        self._jobs.run(self._files.remove, removed)
+
+    def forget_file(self) -> None:
+        """Close the log as soon as nobody reads it. After `stop`."""
+        if self._holds_file:
+            self._holds_file = False
+            self._services.open_files.release(self._files.log_path)
+        self._services.open_files.forget(self._files.log_path)
+
+    def drain(self, on_done: Callable[[], None]) -> None:
+        """Write and sync everything queued and finish all jobs. For `Wal.close`."""
+        self._appender.drain(lambda _: self._jobs.run(lambda: None, lambda _: on_done()))
+
+    # -- inner life
+
+    def _check_open(self) -> None:
+        if self.failed is not None:
+            raise SegmentClosedError(f"segment {self.sid} has failed: {self.failed}")
+        if self.promised_epoch:
+            raise SegmentClosedError(f"segment {self.sid} is promised to epoch {self.promised_epoch}")
+        if self.sealed or self._closed:
+            raise SegmentClosedError(f"segment {self.sid} is {self._closed or 'sealed'}")
+
+    def _is_unusable(self, on_done: Callable[[Exception], None]) -> bool:
+        """Whether the segment is failed or dropped; `on_done` has been told then."""
+        if self.failed is None and self._closed != "dropped":
+            return False
+        on_done(self.failed or SegmentClosedError(f"segment {self.sid} is dropped"))
+        return True
+
+    def _capture_head(self) -> None:
+        if not self._on_disk and self._head is None and self._make_head is not None:
+            self._head = self._make_head()
+
+    def _open_for_append(self, on_done: Callable[[int | Exception], None]) -> None:
+        def opened(result: int | Exception) -> None:
+            if not isinstance(result, Exception):
+                self._on_disk = True
+                result = self._services.open_files.add(self._files.log_path, result)
+                self._holds_file = True
+            on_done(result)
+
+        self._jobs.run(self._create_and_open, opened)
+
+    def _create_and_open(self) -> int:
+        """In a job."""
+        if not self._files.exists():
+            self._files.create(self._head)
+        return self._files.open_log()
+
+    def _with_file(
+        self,
+        use: Callable[[int], None],
+        on_error: Callable[[Exception], None],
+        *,
+        rebuild: bool = False,
+    ) -> None:
+        """Call `use` with the open log and the index in memory. `use` releases the file."""
+        if self._index is not None:
+            file = self._services.open_files.take(self._files.log_path)
+            if file is not None:
+                use(file)
+                return
+
+        def prepared(result: tuple[int, SegmentIndex] | Exception) -> None:
+            if isinstance(result, Exception):
+                on_error(result)
+                return
+            file, index = result
+            self._index = self._index or index
+            use(self._services.open_files.add(self._files.log_path, file))
+
+        self._jobs.run(partial(self._prepare, self._index, rebuild), prepared)
+
+    def _prepare(self, index: SegmentIndex | None, rebuild: bool) -> tuple[int, SegmentIndex]:
+        """In a job: open the log; have an index."""
+        if index is None and not rebuild:
+            index = self._files.index(self._end.size, self._services.index_interval)
+        if index is None:
+            index = self._scan(self._end)
+        return self._files.open_log(), index
+
+    def _scan(self, end: SegmentEnd) -> SegmentIndex:
+        """In a job: the index of the log's batches up to `end`. Raises CorruptSegmentError if they are not as sealed."""
+        fs = self._services.backend.fs
+        epoch = self._files.meta().epoch
+        index = SegmentIndex(self.base_offset, interval=self._services.index_interval)
+
+        def visit(position: Position, header: BatchHeader) -> None:
+            index.add(header, position)
+
+        file = self._files.open_log()
+        try:
+            scan = scan_log(
+                fs, file, base_offset=self.base_offset, epoch=epoch, visit=visit, size=end.size
+            )
+        finally:
+            fs.close(file)
+        if scan.end != end:
+            raise self._corrupt(scan.end.size, scan.why_torn or f"{scan.end} is not {end}")
+        return index
+
+    def _progressed(self) -> None:
+        durable = self.durable_offset
+        if durable > self._told_durable:
+            self._told_durable = durable
+            self.on_durable(durable)
+
+    def _drained(
+        self,
+        proceed: Callable[[Callable[..., None]], None],
+        on_done: Callable[..., None],
+        error: Exception | None,
+    ) -> None:
+        if error is not None:
+            on_done(error)
+        else:
+            proceed(on_done)
+
+    def _finish(
+        self,
+        succeed: Callable[[Callable[..., None]], None],
+        on_done: Callable[..., None],
+        result: object,
+    ) -> None:
+        if isinstance(result, Exception):
+            self._fail_on_error(result)
+            on_done(result)
+        else:
+            succeed(on_done)
+
+    def _fail_on_error(self, result: object) -> None:
+        """A job's result: what the disk refused once it is not asked again."""
+        if isinstance(result, OSError) and self._closed != "dropped":
+            self._appender.fail(result)
+
+    def _fail(self, error: Exception) -> None:
+        # An engine error (a head of a newer version, say) fails the segment as surely as the disk does.
+        self.failed = error if isinstance(error, OSError) else OSError(str(error))
+        self.on_failed(self.failed)
+
+    def _corrupt(self, position: Position, why: str) -> CorruptSegmentError:
+        return CorruptSegmentError(
+            self._files.log_path, position, why, "Restore the file from another copy"
+        )

@@ -1,0 +1,230 @@
+"""The files of one segment copy, and the order in which they become durable. Everything here blocks.
+
+A segment directory is made under another name, filled, synced and then renamed: one that exists is complete. One that
+is deleted is renamed first: half of it is never mistaken for data.
+"""
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+from engine.backends import Fs
+from engine.batch import Buffer
+from engine.errors import CorruptSegmentError
+from engine.format import (
+    DELETED_SUFFIX,
+    HEAD_NAME,
+    META_NAME,
+    META_SIZE,
+    META_SLOT_SIZE,
+    NEW_SUFFIX,
+    FormatError,
+    SegmentEnd,
+    SegmentMeta,
+    SegmentState,
+    index_name,
+    log_name,
+    new_meta,
+    pack_head,
+    pack_meta,
+    time_index_name,
+    unpack_head,
+    unpack_meta,
+)
+from engine.index import SegmentIndex
+
+_RESTORE = "Restore the segment's directory from another copy"
+
+
+class MetaFile:
+    """The two-slot meta file. A write never touches the slot that was synced last, so one slot is always whole."""
+
+    def __init__(self, fs: Fs, path: Path) -> None:
+        self._fs = fs
+        self._path = path
+        self._current: tuple[SegmentMeta, int] | None = None
+        self._synced_slot: int | None = None
+        """None: read from a disk that a killed process may have left unsynced."""
+
+    def read(self) -> SegmentMeta:
+        """Raises OSError, CorruptSegmentError, FormatVersionError."""
+        if self._current is None:
+            file = self._fs.open(self._path)
+            try:
+                meta, slot = unpack_meta(self._fs.pread(file, 0, META_SIZE))
+            except FormatError as error:
+                raise CorruptSegmentError(self._path, 0, str(error), _RESTORE) from error
+            finally:
+                self._fs.close(file)
+            self._current = meta, slot
+            self._synced_slot = None
+        return self._current[0]
+
+    def write(self, meta: SegmentMeta, *, sync: bool) -> None:
+        """`meta` is a changed copy of what `read` gave; its counter is set here. Raises OSError."""
+        meta = replace(meta, counter=self.read().counter + 1)
+        assert self._current is not None
+        file = self._fs.open(self._path)
+        try:
+            if self._synced_slot is None:
+                self._fs.fsync(file)
+                self._synced_slot = self._current[1]
+            slot = 1 - self._synced_slot
+            self._fs.pwrite(file, slot * META_SLOT_SIZE, pack_meta(meta))
+            if sync:
+                self._fs.fsync(file)
+                self._synced_slot = slot
+        finally:
+            self._fs.close(file)
+        self._current = meta, slot
+
+    def write_lower_ack_mark(self) -> None:
+        """Forget what was acknowledged, if there is a meta file: an operator gives up records."""
+        if self._fs.exists(self._path):
+            meta = self.read()
+            self.write(replace(meta, ack_mark=meta.base_offset), sync=True)
+
+
+class SegmentFiles:
+    """One segment directory."""
+
+    def __init__(self, fs: Fs, directory: Path, base_offset: int, epoch: int | None) -> None:
+        """`epoch` None: not known, so not checked; such a directory cannot be created."""
+        self._fs = fs
+        self.directory = directory
+        self.log_path = directory / log_name(base_offset)
+        self._base_offset = base_offset
+        self._epoch = epoch
+        self._meta = MetaFile(fs, directory / META_NAME)
+
+    def exists(self) -> bool:
+        return self._fs.exists(self.directory)
+
+    def create(self, head: bytes | None, *, promised_epoch: int = 0) -> None:
+        """Make the directory with an empty log, durably. Raises OSError; then nothing of that name exists."""
+        assert self._epoch is not None
+        fs, topic = self._fs, self.directory.parent
+        fs.mkdir(topic)
+        # Not only when it is new: whoever made it may not have come to this line yet.
+        fs.fsync_dir(topic.parent)
+        unfinished = self.directory.with_name(self.directory.name + NEW_SUFFIX)
+        if fs.exists(unfinished):
+            remove_tree(fs, unfinished)
+        fs.mkdir(unfinished)
+        meta = replace(
+            new_meta(self._base_offset, self._epoch), counter=1, promised_epoch=promised_epoch
+        )
+        if head is not None:
+            self._write(unfinished / HEAD_NAME, pack_head(head))
+        self._write(unfinished / META_NAME, pack_meta(meta).ljust(META_SIZE, b"\0"))
+        self._write(unfinished / self.log_path.name, b"")
+        fs.fsync_dir(unfinished)
+        fs.rename(unfinished, self.directory)
+        fs.fsync_dir(topic)
+
+    def open_log(self) -> int:
+        return self._fs.open(self.log_path)
+
+    def meta(self) -> SegmentMeta:
+        """Raises OSError, FormatVersionError, and CorruptSegmentError also for another segment's meta file."""
+        meta = self._meta.read()
+        epoch = meta.epoch if self._epoch is None else self._epoch
+        if (meta.base_offset, meta.epoch) != (self._base_offset, epoch):
+            why = f"it is of base offset {meta.base_offset}, epoch {meta.epoch}"
+            path = self.directory / META_NAME
+            wanted = f"{why}, not {self._base_offset}, {epoch}"
+            raise CorruptSegmentError(path, 0, wanted, _RESTORE)
+        return meta
+
+    def promise(self, epoch: int) -> None:
+        """Durable when it returns."""
+        meta = self.meta()
+        if epoch > meta.promised_epoch:
+            self._meta.write(replace(meta, promised_epoch=epoch), sync=True)
+
+    def mark_acked(self, end_offset: int) -> None:
+        """Without a sync: losing it only makes the mark lower."""
+        meta = self.meta()
+        if end_offset > meta.ack_mark:
+            self._meta.write(replace(meta, ack_mark=end_offset), sync=False)
+
+    def seal(self, end: SegmentEnd, index: SegmentIndex) -> None:
+        """The log has been cut to `end` and synced; make everything else final."""
+        offsets, times = index.pack()
+        self._write(self.directory / index_name(self._base_offset), offsets)
+        self._write(self.directory / time_index_name(self._base_offset), times)
+        self._fs.fsync_dir(self.directory)
+        sealed = replace(
+            self.meta(),
+            state=SegmentState.SEALED,
+            sealed_end=end.end_offset,
+            sealed_size=end.size,
+            digest=end.digest,
+            max_timestamp=end.max_timestamp,
+        )
+        self._meta.write(sealed, sync=True)
+
+    def head(self) -> bytes | None:
+        """None if there is none. Raises OSError, CorruptSegmentError, FormatVersionError."""
+        path = self.directory / HEAD_NAME
+        if not self._fs.exists(path):
+            return None
+        try:
+            return unpack_head(self._read(path))
+        except FormatError as error:
+            raise CorruptSegmentError(path, 0, str(error), _RESTORE) from error
+
+    def index(self, size: int, interval: int) -> SegmentIndex | None:
+        """As written at the seal; None if it is missing or cannot be true."""
+        try:
+            offsets = self._read(self.directory / index_name(self._base_offset))
+            times = self._read(self.directory / time_index_name(self._base_offset))
+        except FileNotFoundError:
+            return None
+        return SegmentIndex.unpack(self._base_offset, offsets, times, size=size, interval=interval)
+
+    def remove(self) -> None:
+        """Durably gone when it returns; nothing happens if it never was. Raises OSError."""
+        doomed = self.directory.with_name(self.directory.name + DELETED_SUFFIX)
+        if self._fs.exists(doomed):
+            remove_tree(self._fs, doomed)
+        if self._fs.exists(self.directory):
+            self._fs.rename(self.directory, doomed)
+            self._fs.fsync_dir(self.directory.parent)
+            remove_tree(self._fs, doomed)
+
+    def _write(self, path: Path, data: Buffer) -> None:
+        file = self._fs.open(path, create=True)
+        try:
+            self._fs.truncate(file, 0)
+            self._fs.pwrite(file, 0, data)
+            self._fs.fsync(file)
+        finally:
+            self._fs.close(file)
+
+    def _read(self, path: Path) -> bytes:
+        file = self._fs.open(path)
+        try:
+            return self._fs.pread(file, 0, self._fs.size(file))
+        finally:
+            self._fs.close(file)
+
+
+def remove_tree(fs: Fs, directory: Path) -> None:
+    """Delete a directory and what is in it, at most two levels deep, then sync its parent. Raises OSError."""
+    _remove_contents(fs, directory)
+    fs.rmdir(directory)
+    fs.fsync_dir(directory.parent)
+
+
+def _remove_contents(fs: Fs, directory: Path) -> None:
+    for name in fs.listdir(directory):
+        path = directory / name
+        try:
+            fs.unlink(path)
+        except OSError as error:
+            # A directory: EISDIR on Linux, EPERM by POSIX, and ENOENT from a file system without such detail.
+            if error.errno not in (errno.EISDIR, errno.EPERM, errno.ENOENT):
+                raise
+            _remove_contents(fs, path)
+            fs.rmdir(path)
