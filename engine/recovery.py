@@ -178,7 +178,7 @@ def _corrupt(path: Path, position: Position, why: str) -> CorruptSegmentError:
     )
 
 
-def truncate_at(fs: Fs, path: Path, position: Position) -> Path:
+def truncate_at(path: Path, position: Position, *, fs: Fs) -> Path:
     """Cut a log file by an operator's decision; the bytes go to `<file>.<position>.cut`, whose path is returned.
 
     Also forgets the segment's ack mark, which would refuse the shorter file for ever. Offline only. Raises
