@@ -1,18 +1,53 @@
 """`walrus`: the list of commands, each imported when it is asked for."""
 
-from importlib import import_module
-
 import click
 
+
+def _serve() -> click.Command:
+    from broker.cli.serve import serve
+
+    return serve
+
+
+def _dev() -> click.Command:
+    from broker.cli.serve import dev
+
+    return dev
+
+
+def _config() -> click.Command:
+    from broker.cli.settings import config
+
+    return config
+
+
+def _doctor() -> click.Command:
+    from broker.cli.doctor import doctor
+
+    return doctor
+
+
+def _inspect() -> click.Command:
+    from broker.cli.inspect import inspect
+
+    return inspect
+
+
+def _truncate() -> click.Command:
+    from broker.cli.truncate import truncate
+
+    return truncate
+
+
 COMMANDS = {
-    "serve": ("broker.cli.serve:serve", "Run a node."),
-    "dev": ("broker.cli.serve:dev", "Run a node to try things out, on this machine only."),
-    "config": ("broker.cli.settings:config", "Show or check the settings of a node."),
-    "doctor": ("broker.cli.doctor:doctor", "Look for what would stop or slow a node here."),
-    "inspect": ("broker.cli.inspect:inspect", "Show what a stored file holds."),
-    "truncate": ("broker.cli.truncate:truncate", "Give up the end of a damaged log file."),
+    "serve": (_serve, "Run a node."),
+    "dev": (_dev, "Run a node to try things out, on this machine only."),
+    "config": (_config, "Show or check the settings of a node."),
+    "doctor": (_doctor, "Look for what would stop or slow a node here."),
+    "inspect": (_inspect, "Show what a stored file holds."),
+    "truncate": (_truncate, "Give up the end of a damaged log file."),
 }
-"""Every command: where it lives, and its line in `walrus --help`."""
+"""Every command: how it is imported, and its line in `walrus --help`."""
 
 
 class Commands(click.Group):
@@ -24,10 +59,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
+        load, _ = COMMANDS[cmd_name]
+        return load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -1,8 +1,13 @@
 """`walrus truncate`: the remedy that an error about a corrupt log file names."""
 
+import fcntl
+from contextlib import suppress
 from pathlib import Path
 
 import click
+
+LOCK_NAME = "lock"
+"""In the data directory, held by the one process that runs on it."""
 
 
 @click.command()
@@ -18,6 +23,7 @@ def truncate(file: Path, position: int, yes: bool) -> None:
     from engine.backends import choose
     from engine.recovery import truncate_at
 
+    _refuse_while_running(file)
     size = file.stat().st_size
     if not yes:
         click.confirm(
@@ -26,9 +32,23 @@ def truncate(file: Path, position: int, yes: bool) -> None:
         )
     backend = choose(prefer="pread")
     try:
-        saved = truncate_at(file, position, fs=backend.fs)
+        saved = truncate_at(fs=backend.fs, path=file, position=position)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         backend.close()
     click.echo(f"{file} now has {position} bytes; the {size - position} bytes cut are in {saved}")
+
+
+def _refuse_while_running(file: Path) -> None:
+    """A node holds the lock of its data directory, which is some parent of `file`."""
+    for parent in file.resolve().parents:
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            (parent / LOCK_NAME).open("rb") as lock,
+        ):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                text = f"a node is running on {parent}: stop it first"
+                raise click.ClickException(text) from error

@@ -1,5 +1,6 @@
 """An operator's cut that takes too much, or cannot be taken back."""
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,20 @@ def test_a_position_beyond_the_end_is_refused(log: Path, position: str) -> None:
     assert result.exit_code == 1
     assert "nothing to cut" in result.stderr
     assert log.read_bytes() == b"0123456789"
+
+
+def test_a_running_node_keeps_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "topics" / "t" / "1"
+    folder.mkdir(parents=True)
+    log = folder / "00000000000000000000.log"
+    log.write_bytes(b"0123456789")
+    with (tmp_path / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = run(str(log), "4", "--yes")
+        assert result.exit_code == 1
+        assert "is running" in result.stderr
+        assert log.read_bytes() == b"0123456789"
+    assert run(str(log), "4", "--yes").exit_code == 0
 
 
 def test_arguments_that_cannot_be_meant_are_usage_errors(log: Path, tmp_path: Path) -> None:
