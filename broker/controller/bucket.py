@@ -7,14 +7,19 @@ the batch, does the local replica accept it.
 
 from collections.abc import Callable, Sequence
 
-from broker.errors import NotLeader, StorageFailed
+from broker.errors import BrokerError, NotLeader, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
 from broker.replication.replica import Replica
 from broker.replication.writer import Writer
 from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time
-from engine.segment import Segment, SegmentClosedError
+from engine.errors import QueueFullError, SegmentClosedError
+from engine.segment import Segment
 from raft.leases import Lease
+
+
+class DiskBusy(BrokerError):
+    """Too many bytes wait for the disk; wait for room in the store and try again."""
 
 
 class Bucket:
@@ -42,16 +47,14 @@ class Bucket:
         self._on_committed = on_committed
         self._on_local = on_local
         self._on_failed = on_failed
-        self._header = b""
         segment.on_durable = self._durable
         segment.on_failed = self._failed
 
     def segment_header(self) -> bytes:
-        """What the engine stores beside the first batch: the state as of the segment's base
-        offset."""
-        return self._header or self._take_header()
+        """What the engine stores beside the first batch: the state as of the segment's base offset.
 
-    def _take_header(self) -> bytes:
+        The engine asks when the first batch comes, before that batch counts.
+        """
         return segment_header.encode(
             producers=self.writer.window.snapshot(), keyed=self._keyed_snapshot()
         )
@@ -68,7 +71,8 @@ class Bucket:
         """Give a checked batch its offsets and queue it. `append_time_ms` is -1 for CreateTime
         topics.
 
-        Raises NotLeader, StorageFailed and what `Writer.admit` raises; then nothing was appended.
+        Raises NotLeader, StorageFailed, DiskBusy and what `Writer.admit` raises; then nothing was
+        appended.
         """
         if self.lease is None:
             raise NotLeader("the lease on this segment is over")
@@ -84,13 +88,13 @@ class Bucket:
         base_offset = self.writer.next_offset
         if not self.replica.accepts(epoch=self.lease.epoch, base_offset=base_offset):
             raise NotLeader("this copy of the segment has promised not to accept more")
-        if base_offset == self.segment.base_offset:
-            self._header = self._take_header()
         placed, buffers = _place(header, batch, base_offset, self.lease.epoch, append_time_ms)
         try:
             end_offset = self.segment.append(placed, buffers)
         except SegmentClosedError as error:
             raise StorageFailed(f"segment {self.sid} takes no more: {error}") from error
+        except QueueFullError as error:
+            raise DiskBusy(str(error)) from error
         self.replica.appended(end_offset)
         self.writer.accept(placed)
         return Appended(base_offset, end_offset, append_time_ms, log_start_offset)

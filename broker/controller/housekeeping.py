@@ -13,7 +13,7 @@ import structlog
 
 from broker.errors import StorageFailed
 from broker.replication.store import Store
-from engine.segment import SegmentEnd
+from engine.format import SegmentEnd
 from raft.state import ClusterState, Segment, SegmentState, Topic
 
 _log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ class Housekeeping:
     async def _do(self, job: str, topic: Topic, segment: Segment | None) -> None:
         log = self._store.log(topic.name, topic.topic_id)
         if segment is None:
-            await self._store.delete(log)
+            await self._store.delete(log, topic.topic_id)
             return
         local = log.get(segment.sid)
         if job == "drop":

@@ -74,7 +74,7 @@ class LeaseTable:
             log=self._store.log(topic.name, topic.topic_id),
             store=self._store,
             clock=self._clock,
-            window=self._windows.pop(topic.topic_id, None) or ProducerState(),
+            window=self._windows.pop(topic.topic_id, ProducerState()),
             after_append=self._after_append,
         )
         self.partitions[topic.topic_id] = partition

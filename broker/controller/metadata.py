@@ -11,7 +11,8 @@ import anyio
 
 from broker.errors import MetadataUnavailable
 from raft.commands import AnyCommand, Applied
-from raft.node import RaftError, RaftNode
+from raft.errors import RaftError
+from raft.node import RaftNode
 from raft.state import ClusterState
 
 Listener = Callable[[ClusterState, ClusterState], None]
@@ -27,11 +28,15 @@ class Metadata:
         self._call_soon = call_soon
         self._listeners: list[Listener] = []
         self.state: ClusterState = raft.state
-        raft.subscribe(lambda _: call_soon(self._refresh))
+        raft.subscribe(self._changed)
 
     def listen(self, listener: Listener) -> None:
         """`listener` must not block and must not raise."""
         self._listeners.append(listener)
+
+    def _changed(self, _: ClusterState) -> None:
+        """On Raft's thread."""
+        self._call_soon(self._refresh)
 
     def _refresh(self) -> None:
         before, after = self.state, self._raft.state

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import anyio
 
-from broker.controller.bucket import Bucket
+from broker.controller.bucket import Bucket, DiskBusy
 from broker.controller.checks import checked
 from broker.controller.lookup import Lookup
 from broker.controller.topic_config import TopicConfig
@@ -158,16 +158,21 @@ class LocalPartition:
         config = self.config
         now_ms = self._clock.now_ms()
         header = checked(batch, config, now_ms=now_ms, is_internal_append=self._view.is_internal)
-        bucket = await self._open_bucket()
-        appended = bucket.append(
-            header,
-            batch,
-            acks=acks,
-            append_time_ms=now_ms if config.is_log_append_time else -1,
-            log_start_offset=self.log_start_offset,
-        )
-        self._after_append(self)
-        return appended
+        while True:
+            bucket = await self._open_bucket()
+            try:
+                appended = bucket.append(
+                    header,
+                    batch,
+                    acks=acks,
+                    append_time_ms=now_ms if config.is_log_append_time else -1,
+                    log_start_offset=self.log_start_offset,
+                )
+            except DiskBusy:
+                await self._store.room()
+            else:
+                self._after_append(self)
+                return appended
 
     async def _open_bucket(self) -> Bucket:
         while True:

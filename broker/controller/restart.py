@@ -19,9 +19,11 @@ from broker.replication import header as segment_header
 from broker.replication.replica import Definite, Refused, Replica, SealAnswer
 from broker.replication.seal import AskSeal, Commit, Recovery
 from broker.replication.store import Store
+from engine.batch import BatchHeader
+from engine.errors import PromiseRefused
 from engine.log import TopicLog
 from engine.producer_state import ProducerState
-from engine.segment import PromiseRefused, Segment
+from engine.segment import Segment
 from raft.commands import BeginSealMany, CommitSealMany, Next, SealedEnd, SealItem
 from raft.state import ClusterState, SegmentState, Topic
 from raft.state import Segment as SegmentMetadata
@@ -61,7 +63,7 @@ class Restart:
             topic = state.topics.get(stored.topic_id)
             log = self._store.log(stored.name, stored.topic_id)
             if topic is None and stored.topic_id in state.deleted_topics:
-                await self._store.delete(log)
+                await self._store.delete(log, stored.topic_id)
             elif topic is not None and _was_dropped(topic, stored.sid):
                 await self._store.drop(log, stored.sid)
             elif topic is None or all(s.sid != stored.sid for s in topic.segments):
@@ -93,8 +95,15 @@ class Restart:
         if is_sealed and not is_tail and log.is_sealed_on_disk(metadata.sid):
             log.adopt(metadata.sid, metadata.base_offset, sealed_end(metadata))
             return window
-        headers = []
+        headers: list[BatchHeader] = []
         segment = log.recover(metadata.sid, metadata.base_offset, metadata.epoch, headers.append)
+        if segment.torn_size:
+            _log.warning(
+                "a torn tail was cut",
+                segment=str(log.directory / str(metadata.sid)),
+                cut_bytes=segment.torn_size,
+                end_offset=segment.end_offset,
+            )
         stored = segment.head()
         if stored is not None:
             window = ProducerState.restore(segment_header.decode(stored).producers)
@@ -175,9 +184,10 @@ class Restart:
         refused = replica.ask_promise(seal_epoch)
         if refused is not None:
             return refused
-        end = await self._store.promise(segment, seal_epoch)
-        if isinstance(end, PromiseRefused):
-            return Refused(end.promised_epoch)
+        try:
+            end = await self._store.promise(segment, seal_epoch)
+        except PromiseRefused as refusal:
+            return Refused(refusal.promised_epoch)
         answer = replica.promised(end)
         assert isinstance(answer, Definite)
         return answer

@@ -1,5 +1,5 @@
-"""The I/O skin over the storage engine: the engine's completions become awaits, and one loop drives
-them.
+"""The I/O skin over the storage engine: the engine's completions become awaits, and one loop
+drives them.
 
 The engine never blocks and knows no event loop. It asks to be flushed (`wake`) and makes a file
 descriptor readable when operations have finished; this class answers both from the event loop's
@@ -14,25 +14,32 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 
 from broker.errors import StorageFailed
 from engine.backends import Backend
 from engine.durability import FsyncPolicy
+from engine.errors import CorruptSegmentError
+from engine.format import SegmentEnd
 from engine.log import TopicLog
-from engine.segment import PromiseRefused, Segment, SegmentEnd
-from engine.wal import StoredSegment, Wal
+from engine.segment import Segment
+from engine.wal import WRITE_QUEUE_SIZE_MAX, StoredSegment, Wal
 
 T = TypeVar("T")
 
 
 class Store:
-    """One node's data directory, awaited. Made and used on the event loop's thread; `close`
-    blocks."""
+    """One node's topics directory, awaited.
+
+    Making it and `close` block; between them it belongs to the event loop's thread.
+    """
 
     def __init__(self, directory: Path, backend: Backend, policy: FsyncPolicy) -> None:
+        """Raises OSError when the directory cannot be made."""
         self.backend = backend
         self.policy = policy
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._room: anyio.Event | None = None
         self.wal = Wal(directory, backend, policy, wake=self._wake)
 
     # -- driving the engine
@@ -40,7 +47,7 @@ class Store:
     def attach(self) -> None:
         """Start answering the engine from the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self.wal.fileno(), self.wal.reap)
+        self._loop.add_reader(self.wal.fileno(), self._reap)
         self.wal.flush()
 
     def detach(self) -> None:
@@ -52,17 +59,28 @@ class Store:
         if self._loop is not None:
             self._loop.call_soon(self.wal.flush)
 
+    def _reap(self) -> None:
+        self.wal.reap()
+        if self._room is not None and self.wal.queue_size <= WRITE_QUEUE_SIZE_MAX // 2:
+            self._room.set()
+            self._room = None
+
+    async def room(self) -> None:
+        """Wait until the disk has caught up with half of what may be queued for it."""
+        if self._room is None:
+            self._room = anyio.Event()
+        await self._room.wait()
+
     async def sync_periodically(self) -> None:
         """For `--fsync MS` only: put to disk what was written, every so many milliseconds."""
-        interval_ms = self.policy.interval_ms
-        while interval_ms is not None:
+        while interval_ms := self.policy.interval_ms:
             await anyio.sleep(interval_ms / 1000)
             self.wal.sync_due()
 
     def close(self) -> None:
         """Blocking: everything queued is written and synced."""
-        self.detach()
         self.wal.close()
+        self.backend.close()
 
     # -- the engine's calls, awaited. All raise StorageFailed when the disk refuses.
 
@@ -79,12 +97,11 @@ class Store:
             f"read at offset {offset} of segment {segment.sid}",
         )
 
-    async def promise(self, segment: Segment, epoch: int) -> SegmentEnd | PromiseRefused:
-        """Make the seal promise durable and learn where this copy ends."""
-        result: SegmentEnd | PromiseRefused = await _outcome(
+    async def promise(self, segment: Segment, epoch: int) -> SegmentEnd:
+        """Make the seal promise durable and learn where this copy ends. Raises PromiseRefused."""
+        return await _outcome(
             partial(segment.promise, epoch), f"seal promise of segment {segment.sid}"
         )
-        return result
 
     async def seal(self, segment: Segment, end: SegmentEnd) -> None:
         await _outcome(partial(segment.seal, end), f"seal of segment {segment.sid}")
@@ -92,20 +109,22 @@ class Store:
     async def drop(self, log: TopicLog, sid: int) -> None:
         await _outcome(partial(log.drop, sid), f"deletion of segment {sid}")
 
-    async def delete(self, log: TopicLog) -> None:
+    async def delete(self, log: TopicLog, topic_id: bytes) -> None:
+        """Delete a topic's directory and forget its log."""
         await _outcome(log.delete, "deletion of a topic's files")
+        self.wal.forget(topic_id)
 
     async def run(self, job: Callable[[], T]) -> T:
-        """A blocking job (recovery, listing) on one of the engine's threads."""
+        """A blocking job (recovery, listing) on a thread."""
         return await anyio.to_thread.run_sync(job)
 
 
-async def _outcome(start: Callable[[Callable[[T | Exception | None], None]], None], what: str) -> T:
-    """Start an operation and wait for its completion callback."""
+async def _outcome(start: Callable[[Callable[[T | Exception], None]], None], what: str) -> T:
+    """Start an operation, wait for its completion callback, raise what it was given."""
     done = anyio.Event()
-    results: list[T | Exception | None] = []
+    results: list[T | Exception] = []
 
-    def on_done(result: T | Exception | None) -> None:
+    def on_done(result: T | Exception) -> None:
         results.append(result)
         done.set()
 
@@ -113,10 +132,8 @@ async def _outcome(start: Callable[[Callable[[T | Exception | None], None]], Non
     if not results:
         await done.wait()
     result = results[0]
-    if isinstance(result, PromiseRefused):
-        return result  # type: ignore[return-value]
-    if isinstance(result, OSError):
+    if isinstance(result, OSError | CorruptSegmentError):
         raise StorageFailed(f"{what}: {result}") from result
     if isinstance(result, Exception):
         raise result
-    return result  # type: ignore[return-value]
+    return result
