@@ -1,7 +1,7 @@
-"""Rules of style that no linter knows: sizes, purity, dead modules, names of tests, forbidden words.
+"""Rules of style that no linter knows: sizes, purity, dead modules, names of tests, words.
 
-What the linters do know is theirs: line length, annotations and `print` (ruff, mypy), and who may import
-whom, kio, pysyncobj and liburing included (import-linter, in pyproject.toml).
+What the linters do know is theirs: line length, annotations and `print` (ruff, mypy), and who may
+import whom, kio, pysyncobj and liburing included (import-linter, in pyproject.toml).
 """
 
 import ast
@@ -39,12 +39,12 @@ PURE = (
     "raft/leases.py",
     "raft/state.py",
 )
-"""Modules (patterns below the root) in which bytes or values go in and come out, and nothing else."""
+"""Modules (patterns below the root) in which bytes or values go in and come out, nothing else."""
 
 IMPURE_IMPORTS = {"anyio", "asyncio", "socket", "ssl", "threading", "time", "random", "os"}
 
 CLOCK_OWNERS = ("broker/telemetry/clock.py", "broker/cli/")
-"""Who may ask the machine for the time or for randomness; everybody else is given a clock or a generator."""
+"""Who may ask the machine for the time or for randomness; all others are given what they use."""
 
 CROSS_CUTTING: frozenset[str] = frozenset()
 """Tests, as paths below `tests/`, that are about no single module."""
