@@ -43,12 +43,17 @@ def size_text(size: int) -> str:
 
 
 def rewrite(document: str) -> str:
-    """`document` with what stands between the markers made true. Raises ValueError without them."""
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"no {BEGIN} … {END}")
-    return f"{head}{BEGIN}\n\n{reference()}\n{END}{tail}"
+    """`document` with the settings between its markers made true. Raises ValueError without them."""
+    return replace_between(document, BEGIN, END, reference())
+
+
+def replace_between(document: str, begin: str, end: str, text: str) -> str:
+    """`document` with `text` between the two markers. Raises ValueError when one is missing."""
+    head, found_begin, rest = document.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found_begin and found_end):
+        raise ValueError(f"no {begin} … {end}")
+    return f"{head}{begin}\n\n{text}\n{end}{tail}"
 
 
 def _entry(setting: Setting) -> str:
