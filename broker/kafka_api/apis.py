@@ -1,0 +1,79 @@
+"""THE table: which Kafka APIs are served, in which versions, and where.
+
+`served` is what is answered. `advertised` is what ApiVersions lists, and it is the same except for
+Produce, where KAFKA-18659 asks for a lie: librdkafka before 2.11.1 takes a lowest version above 0
+to mean a broker too old for gzip, snappy and lz4, and silently sends everything uncompressed. Kafka
+4 advertises 0 and serves from 3, and so do we. An API that is not in the table is not listed, and a
+client then does without it; one that is listed but wrong, no client survives. Flexible versions
+(KIP-482) have tagged fields in body and headers.
+
+The ApiVersions response, the labels of metrics and docs/kafka-api.md are derived from this table.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from broker.kafka_api.handler import Handler
+from broker.kafka_api.handlers import (
+    k00_produce,
+    k01_fetch,
+    k02_list_offsets,
+    k03_metadata,
+    k18_api_versions,
+    k19_create_topics,
+    k20_delete_topics,
+    k22_init_producer_id,
+    k32_describe_configs,
+    k60_describe_cluster,
+)
+
+API_VERSIONS_KEY: Final = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One row. Versions are inclusive."""
+
+    key: int
+    name: str
+    served: tuple[int, int]
+    advertised: tuple[int, int]
+    first_flexible: int
+    handler: Handler
+    clients: str
+    """What of a client's life depends on it."""
+
+    def serves(self, version: int) -> bool:
+        """Whether requests of `version` are answered."""
+        return self.served[0] <= version <= self.served[1]
+
+    def is_flexible(self, version: int) -> bool:
+        """Whether the request header carries tagged fields."""
+        return version >= self.first_flexible
+
+    def has_flexible_reply(self, version: int) -> bool:
+        """Whether the response header carries tagged fields.
+
+        Those of ApiVersions never do: a client reads one before it knows the broker's versions.
+        """
+        return self.is_flexible(version) and self.key != API_VERSIONS_KEY
+
+
+APIS: Final[tuple[Api, ...]] = (
+    # key, name, versions served, advertised, first flexible, handler, what depends on it
+    Api(0,  "Produce",         (3, 12), (0, 12), 9,  k00_produce,          "writing"),
+    Api(1,  "Fetch",           (4, 17), (4, 17), 12, k01_fetch,            "reading"),
+    Api(2,  "ListOffsets",     (1, 9),  (1, 9),  6,  k02_list_offsets,     "where reading starts"),
+    Api(3,  "Metadata",        (0, 13), (0, 13), 9,  k03_metadata,         "finding the log"),
+    Api(18, "ApiVersions",     (0, 4),  (0, 4),  3,  k18_api_versions,     "connecting"),
+    Api(19, "CreateTopics",    (2, 7),  (2, 7),  5,  k19_create_topics,    "creating topics"),
+    Api(20, "DeleteTopics",    (1, 6),  (1, 6),  4,  k20_delete_topics,    "deleting topics"),
+    Api(22, "InitProducerId",  (0, 5),  (0, 5),  2,  k22_init_producer_id, "idempotent writing"),
+    Api(32, "DescribeConfigs", (1, 4),  (1, 4),  4,  k32_describe_configs, "admin tools"),
+    Api(60, "DescribeCluster", (0, 2),  (0, 2),  0,  k60_describe_cluster, "admin tools"),
+)  # fmt: skip
+
+BY_KEY: Final = {api.key: api for api in APIS}
+
+ADVERTISED: Final = tuple((api.key, *api.advertised) for api in APIS)
+"""(key, lowest, highest) for ApiVersions."""

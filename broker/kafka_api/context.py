@@ -1,0 +1,88 @@
+"""What a handler may use: the log, the clock, and who is asking."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from broker.controller.topic_config import ConfigType
+from broker.ports import Clock, Controller
+
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """One line of what this node runs with, for DescribeConfigs of the broker."""
+
+    name: str
+    value: str
+    type: ConfigType = ConfigType.STRING
+    documentation: str = ""
+    is_default: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """The node's settings of the Kafka protocol. `_size` is bytes, `_ms` milliseconds."""
+
+    auto_create_topics: bool = True
+    """Metadata requests that allow it create the topics they name."""
+    strict_partitions: bool = False
+    """CreateTopics with more than one partition: refuse (INVALID_PARTITIONS) instead of creating
+    one."""
+    fetch_size_max: int = 55 * MIB
+    """Records in one Fetch response; Kafka's `fetch.max.bytes` has the same default."""
+    fetch_wait_ms_max: int = 5 * 60_000
+    """The longest a Fetch is parked, whatever it asks. Clients ask for 0.5 to 10 seconds."""
+    produce_wait_ms_max: int = 5 * 60_000
+    """The longest a Produce waits for its records to be safe, whatever it asks."""
+    admin_wait_ms_max: int = 60_000
+    """The longest that one CreateTopics or DeleteTopics waits, whatever it asks."""
+    broker_configs: tuple[BrokerConfig, ...] = ()
+    """What DescribeConfigs answers about this node."""
+
+
+@dataclass(slots=True)
+class Client:
+    """What the peer says about itself. Words for logs and metrics: nothing may depend on them."""
+
+    client_id: str = ""
+    software_name: str = ""
+    software_version: str = ""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Plain counts, shared by all connections of a node and read by its metrics."""
+
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """By API name and version."""
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Requests that failed as a whole by our fault: by API name and class of the exception."""
+    closed: Counter[str] = field(default_factory=Counter)
+    """Connections closed for breaking the protocol, by class of the exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One connection's surroundings."""
+
+    controller: Controller
+    clock: Clock
+    listener: str
+    """The name of the listener the client came in by: Metadata answers with that listener's
+    addresses."""
+    peer: str
+    """Address of the client, for logs."""
+    config: KafkaConfig = field(default_factory=KafkaConfig)
+    counters: Counters = field(default_factory=Counters)
+    client: Client = field(default_factory=Client)
+    advertised: tuple[tuple[int, int, int], ...] = ()
+    """(API key, lowest, highest version) as ApiVersions lists them; the session fills it from the
+    table."""
+
+    @property
+    def who(self) -> str:
+        """The peer in words, for the text of an error."""
+        client_id = self.client.client_id
+        return f"{self.peer} (client id {client_id!r})" if client_id else self.peer

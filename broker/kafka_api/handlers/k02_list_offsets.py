@@ -1,0 +1,112 @@
+"""ListOffsets, v1-v9.
+
+Behaviour
+  * A timestamp gives the first record at or after it, exact to the record; without one, offset and
+    timestamp are -1 and there is no error.
+  * -1 latest (high watermark), -2 earliest (log start), -3 the record with the largest timestamp,
+    -4 earliest on local disks (the log start), -5 latest in tiered storage (nothing there: -1).
+  * An offset that was looked up always comes with a timestamp of 0 or more: Java throws at any
+    other.
+Versions
+  v2 isolation level · v4 leader epochs (KIP-320) · v6 flexible · v7 -3 (KIP-734) · v8 -4 (KIP-405)
+  · v9 -5 (KIP-1005)
+Not here
+  transactions (both isolation levels see the high watermark), v10-v11 (remote storage)
+"""
+
+from typing import Final
+
+from kio.schema.errors import ErrorCode
+from kio.schema.list_offsets.v9.request import ListOffsetsPartition, ListOffsetsRequest
+
+from broker.errors import RequestError
+from broker.kafka_api.context import Context
+from broker.kafka_api.errors import Refused, partition_code
+from broker.kafka_api.handler import Finish, Response, led_partition, ready
+from broker.kafka_api.wire import Maker, maker
+from broker.ports import Partition, TimestampedOffset
+
+LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4, -5
+
+_VERSION_MIN: Final = {
+    LATEST: 1,
+    EARLIEST: 1,
+    MAX_TIMESTAMP: 7,
+    EARLIEST_LOCAL: 8,
+    LATEST_TIERED: 9,
+}
+_NOTHING: Final = TimestampedOffset(offset=-1, timestamp_ms=-1, leader_epoch=-1)
+
+
+async def begin(ctx: Context, request: ListOffsetsRequest) -> Finish:
+    """Look everything up at once: an offset listed after a produce must count that produce."""
+    make = maker(request)
+    topics = []
+    for topic in request.topics:
+        partitions = [
+            await _partition(ctx, make, request.__version__, topic.name, wanted)
+            for wanted in topic.partitions
+        ]
+        topics.append(make.ListOffsetsTopicResponse(name=topic.name, partitions=tuple(partitions)))
+    return ready(make.ListOffsetsResponse(topics=tuple(topics)))
+
+
+def failed(ctx: Context, request: ListOffsetsRequest, code: ErrorCode) -> Response:
+    """The same error for every partition."""
+    make = maker(request)
+    topics = tuple(
+        make.ListOffsetsTopicResponse(
+            name=topic.name,
+            partitions=tuple(_row(make, wanted, code, _NOTHING) for wanted in topic.partitions),
+        )
+        for topic in request.topics
+    )
+    return make.ListOffsetsResponse(topics=topics)  # type: ignore[no-any-return]
+
+
+async def _partition(
+    ctx: Context, make: Maker, version: int, name: str, wanted: ListOffsetsPartition
+) -> object:
+    try:
+        partition = led_partition(ctx, ctx.controller.topic(name), wanted.partition_index)
+        partition.check_epoch(getattr(wanted, "current_leader_epoch", -1))
+        found = await _look_up(partition, wanted.timestamp, version)
+    except RequestError as error:
+        return _row(make, wanted, partition_code(error), _NOTHING)
+    return _row(make, wanted, ErrorCode.none, found)
+
+
+def _row(
+    make: Maker, wanted: ListOffsetsPartition, code: ErrorCode, found: TimestampedOffset
+) -> object:
+    return make.ListOffsetsPartitionResponse(
+        partition_index=wanted.partition_index,
+        error_code=code,
+        timestamp=found.timestamp_ms,
+        offset=found.offset,
+        leader_epoch=found.leader_epoch,
+    )
+
+
+async def _look_up(partition: Partition, timestamp_ms: int, version: int) -> TimestampedOffset:
+    if timestamp_ms >= 0:
+        return _if_timed(await partition.offset_for_timestamp(timestamp_ms))
+    if version < _VERSION_MIN.get(timestamp_ms, version + 1):
+        text = f"timestamp {timestamp_ms} means nothing in ListOffsets v{version}"
+        raise Refused(ErrorCode.unsupported_version, text)
+    if timestamp_ms == LATEST:
+        return TimestampedOffset(partition.high_watermark, -1, partition.leader_epoch)
+    if timestamp_ms == MAX_TIMESTAMP:
+        return _if_timed(await partition.offset_of_max_timestamp())
+    if timestamp_ms == LATEST_TIERED:
+        return _NOTHING
+    return TimestampedOffset(partition.log_start_offset, -1, _first_epoch(partition))
+
+
+def _if_timed(found: TimestampedOffset | None) -> TimestampedOffset:
+    return _NOTHING if found is None or found.timestamp_ms < 0 else found
+
+
+def _first_epoch(partition: Partition) -> int:
+    segments = partition.topic.segments
+    return segments[0].leader_epoch if segments else partition.leader_epoch

@@ -1,0 +1,152 @@
+"""Metadata, v0-v13.
+
+Behaviour
+  * Lists every live broker with the address that the client's own listener advertises, and topics
+    with their one partition. The controller is this node (see `handler.live_controller_id`).
+  * No list of topics means all of them (in v0 an empty list does); an empty list means none.
+  * A topic that is missing is created if the request and the node allow it, and answered finished;
+    a bad name is INVALID_TOPIC_EXCEPTION and never created.
+  * While a topic has no live leader its partition says LEADER_NOT_AVAILABLE and leader -1.
+Versions
+  v1 null = all, rack, controller · v2 cluster id · v4 allow_auto_topic_creation · v5 offline
+  replicas · v7 leader epoch (KIP-320) · v8 authorized operations (KIP-430; of the cluster only to
+  v10) · v9 flexible · v10 topic ids · v12 topics by id (KIP-516) · v13 top-level error (KIP-1102,
+  always 0)
+Not here
+  rebootstrapping (KIP-1102)
+"""
+
+from typing import Final
+
+from kio.schema.errors import ErrorCode
+from kio.schema.metadata.v13.request import MetadataRequest, MetadataRequestTopic
+
+from broker.controller.topic_name import check_topic_name
+from broker.errors import RequestError, TopicExists, UnknownTopic
+from broker.kafka_api.context import Context
+from broker.kafka_api.errors import Refused, code_of
+from broker.kafka_api.handler import (
+    CLUSTER_OPERATIONS,
+    OPERATIONS_NOT_ASKED,
+    TOPIC_OPERATIONS,
+    Finish,
+    Response,
+    live_controller_id,
+    ready,
+)
+from broker.kafka_api.wire import Maker, maker
+from broker.ports import TopicView
+
+BY_ID_VERSION_MIN: Final = 12
+
+
+async def begin(ctx: Context, request: MetadataRequest) -> Finish:
+    """Create what is missing and may be created, then describe."""
+    make = maker(request)
+    is_all = request.topics is None or (request.__version__ == 0 and not request.topics)
+    if is_all:
+        views = sorted(ctx.controller.topics(), key=lambda view: view.name)
+        topics = [_described(ctx, request, make, view) for view in views]
+    else:
+        topics = [await _topic(ctx, request, make, asked) for asked in request.topics or ()]
+    return ready(_response(ctx, request, make, topics, ErrorCode.none))
+
+
+def failed(ctx: Context, request: MetadataRequest, code: ErrorCode) -> Response:
+    """The brokers, and the same error for every topic that was named."""
+    make = maker(request)
+    topics = [_refused(request, make, asked, code) for asked in request.topics or ()]
+    return _response(ctx, request, make, topics, code)
+
+
+async def _topic(
+    ctx: Context, request: MetadataRequest, make: Maker, asked: MetadataRequestTopic
+) -> object:
+    try:
+        view = await _find(ctx, request, asked)
+    except RequestError as error:
+        return _refused(request, make, asked, code_of(error))
+    return _described(ctx, request, make, view)
+
+
+async def _find(ctx: Context, request: MetadataRequest, asked: MetadataRequestTopic) -> TopicView:
+    topic_id = getattr(asked, "topic_id", None)
+    if asked.name is None:
+        if request.__version__ < BY_ID_VERSION_MIN or topic_id is None:
+            text = f"a topic without a name needs an id, and Metadata v{BY_ID_VERSION_MIN}"
+            raise Refused(ErrorCode.invalid_request, text)
+        return ctx.controller.topic_by_id(topic_id)
+    try:
+        return ctx.controller.topic(asked.name)
+    except UnknownTopic:
+        check_topic_name(asked.name)
+        allowed = getattr(request, "allow_auto_topic_creation", True)
+        if not (allowed and ctx.config.auto_create_topics):
+            raise
+    try:
+        return await ctx.controller.create_topic(asked.name, configs={})
+    except TopicExists:
+        return ctx.controller.topic(asked.name)  # another client was quicker
+
+
+def _refused(
+    request: MetadataRequest, make: Maker, asked: MetadataRequestTopic, code: ErrorCode
+) -> object:
+    name = asked.name
+    if name is None and request.__version__ < BY_ID_VERSION_MIN:
+        name = ""  # type: ignore[assignment]  # these versions cannot say null
+    return make.MetadataResponseTopic(
+        error_code=code,
+        name=name,
+        topic_id=getattr(asked, "topic_id", None),
+        is_internal=False,
+        partitions=(),
+        topic_authorized_operations=OPERATIONS_NOT_ASKED,
+    )
+
+
+def _described(ctx: Context, request: MetadataRequest, make: Maker, view: TopicView) -> object:
+    is_asked = getattr(request, "include_topic_authorized_operations", False)
+    return make.MetadataResponseTopic(
+        error_code=ErrorCode.none,
+        name=view.name,
+        topic_id=view.topic_id,
+        is_internal=view.is_internal,
+        partitions=(_partition(ctx, make, view),),
+        topic_authorized_operations=TOPIC_OPERATIONS if is_asked else OPERATIONS_NOT_ASKED,
+    )
+
+
+def _partition(ctx: Context, make: Maker, view: TopicView) -> object:
+    # A leader that is not among the brokers of the same answer sends clients in circles.
+    live = {broker.node_id for broker in ctx.controller.brokers(ctx.listener)}
+    has_leader = view.leader_id in live
+    return make.MetadataResponsePartition(
+        error_code=ErrorCode.none if has_leader else ErrorCode.leader_not_available,
+        partition_index=0,
+        leader_id=view.leader_id if has_leader else -1,
+        leader_epoch=view.leader_epoch,
+        replica_nodes=view.replicas,
+        isr_nodes=view.in_sync,
+        offline_replicas=view.offline,
+    )
+
+
+def _response(
+    ctx: Context, request: MetadataRequest, make: Maker, topics: list[object], code: ErrorCode
+) -> Response:
+    is_asked = getattr(request, "include_cluster_authorized_operations", False)
+    brokers = tuple(
+        make.MetadataResponseBroker(
+            node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack
+        )
+        for broker in ctx.controller.brokers(ctx.listener)
+    )
+    return make.MetadataResponse(  # type: ignore[no-any-return]
+        brokers=brokers,
+        cluster_id=ctx.controller.cluster_id,
+        controller_id=live_controller_id(ctx),
+        topics=tuple(topics),
+        cluster_authorized_operations=CLUSTER_OPERATIONS if is_asked else OPERATIONS_NOT_ASKED,
+        error_code=code,
+    )

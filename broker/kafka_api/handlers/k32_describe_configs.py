@@ -1,0 +1,111 @@
+"""DescribeConfigs, v1-v4.
+
+Behaviour
+  * Topics: every config with its value, where that comes from (the topic, or the default) and what
+    it falls back to. Tools read an empty list as a broken broker.
+  * Brokers: what this node runs with, read-only; asked of another node's id it is INVALID_REQUEST.
+    The empty name means cluster-wide settings, and there are none.
+  * A list of names filters, no list or an empty one does not. A missing topic is
+    UNKNOWN_TOPIC_OR_PARTITION.
+Versions
+  v1 synonyms · v3 types and documentation (KIP-569) · v4 flexible
+Not here
+  loggers, client metrics and groups as resources: INVALID_REQUEST
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from kio.schema.describe_configs.v4.request import (
+    DescribeConfigsRequest,
+    DescribeConfigsResource,
+)
+from kio.schema.errors import ErrorCode
+
+from broker.controller.topic_name import check_topic_name
+from broker.errors import InvalidRequest, RequestError
+from broker.kafka_api.context import Context
+from broker.kafka_api.describe import Entry, broker_entry, topic_entries
+from broker.kafka_api.errors import code_of
+from broker.kafka_api.handler import Finish, Response, ready
+from broker.kafka_api.wire import Maker, maker
+
+TOPIC_RESOURCE: Final = 2
+BROKER_RESOURCE: Final = 4
+"""Kafka's ConfigResource.Type, as far as it is answered."""
+
+
+async def begin(ctx: Context, request: DescribeConfigsRequest) -> Finish:
+    """Describe every resource, each with its own error."""
+    make = maker(request)
+    results = []
+    for resource in request.resources:
+        try:
+            entries = _filtered(_entries(ctx, resource), resource)
+        except RequestError as error:
+            results.append(_result(make, resource, code_of(error), str(error), ()))
+        else:
+            configs = tuple(_config(make, request, entry) for entry in entries)
+            results.append(_result(make, resource, ErrorCode.none, None, configs))
+    return ready(make.DescribeConfigsResponse(results=tuple(results)))
+
+
+def failed(ctx: Context, request: DescribeConfigsRequest, code: ErrorCode) -> Response:
+    """The same error for every resource."""
+    make = maker(request)
+    text = "the broker failed while serving this request"
+    results = tuple(_result(make, resource, code, text, ()) for resource in request.resources)
+    return make.DescribeConfigsResponse(results=results)  # type: ignore[no-any-return]
+
+
+def _entries(ctx: Context, resource: DescribeConfigsResource) -> Sequence[Entry]:
+    name = resource.resource_name
+    if resource.resource_type == TOPIC_RESOURCE:
+        check_topic_name(name)
+        return topic_entries(ctx.controller.topic(name).configs)
+    if resource.resource_type != BROKER_RESOURCE:
+        raise InvalidRequest(f"resources of type {resource.resource_type} have no configs here")
+    if not name:
+        return ()
+    if name != str(ctx.controller.node_id):
+        raise InvalidRequest(f"this is node {ctx.controller.node_id}, not {name!r}: ask that node")
+    return [broker_entry(config) for config in ctx.config.broker_configs]
+
+
+def _filtered(entries: Sequence[Entry], resource: DescribeConfigsResource) -> Sequence[Entry]:
+    names = resource.configuration_keys
+    return [entry for entry in entries if entry.name in names] if names else entries
+
+
+def _config(make: Maker, request: DescribeConfigsRequest, entry: Entry) -> object:
+    synonyms = tuple(
+        make.DescribeConfigsSynonym(name=one.name, value=one.value, source=one.source)
+        for one in (entry.synonyms if request.include_synonyms else ())
+    )
+    is_documented = getattr(request, "include_documentation", False)
+    return make.DescribeConfigsResourceResult(
+        name=entry.name,
+        value=entry.value,
+        read_only=entry.is_read_only,
+        config_source=entry.source,
+        is_sensitive=False,
+        synonyms=synonyms,
+        config_type=entry.type,
+        documentation=entry.documentation if is_documented else None,
+    )
+
+
+def _result(
+    make: Maker,
+    resource: DescribeConfigsResource,
+    code: ErrorCode,
+    text: str | None,
+    configs: tuple[object, ...],
+) -> object:
+    return make.DescribeConfigsResult(
+        error_code=code,
+        error_message=text,
+        resource_type=resource.resource_type,
+        resource_name=resource.resource_name,
+        configs=configs,
+    )

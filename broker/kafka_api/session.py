@@ -1,0 +1,120 @@
+"""One Kafka connection: frames in, framed replies out. Implements `ports.Session`."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import structlog
+from kio.schema.errors import ErrorCode
+
+from broker import ports
+from broker.errors import PeerError, UnsupportedRequest
+from broker.kafka_api import strangers
+from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, Api
+from broker.kafka_api.context import Context
+from broker.kafka_api.framing import encode
+from broker.kafka_api.handler import Finish
+from broker.kafka_api.handlers import k18_api_versions
+from broker.kafka_api.header import Prefix, read_client_id, read_prefix
+from broker.kafka_api.wire import Request, Response, codec
+from broker.ports import Reply
+
+log = structlog.get_logger(__name__)
+
+NOTHING: Final[Reply] = ()
+
+
+class KafkaSession:
+    """The protocol of one connection.
+
+    Requests begin in the order in which they came, and each begins before the next one is looked
+    at; how their replies keep that order is the connection's business."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = replace(ctx, advertised=ADVERTISED)
+        self._is_first = True
+
+    async def begin(self, frame: memoryview) -> ports.Finish:
+        """Stage 1. Raises PeerError: the peer broke the protocol, or asked what nobody serves."""
+        is_first, self._is_first = self._is_first, False
+        try:
+            return await self._begin(frame)
+        except PeerError as error:
+            self._ctx.counters.closed[type(error).__name__] += 1
+            stranger = strangers.of_frame(frame) if is_first else ""
+            raise type(error)(f"{self._ctx.who}: {error}{stranger}") from error
+
+    def frame_refused(self, size: int) -> Reply:
+        """Kafka has no words for it: the connection is just closed. The log says who it probably
+        was."""
+        self._ctx.counters.closed["FrameRefused"] += 1
+        hint = strangers.of_size(size) if self._is_first else ""
+        log.warning("kafka frame refused", peer=self._ctx.who, size=size, hint=hint or None)
+        return NOTHING
+
+    async def _begin(self, frame: memoryview) -> ports.Finish:
+        prefix = read_prefix(frame)
+        api = BY_KEY.get(prefix.key)
+        if api is None:
+            raise UnsupportedRequest(
+                f"API key {prefix.key} (version {prefix.version}) is not served"
+            )
+        if not api.serves(prefix.version):
+            return self._unserved(api, prefix)
+        is_flexible = api.is_flexible(prefix.version)
+        client_id, position = read_client_id(frame, is_flexible=is_flexible)
+        self._ctx.client.client_id = client_id
+        self._ctx.counters.requests[api.name, prefix.version] += 1
+        request = codec(api.key, prefix.version).read(frame, position)
+        try:
+            finish = await api.handler.begin(self._ctx, request)
+        except PeerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this request alone
+            return partial(self._answer, api, prefix, self._failed(api, request, error))
+        return partial(self._finish, api, prefix, request, finish)
+
+    def _unserved(self, api: Api, prefix: Prefix) -> ports.Finish:
+        if api.key != API_VERSIONS_KEY:
+            lowest, highest = api.served
+            raise UnsupportedRequest(
+                f"{api.name} v{prefix.version} is not served (v{lowest} to v{highest} are)"
+            )
+        # The body of an unknown version cannot be read, and v0 is what every client reads
+        # (KIP-511).
+        self._ctx.counters.requests[api.name, prefix.version] += 1
+        response = k18_api_versions.unknown_version(*api.served)
+        return partial(self._answer, api, replace(prefix, version=0), response)
+
+    async def _finish(self, api: Api, prefix: Prefix, request: Request, finish: Finish) -> Reply:
+        """Stage 2. Raises PeerError where only closing the connection tells the client."""
+        try:
+            response = await finish()
+            return NOTHING if response is None else self._encode(api, prefix, response)
+        except PeerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._encode(api, prefix, self._failed(api, request, error))
+
+    async def _answer(self, api: Api, prefix: Prefix, response: Response) -> Reply:
+        return self._encode(api, prefix, response)
+
+    def _encode(self, api: Api, prefix: Prefix, response: Response) -> Reply:
+        return encode(
+            codec(api.key, prefix.version),
+            prefix.correlation_id,
+            response,
+            has_flexible_header=api.has_flexible_reply(prefix.version),
+        )
+
+    def _failed(self, api: Api, request: Request, error: Exception) -> Response:
+        """A mistake of ours costs this one request, and nobody else notices."""
+        self._ctx.counters.failures[api.name, type(error).__name__] += 1
+        log.exception(
+            "kafka request failed",
+            api=api.name,
+            version=request.__version__,
+            peer=self._ctx.who,
+            exc_info=error,
+        )
+        return api.handler.failed(self._ctx, request, ErrorCode.unknown_server_error)

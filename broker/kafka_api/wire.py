@@ -1,0 +1,108 @@
+"""Requests from bytes and responses to bytes, at whatever version the client speaks.
+
+kio has one set of classes for each version of each API. Handlers do not want to know: they read a
+request as if it were of the newest version served (with `getattr` and a default for what older
+versions lack), and they build the newest response through a `Maker`, which leaves out what the
+client's version does not have."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from functools import cache
+from types import ModuleType
+from typing import Any, Final
+
+from kio.index import load_payload_module, load_request_schema, load_response_schema
+from kio.schema.index import api_key_map, schema_name_map
+from kio.serial import entity_reader, entity_writer
+from kio.static.constants import EntityType
+from kio.static.protocol import RequestPayload, ResponsePayload
+
+from broker.errors import FrameError
+from broker.kafka_api.skim import skim
+
+Request = RequestPayload
+Response = ResponsePayload
+
+NO_THROTTLE: Final = timedelta(0)
+"""Clients delay their next request by what stands here, so it stays 0 while there are no quotas."""
+
+
+class Maker:
+    """The response classes of one API version: `make.PartitionData(partition_index=0, ...)`.
+
+    Fields that this version lacks are left out, and a class that it lacks makes None.
+    """
+
+    def __init__(self, module: ModuleType, newest: ModuleType) -> None:
+        for name in _entities(newest) | _entities(module):
+            entity = getattr(module, name, None)
+            setattr(self, name, _absent if entity is None else _narrow(entity))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise AttributeError(f"no version of this response has a {name}")
+
+
+def _entities(module: ModuleType) -> set[str]:
+    return {
+        name
+        for name, value in vars(module).items()
+        if is_dataclass(value) and getattr(value, "__module__", None) == module.__name__
+    }
+
+
+def _absent(**_: Any) -> None:
+    return None
+
+
+def _narrow(entity: Callable[..., Any]) -> Callable[..., Any]:
+    known = frozenset(item.name for item in fields(entity))  # type: ignore[arg-type]
+    has_throttle = "throttle_time" in known
+
+    def make(**values: Any) -> Any:
+        if has_throttle:
+            values["throttle_time"] = NO_THROTTLE
+        if values.keys() <= known:
+            return entity(**values)
+        return entity(**{name: value for name, value in values.items() if name in known})
+
+    return make
+
+
+class Codec:
+    """Reads the requests and writes the responses of one API at one version."""
+
+    def __init__(self, key: int, version: int) -> None:
+        newest = max(schema_name_map[api_key_map[key]])
+        request_type = load_request_schema(key, version)
+        self._request_type = request_type
+        self._read = entity_reader(request_type)
+        self.write: Callable[[Any, Response], None] = entity_writer(
+            load_response_schema(key, version)
+        )
+        self.maker: Final = Maker(
+            load_payload_module(key, version, EntityType.response),
+            load_payload_module(key, newest, EntityType.response),
+        )
+
+    def read(self, frame: memoryview, position: int) -> Request:
+        """The request whose body starts at `position`. Raises FrameError, and nothing else."""
+        skim(self._request_type, frame, position)
+        try:
+            request, size = self._read(frame, position)
+        except Exception as error:
+            raise FrameError(f"the request cannot be read: {error}") from error
+        if size != len(frame) - position:
+            raise FrameError(f"the request has {len(frame) - position} bytes, {size} were expected")
+        return request
+
+
+@cache
+def codec(key: int, version: int) -> Codec:
+    """The codec of a version that kio knows."""
+    return Codec(key, version)
+
+
+def maker(request: Request) -> Maker:
+    """What to build the response to `request` with."""
+    return codec(request.__api_key__, request.__version__).maker

@@ -1,0 +1,303 @@
+"""A small honest log in memory, behind the ports that the Kafka protocol uses.
+
+Honest: offsets, epochs, the watermark and the errors are those that a real node would give. What a
+test needs to go wrong (a disk that waits, a leader elsewhere) is set on the object.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import anyio
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from broker.controller.topic_config import TopicConfig, validate
+from broker.controller.topic_name import check_topic_name
+from broker.errors import (
+    BatchTooLarge,
+    CorruptBatch,
+    FencedLeaderEpoch,
+    InvalidRecord,
+    NotLeader,
+    OffsetOutOfRange,
+    OutcomeUnknown,
+    TopicExists,
+    UnknownLeaderEpoch,
+    UnknownTopic,
+    UnknownTopicId,
+)
+from broker.ports import (
+    ACKS_ALL,
+    Appended,
+    BrokerAddress,
+    Buffer,
+    SegmentView,
+    TimestampedOffset,
+    TopicView,
+    Waiter,
+)
+from engine.batch import (
+    HEADER_SIZE,
+    CorruptBatchError,
+    check_batch,
+    iter_records,
+    parse_header,
+    patch,
+    stamp_append_time,
+)
+
+
+def batch(
+    *values: bytes,
+    codec: int = 0,
+    timestamp_ms: int = 1_700_000_000_000,
+    producer_id: int = -1,
+    epoch: int = -1,
+    sequence: int = -1,
+) -> bytes:
+    """A record batch as aiokafka builds it; the timestamps count up by one millisecond."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=codec,
+        is_transactional=0,
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+        batch_size=2**30,
+    )
+    for index, value in enumerate(values):
+        builder.append(index, timestamp_ms + index, b"k", value, [])
+    return bytes(builder.build())
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.wall_ms = 1_700_000_000_000
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class FakePartition:
+    """One log. `is_held` keeps the watermark where it is until `release`."""
+
+    def __init__(self, view: TopicView, clock: FakeClock) -> None:
+        self.view = view
+        self.clock = clock
+        self.batches: list[tuple[int, int, bytes]] = []
+        self.is_held = False
+        self.read_count = 0
+        self.error: Exception | None = None
+        self._high_watermark = 0
+        self._moved = anyio.Event()
+        self._watchers: set[Waiter] = set()
+        self._sequences: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+
+    @property
+    def topic(self) -> TopicView:
+        return self.view
+
+    @property
+    def leader_epoch(self) -> int:
+        return self.view.leader_epoch
+
+    @property
+    def log_start_offset(self) -> int:
+        return self.view.log_start_offset
+
+    @property
+    def high_watermark(self) -> int:
+        return self._high_watermark
+
+    @property
+    def end_offset(self) -> int:
+        return self.batches[-1][1] if self.batches else self.log_start_offset
+
+    @property
+    def watcher_count(self) -> int:
+        return len(self._watchers)
+
+    def check_epoch(self, leader_epoch: int) -> None:
+        if leader_epoch != -1 and leader_epoch < self.leader_epoch:
+            raise FencedLeaderEpoch(f"epoch {leader_epoch}")
+        if leader_epoch > self.leader_epoch:
+            raise UnknownLeaderEpoch(f"epoch {leader_epoch}")
+
+    async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        if self.error is not None:
+            raise self.error
+        config = TopicConfig.of(self.view.configs)
+        if len(batch) > config.max_message_bytes:
+            raise BatchTooLarge(f"{len(batch)} bytes")
+        try:
+            header = parse_header(batch)
+            check_batch(batch, header)
+        except CorruptBatchError as error:
+            raise CorruptBatch(str(error)) from error
+        if header.is_control:
+            raise InvalidRecord("a control batch")
+        seen = self._sequences.setdefault((header.producer_id, header.producer_epoch), [])
+        for sequence, base_offset, end_offset in seen[-5:] if header.producer_id >= 0 else ():
+            if sequence == header.base_sequence:
+                return Appended(base_offset, end_offset, -1, self.log_start_offset, True)
+        base_offset = self.end_offset
+        data = bytearray(batch)
+        append_time_ms = -1
+        if config.is_log_append_time:
+            append_time_ms = self.clock.now_ms()
+            stamp_append_time(data, append_time_ms)
+        patch(data, base_offset=base_offset, leader_epoch=self.leader_epoch)
+        end_offset = base_offset + header.record_count
+        self.batches.append((base_offset, end_offset, bytes(data)))
+        seen.append((header.base_sequence, base_offset, end_offset))
+        if not self.is_held:
+            self.release()
+        return Appended(base_offset, end_offset, append_time_ms, self.log_start_offset)
+
+    def release(self) -> None:
+        """The disk has everything: the watermark moves to the end."""
+        self.is_held = False
+        self._high_watermark = self.end_offset
+        self._moved.set()
+        self._moved = anyio.Event()
+        self.wake()
+
+    def wake(self) -> None:
+        for waiter in tuple(self._watchers):
+            waiter.set()
+
+    async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
+        if acks != ACKS_ALL:
+            return
+        with anyio.move_on_after(timeout_s):
+            while self._high_watermark < end_offset:
+                await self._moved.wait()
+        if self._high_watermark < end_offset:
+            raise OutcomeUnknown(f"not durable after {timeout_s} s")
+
+    async def read(self, offset: int, *, size_max: int) -> bytes:
+        self.read_count += 1
+        if self.error is not None:
+            raise self.error
+        if not self.log_start_offset <= offset <= self.end_offset:
+            raise OffsetOutOfRange(f"{offset} of {self.log_start_offset}..{self.end_offset}")
+        out = b""
+        for _, end_offset, data in self.batches:
+            if offset < end_offset <= self._high_watermark:
+                if out and len(out) + len(data) > size_max:
+                    break
+                out += data
+        return out
+
+    def watch(self, waiter: Waiter) -> None:
+        self._watchers.add(waiter)
+
+    def unwatch(self, waiter: Waiter) -> None:
+        self._watchers.discard(waiter)
+
+    def _records(self) -> list[TimestampedOffset]:
+        found = []
+        for base_offset, _, data in self.batches:
+            header = parse_header(data)
+            for record in iter_records(data[HEADER_SIZE:], header.record_count):
+                timestamp_ms = header.base_timestamp + record.timestamp_delta
+                offset = base_offset + record.offset_delta
+                found.append(TimestampedOffset(offset, timestamp_ms, self.leader_epoch))
+        return found
+
+    async def offset_for_timestamp(self, timestamp_ms: int) -> TimestampedOffset | None:
+        return next((one for one in self._records() if one.timestamp_ms >= timestamp_ms), None)
+
+    async def offset_of_max_timestamp(self) -> TimestampedOffset | None:
+        return max(self._records(), key=lambda one: one.timestamp_ms, default=None)
+
+
+class FakeController:
+    """Node 1 of a cluster; `others` adds live nodes."""
+
+    node_id = 1
+    cluster_id = "walrus-test-cluster"
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.live = [BrokerAddress(1, "127.0.0.1", 9092), BrokerAddress(2, "127.0.0.2", 9092, "b")]
+        self.partitions: dict[str, FakePartition] = {}
+        self.next_producer_id = 4000
+        self.producer_id_error: Exception | None = None
+        self.create_wait = anyio.Event()
+        self.create_wait.set()
+
+    def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
+        port_offset = {"PLAINTEXT": 0, "OUTSIDE": 10_000}[listener]
+        return tuple(replace(one, port=one.port + port_offset) for one in self.live)
+
+    def topics(self) -> Sequence[TopicView]:
+        return [partition.view for partition in self.partitions.values()]
+
+    def topic(self, name: str) -> TopicView:
+        if name not in self.partitions:
+            raise UnknownTopic(f"no topic {name!r}")
+        return self.partitions[name].view
+
+    def topic_by_id(self, topic_id: UUID) -> TopicView:
+        for partition in self.partitions.values():
+            if partition.view.topic_id == topic_id:
+                return partition.view
+        raise UnknownTopicId(f"no topic with id {topic_id}")
+
+    async def create_topic(
+        self,
+        name: str,
+        *,
+        configs: Mapping[str, str],
+        replication_factor: int = -1,
+        validate_only: bool = False,
+    ) -> TopicView:
+        check_topic_name(name)
+        validate(configs)
+        if name in self.partitions:
+            raise TopicExists(f"{name} exists")
+        await self.create_wait.wait()
+        view = self.view(name, configs, max(replication_factor, 1))
+        if not validate_only:
+            self.partitions[name] = FakePartition(view, self.clock)
+        return view
+
+    @staticmethod
+    def view(name: str, configs: Mapping[str, str], replication_factor: int) -> TopicView:
+        return TopicView(
+            name=name,
+            topic_id=uuid4(),
+            leader_id=1,
+            leader_epoch=3,
+            replicas=(1,),
+            in_sync=(1,),
+            offline=(),
+            is_internal=name.startswith("__"),
+            replication_factor=replication_factor,
+            configs=dict(configs),
+            log_start_offset=0,
+            segments=(SegmentView(0, 0, None, 1, 3, None),),
+        )
+
+    async def delete_topic(self, topic_id: UUID) -> None:
+        view = self.topic_by_id(topic_id)
+        self.partitions.pop(view.name).wake()
+
+    def partition(self, topic: TopicView) -> FakePartition:
+        partition = self.partitions.get(topic.name)
+        if partition is None or partition.view.topic_id != topic.topic_id:
+            raise UnknownTopicId(f"{topic.name} is gone")
+        if partition.view.leader_id != self.node_id:
+            raise NotLeader(f"node {partition.view.leader_id} leads {topic.name}")
+        return partition
+
+    async def producer_id(self) -> int:
+        if self.producer_id_error is not None:
+            raise self.producer_id_error
+        self.next_producer_id += 1
+        return self.next_producer_id - 1

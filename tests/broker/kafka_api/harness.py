@@ -1,0 +1,133 @@
+"""A node and connections to it, as tests want to talk: values in, values out, bytes between."""
+
+from dataclasses import replace
+from typing import Any
+
+from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
+from broker.ports import Finish
+from tests.broker.kafka_api.fakes import FakeClock, FakeController, FakePartition
+from tests.broker.kafka_api.layouts import (
+    FETCH,
+    METADATA,
+    PRODUCE,
+    Message,
+    decode_response,
+    encode_request,
+)
+
+
+class Connection:
+    """One client. `send` is stage 1 of a request, awaiting the result is stage 2."""
+
+    def __init__(self, session: KafkaSession) -> None:
+        self.session = session
+        self.correlation_id = 0
+
+    async def send(
+        self, message: Message, version: int, client_id: str | None = "test", **values: Any
+    ) -> "Asked":
+        self.correlation_id += 1
+        frame = encode_request(message, version, self.correlation_id, client_id, values)
+        finish = await self.session.begin(memoryview(frame))
+        return Asked(message, version, self.correlation_id, finish)
+
+    async def ask(
+        self, message: Message, version: int, client_id: str | None = "test", **values: Any
+    ) -> dict[str, Any]:
+        asked = await self.send(message, version, client_id, **values)
+        return await asked.answer()
+
+    async def produce(
+        self, topic: str, records: bytes | None, version: int = 9, partition: int = 0, **values: Any
+    ) -> dict[str, Any]:
+        """The answer about the one partition."""
+        topics = [{"name": topic, "partitions": [{"index": partition, "records": records}]}]
+        answer = await self.ask(PRODUCE, version, topics=topics, **values)
+        ((found,),) = [one["partitions"] for one in answer["topics"]]
+        assert isinstance(found, dict)
+        return found
+
+    async def fetch(
+        self,
+        topic: Any,
+        offset: int,
+        version: int = 11,
+        partition: dict[str, Any] | None = None,
+        **values: Any,
+    ) -> dict[str, Any]:
+        """The answer about the one partition."""
+        asked = await self.send_fetch(topic, offset, version, partition, **values)
+        return asked.one(await asked.answer())
+
+    async def send_fetch(
+        self,
+        topic: Any,
+        offset: int,
+        version: int = 11,
+        partition: dict[str, Any] | None = None,
+        **values: Any,
+    ) -> "Asked":
+        wanted = {"partition": 0, "fetch_offset": offset, **(partition or {})}
+        key = "topic_id" if version >= 13 else "topic"
+        return await self.send(
+            FETCH, version, topics=[{key: topic, "partitions": [wanted]}], **values
+        )
+
+
+class Asked:
+    """A request whose stage 1 is done."""
+
+    def __init__(self, message: Message, version: int, correlation_id: int, finish: Finish) -> None:
+        self.message, self.version, self.correlation_id = message, version, correlation_id
+        self.finish = finish
+
+    async def reply(self) -> bytes:
+        return b"".join(await self.finish())
+
+    async def answer(self) -> dict[str, Any]:
+        correlation_id, values = decode_response(self.message, self.version, await self.reply())
+        assert correlation_id == self.correlation_id
+        assert values.get("throttle_time_ms", 0) == 0, "clients would slow down"
+        return values
+
+    @staticmethod
+    def one(answer: dict[str, Any]) -> dict[str, Any]:
+        ((found,),) = [topic["partitions"] for topic in answer["topics"]]
+        assert isinstance(found, dict)
+        return found
+
+
+class Node:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.controller = FakeController(self.clock)
+        self.counters = Counters()
+        self.config = KafkaConfig(
+            broker_configs=(
+                BrokerConfig("node.id", "1", is_default=False),
+                BrokerConfig("log.dirs", "/data", documentation="Where the log is."),
+            )
+        )
+
+    def configure(self, **changes: Any) -> None:
+        self.config = replace(self.config, **changes)
+
+    def connect(self, listener: str = "PLAINTEXT") -> Connection:
+        context = Context(
+            controller=self.controller,
+            clock=self.clock,
+            listener=listener,
+            peer="127.0.0.1:50000",
+            config=self.config,
+            counters=self.counters,
+        )
+        return Connection(KafkaSession(context))
+
+    async def create(self, name: str, **configs: str) -> FakePartition:
+        """A topic; `_` in the name of a config stands for a dot."""
+        named = {key.replace("_", "."): value for key, value in configs.items()}
+        await self.controller.create_topic(name, configs=named)
+        return self.controller.partitions[name]
+
+    async def metadata(self, version: int = 12, **values: Any) -> dict[str, Any]:
+        return await self.connect().ask(METADATA, version, **values)
