@@ -43,7 +43,7 @@ def size_text(size: int) -> str:
 
 
 def rewrite(document: str) -> str:
-    """`document` with the settings between its markers made true. Raises ValueError without them."""
+    """`document` with the settings between its markers made true, or ValueError without."""
     return replace_between(document, BEGIN, END, reference())
 
 
