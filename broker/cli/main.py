@@ -39,6 +39,14 @@ def _truncate() -> click.Command:
     return truncate
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from broker.telemetry.version import walrus_version
+
+        click.echo(f"walrus {walrus_version()}")
+        ctx.exit()
+
+
 COMMANDS = {
     "serve": (_serve, "Run a node."),
     "dev": (_dev, "Run a node to try things out, on this machine only."),
@@ -68,7 +76,14 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="walrus-broker", message="walrus %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version.",
+)
 def walrus() -> None:
     """A distributed log that speaks Kafka's protocol and its own.
 

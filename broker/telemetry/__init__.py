@@ -5,4 +5,5 @@ metrics.py    plain integers on the hot path, and the table of metrics they are 
 reference.py  that table as Markdown, for `docs/operations.md`
 start.py      what a node knows when it has started, for the banner
 clock.py      the system's clocks
+version.py    which Walrus this is
 """

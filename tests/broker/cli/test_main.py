@@ -32,7 +32,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 
 def test_version_is_the_distributions() -> None:
     result = CliRunner().invoke(walrus, ["--version"])
-    assert result.output.startswith("walrus 0.") or result.exit_code == 1
+    assert result.exit_code == 0
+    assert result.output.startswith("walrus ")
 
 
 def test_help_loads_nothing_heavy() -> None:
