@@ -3,7 +3,7 @@
 import os
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -145,3 +145,12 @@ def read_cached(file: int, position: int, size: int) -> bytearray | None:
         # EAGAIN: not cached. EOPNOTSUPP: this file system cannot say. Either way a thread reads it.
         return None
     return data if count == size else None
+
+
+def skip(buffers: Sequence[memoryview], size: int) -> list[memoryview]:
+    """What is left of `buffers` after their first `size` bytes."""
+    for i, buffer in enumerate(buffers):
+        if size < len(buffer):
+            return [buffer[size:], *buffers[i + 1 :]]
+        size -= len(buffer)
+    return []

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from engine.backends import IOV_COUNT_MAX, Fs, ReadDone, WriteDone, only_os_errors
-from engine.backends._posix import Completions, PosixFs, Workers, read_cached
+from engine.backends._posix import Completions, PosixFs, Workers, read_cached, skip
 from engine.batch import Buffer
 
 T = TypeVar("T")
@@ -77,12 +77,3 @@ def _write_all(file: int, position: int, buffers: Sequence[Buffer], sync: bool) 
         rest = skip(rest, written)
     if sync:
         os.fdatasync(file)
-
-
-def skip(buffers: Sequence[memoryview], size: int) -> list[memoryview]:
-    """What is left of `buffers` after their first `size` bytes."""
-    for i, buffer in enumerate(buffers):
-        if size < len(buffer):
-            return [buffer[size:], *buffers[i + 1 :]]
-        size -= len(buffer)
-    return []
