@@ -11,6 +11,9 @@ import click
 from broker.cli.options import settings_options
 from broker.config import Config, Origins
 
+STOPPED_AT_ONCE = 130
+"""Exit code after a second signal: requests under way were not waited for."""
+
 
 @click.command()
 @settings_options()
@@ -60,17 +63,18 @@ def _run(config: Config, origins: Origins) -> int:
     log = structlog.get_logger("walrus")
     for warning in origins.warnings:
         log.warning(warning)
-    failure: Exception | None = None
     try:
         return run(config, origins, announce)
-    except Exception as error:
-        failure = error
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
+        causes = list(_leaves(error))
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            return STOPPED_AT_ONCE
         if has_started or config.log_level == "debug":
             log.critical("the node failed", exc_info=error)
     finally:
         close_logging()
-    for leaf in _leaves(failure):
-        click.echo(f"walrus: {_line(leaf)}", err=True)
+    for cause in causes:
+        click.echo(f"walrus: {_line(cause)}", err=True)
     return 1
 
 

@@ -108,6 +108,20 @@ def test_a_node_that_fails_later_leaves_its_traceback_in_the_log(
     assert "the disk is gone" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), BaseExceptionGroup("tasks", [KeyboardInterrupt()])]
+)
+def test_a_second_signal_ends_without_a_traceback(
+    node: Callable[[Run], None], error: BaseException
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise error
+
+    node(interrupted)
+    result = run("serve")
+    assert (result.exit_code, result.stderr) == (130, "")
+
+
 def test_warnings_are_logged_once(node: Callable[[Run], None]) -> None:
     node(lambda *_: 0)
     result = run("serve", "--kafka-host", "0.0.0.0")
