@@ -2,8 +2,10 @@
 
 What is peculiar about it:
   * liburing's waiting calls keep the GIL, so nobody waits: the ring signals an eventfd, and `reap` peeks.
-  * `Iovec` reads the addresses of bytes, bytearrays and contiguous memoryviews without a copy. It does not keep
-    them alive; an operation does, until its last completion, and a memoryview also keeps its bytearray's size.
+  * `Iovec` takes the addresses of bytes and bytearrays and keeps neither alive; an operation does,
+    until its last completion, and the view it holds also keeps a bytearray from being resized.
+  * `Iovec` takes memoryviews too, but leaks a reference to each (liburing 2026.3.30). So a view of
+    a whole object is passed as that object, and a view of a part is copied: the one copy here.
   * A short write breaks the link (the sync answers ECANCELED); the rest is queued as a pair of its own.
   * Reads come from the page cache or go to a thread, as in `_pread`: the ring would cost more than it saves.
   * The completion queue never overflows: at most OPERATION_COUNT_MAX operations are in the ring, two entries each.
@@ -44,7 +46,7 @@ _IS_SYNC = 1
 class _Operation:
     """One write, one sync, or a write with its sync."""
 
-    __slots__ = ("buffers", "error", "file", "iovec", "on_done", "pending", "position", "sync")
+    __slots__ = ("buffers", "error", "file", "in_flight", "on_done", "pending", "position", "sync")
 
     def __init__(
         self,
@@ -63,8 +65,8 @@ class _Operation:
         self.pending = 0
         """Completions to come."""
         self.error: OSError | None = None
-        self.iovec: object = None
-        """Must outlive the submission."""
+        self.in_flight: object = None
+        """The memory that the kernel reads."""
 
 
 class UringBackend:
@@ -151,12 +153,12 @@ class UringBackend:
         chunk = operation.buffers[:IOV_COUNT_MAX]
         is_last = len(chunk) == len(operation.buffers)
         if chunk:
-            operation.iovec = ring_api.Iovec(chunk)
+            memory = [_addressable(view) for view in chunk]
+            iovec = ring_api.Iovec(memory)
+            operation.in_flight = (iovec, memory)
             entry = ring_api.io_uring_get_sqe(self._ring)
             assert entry is not None, "the submission queue has room for every operation"
-            ring_api.io_uring_prep_writev(
-                entry, operation.file, operation.iovec, operation.position, 0
-            )
+            ring_api.io_uring_prep_writev(entry, operation.file, iovec, operation.position, 0)
             ring_api.io_uring_sqe_set_data64(entry, key)
             if is_last and operation.sync:
                 ring_api.io_uring_sqe_set_flags(entry, ring_api.IOSQE_IO_LINK)
@@ -200,7 +202,7 @@ class UringBackend:
         if operation.pending:
             return
         del self._operations[key]
-        operation.iovec = None
+        operation.in_flight = None
         if operation.error is None and operation.buffers:
             self._queued.append(operation)
         elif call_back:
@@ -226,6 +228,14 @@ class UringBackend:
             raise BackendUnavailableError(_refused(error)) from error
         finally:
             os.close(file)
+
+
+def _addressable(view: memoryview) -> bytes | bytearray:
+    """The bytes of `view` as an object whose address `Iovec` takes."""
+    whole = view.obj
+    if isinstance(whole, bytes | bytearray) and len(whole) == view.nbytes:
+        return whole
+    return bytes(view)
 
 
 def _refused(error: OSError) -> str:
