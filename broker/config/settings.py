@@ -235,8 +235,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int,
         About(
             "Limits",
-            "A connection whose started request or waiting reply makes no progress for this "
-            "long is closed (milliseconds).",
+            "A connection whose request has begun and then makes no progress for this long is "
+            "closed (milliseconds). One that does not read its replies has five minutes at least.",
             Integer(100, INT32_MAX, "MS"),
         ),
     ] = 30_000
