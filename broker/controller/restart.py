@@ -129,7 +129,9 @@ class Restart:
             raise StorageFailed(f"sealing the node's segments was refused: {begun.refusal}")
         for chunk in _chunks(begun.items, _SEALS_PER_COMMAND):
             items = [await self._seal_one(*item) for item in chunk]
-            await self._metadata.propose(CommitSealMany(tuple(items)))
+            applied = await self._metadata.propose(CommitSealMany(tuple(items)))
+            if applied.refusal or any(sid < 0 for _, sid, _ in applied.items):
+                raise StorageFailed(f"the ends of this node's segments were refused: {applied}")
 
     async def _seal_one(self, topic_id: bytes, sid: int, seal_epoch: int) -> SealItem:
         topic = self._metadata.state.topics[topic_id]

@@ -9,12 +9,15 @@ from broker.controller import topic_config
 from broker.controller.metadata import Metadata
 from broker.controller.topic_name import check_topic_name
 from broker.errors import InvalidTopic, MetadataUnavailable, TopicExists, UnknownTopicId
-from raft.apply import apply
+from raft.apply import REPLICAS_MAX, apply
 from raft.commands import FORMAT_VERSION, CreateTopic, DeleteTopic, Envelope, Next
 from raft.state import ClusterState, Topic
 
 OFFSETS_TOPIC: Final = "__consumer_offsets"
 """Kafka's name of the offsets topic, and the stem of the shards that hold them here."""
+
+REPLICATION_FACTOR_DEFAULT: Final = 3
+"""The target of topics that ask for none."""
 
 
 class Topics:
@@ -36,20 +39,24 @@ class Topics:
     ) -> Topic:
         """Raises InvalidTopic, InvalidConfig, TopicExists, MetadataUnavailable.
 
+        `replication_factor` is a target: each segment takes as many live nodes as there are, up to
+        it. -1 means the default; what exceeds the possible is brought down to it.
         With `validate_only` the answer is the topic as it would be, and nothing has changed.
         """
         check_topic_name(name)
         topic_config.validate(configs)
         if name.startswith(OFFSETS_TOPIC) and not is_internal:
             raise InvalidTopic(f"topic names beginning with {OFFSETS_TOPIC} belong to the broker")
+        target = REPLICATION_FACTOR_DEFAULT if replication_factor == -1 else replication_factor
+        target = max(1, min(target, REPLICAS_MAX))
         command = CreateTopic(
             topic_id=uuid.uuid4().bytes,
             name=name,
             configs=dict(configs),
-            replication_factor=replication_factor,
+            replication_factor=target,
             internal=is_internal,
             pinned=is_internal,
-            next=self._next_writer(replication_factor),
+            next=self._next_writer(target),
         )
         state, refusal = await self._apply(command, validate_only=validate_only)
         if refusal:

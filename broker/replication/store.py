@@ -93,7 +93,9 @@ class Store:
     async def read(self, segment: Segment, offset: int, *, size_max: int, end_offset: int) -> bytes:
         """See `Segment.read`: whole batches, the first holding `offset`, all below `end_offset`."""
         return await _outcome(
-            partial(segment.read, offset, size_max=size_max, end_offset=end_offset),
+            lambda on_done: segment.read(
+                offset, size_max=size_max, end_offset=end_offset, on_done=on_done
+            ),
             f"read at offset {offset} of segment {segment.sid}",
         )
 

@@ -1,0 +1,71 @@
+"""Rollovers under load: nothing lost, nothing twice, no error, and exact ends."""
+
+from pathlib import Path
+
+import anyio
+
+from broker.controller.partition import LocalPartition
+from tests.broker.one_node import put, read_all, running, values
+
+
+async def writer(partition: LocalPartition, name: int, count: int) -> None:
+    for number in range(count):
+        await put(partition, b"%d:%d" % (name, number))
+
+
+async def test_writers_never_notice_that_segments_roll_beneath_them(tmp_path: Path) -> None:
+    async with running(tmp_path, entries_max=10, monitor_interval_ms=10) as node:
+        partition = await node.topic()
+        async with anyio.create_task_group() as tasks:
+            for name in range(8):
+                tasks.start_soon(writer, partition, name, 50)
+        found = values(await read_all(partition))
+        assert len(found) == len(set(found)) == 400
+        for name in range(8):
+            own = [value for value in found if value and value.startswith(b"%d:" % name)]
+            assert own == [b"%d:%d" % (name, number) for number in range(50)]
+        segments = partition.topic.segments
+        assert len(segments) > 3
+        for before, after in zip(segments, segments[1:], strict=False):
+            assert before.end_offset == after.base_offset
+
+
+async def test_an_append_beyond_twice_the_limit_does_not_wait_for_the_monitor(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, entries_max=10, monitor_interval_ms=60_000) as node:
+        partition = await node.topic()
+        for number in range(25):
+            await put(partition, b"%d" % number)
+        with anyio.fail_after(10):
+            while len(partition.topic.segments) < 2:
+                await anyio.sleep(0.01)
+
+
+async def test_segments_roll_by_bytes_too_and_batches_never_split(tmp_path: Path) -> None:
+    async with running(tmp_path, size_max=4096, monitor_interval_ms=10) as node:
+        partition = await node.topic()
+        for number in range(20):
+            await put(partition, b"x" * 1000, b"%d" % number)
+            await anyio.sleep(0.005)
+        assert len(partition.topic.segments) > 2
+        assert len(await read_all(partition)) == 40
+
+
+async def test_the_topics_own_segment_size_counts(tmp_path: Path) -> None:
+    async with running(tmp_path, monitor_interval_ms=10) as node:
+        partition = await node.topic(segment_bytes="1000")
+        await put(partition, b"x" * 1000)
+        with anyio.fail_after(10):
+            while len(partition.topic.segments) < 2:
+                await anyio.sleep(0.01)
+
+
+async def test_idle_and_empty_segments_never_roll(tmp_path: Path) -> None:
+    async with running(tmp_path, entries_max=1, monitor_interval_ms=10) as node:
+        partition = await node.topic()
+        await anyio.sleep(0.1)
+        assert len(partition.topic.segments) == 1
+        await put(partition, b"x")
+        await anyio.sleep(0.1)
+        assert len(partition.topic.segments) == 2
