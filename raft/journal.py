@@ -190,6 +190,7 @@ class Journal:
         at = index - self.first_index
         if at <= 0:
             return
+        assert index <= self._commit_index, f"entry {index} is not committed"
         self._entries = [(PLACEHOLDER, *self._entries[at][1:]), *self._entries[at + 1 :]]
         self._replace_file()
 

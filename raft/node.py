@@ -260,12 +260,9 @@ class RaftNode:
         what each one promises). After the node has stopped, `on_done` is called at once, on the
         caller's thread.
         """
-        if self.is_stopped:
-            on_done(Stopped("the node was stopped"))
-            return
         proposal = Proposal(command, _guarded(on_done), self._clock(), timeout_s)
         self._inbox.put(lambda: self._proposals.add(proposal))
-        if self.is_stopped:
+        if self._stopped:
             # The tick thread may have looked into the queue for the last time just before.
             self._drain()
             self._proposals.fail(Stopped("the node was stopped"))

@@ -1,0 +1,115 @@
+"""A snapshot is whole or refused, and an old one stays readable."""
+
+import random
+
+import msgspec
+import pytest
+
+from raft import commands as c
+from raft import snapshot
+from raft.errors import CorruptSnapshotError
+from raft.snapshot import SNAPSHOT_NAME, Members, Snapshot
+from raft.state import state_hash
+from tests.raft.support import seeded, topic_id, world
+from tests.raft.test_commands import golden
+from tests.sim.raft.disk import PowerCut, SimDisk
+
+
+def lived_in(rolls: int = 3) -> Snapshot:
+    at = world(2)
+    at.create(1, "a", (1, 2))
+    at.create(2, "b", (2, 1))
+    at.create(3, "c", (2,))
+    for end in range(10, 10 * (rolls + 1), 10):
+        at.roll(end)
+    at.ok(c.BeginSeal(topic_id(2), 1, 1, 1))
+    at.ok(c.DeleteTopic(topic_id(3)))
+    at.ok(c.AllocateProducerIds(1000))
+    return Snapshot(at.state.revision, 4, Members(("x", "y"), ("z",)), at.state)
+
+
+def data_of(taken: Snapshot) -> bytes:
+    return b"".join(snapshot.encode(taken))
+
+
+def test_a_snapshot_comes_back_as_it_was() -> None:
+    disk = SimDisk(seeded(1))
+    taken = lived_in()
+    assert snapshot.load(disk) is None
+    size = snapshot.write(disk, taken)
+    back = snapshot.load(disk.after_power_cut())
+    assert back is not None
+    assert size == len(disk.read(SNAPSHOT_NAME) or b"")
+    assert (back.index, back.term, back.members) == (taken.index, 4, Members(("x", "y"), ("z",)))
+    assert state_hash(back.state) == state_hash(taken.state)
+    assert back.state == taken.state
+    assert data_of(back) == data_of(taken)
+
+
+def test_every_flipped_bit_and_every_missing_byte_is_noticed() -> None:
+    data = data_of(lived_in(rolls=1))
+    for position in range(len(data)):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << (position % 8)
+        with pytest.raises(CorruptSnapshotError, match="snapshot, position"):
+            snapshot.decode(bytes(flipped), "snapshot")
+        with pytest.raises(CorruptSnapshotError, match="snapshot, position"):
+            snapshot.decode(data[:position], "snapshot")
+
+
+@pytest.mark.parametrize("drop", range(6))
+def test_a_missing_chunk_is_noticed(drop: int) -> None:
+    pieces = list(snapshot.encode(lived_in()))
+    del pieces[drop]
+    with pytest.raises(CorruptSnapshotError):
+        snapshot.decode(b"".join(pieces), "snapshot")
+
+
+def test_good_checksums_over_nonsense_are_noticed() -> None:
+    head, *rest = snapshot.encode(lived_in())
+    for kind, value in (("topic", 5), ("what", 5), ("end", "x"), (7, 5)):
+        data = head + snapshot._chunk(kind, value) + b"".join(rest)  # type: ignore[arg-type]
+        with pytest.raises(CorruptSnapshotError, match="no sense"):
+            snapshot.decode(data, "snapshot")
+
+
+def test_dying_at_every_disk_operation_leaves_the_old_snapshot_or_the_new() -> None:
+    rng = seeded(random.randrange(2**32))
+    old, new = lived_in(1), lived_in(5)
+    for die_at in range(30):
+        disk = SimDisk(rng)
+        snapshot.write(disk, old)
+        left = die_at
+
+        def count(_operation: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise PowerCut
+
+        disk.on_operation = count
+        try:
+            snapshot.write(disk, new)
+            return
+        except PowerCut:
+            pass
+        disk.on_operation = lambda _operation: None
+        for survivor in (disk.after_kill(), *(disk.after_power_cut() for _ in range(10))):
+            back = snapshot.load(survivor)
+            assert back is not None
+            assert data_of(back) in (data_of(old), data_of(new))
+    pytest.fail("the snapshot has more operations than this test expects")
+
+
+def test_old_snapshots_stay_readable() -> None:
+    taken = lived_in()
+    back = snapshot.decode(golden("snapshot-v1.hex", data_of(taken)), "golden")
+    assert back == msgspec.structs.replace(taken, state=back.state)
+    assert back.state == taken.state
+
+
+def test_a_snapshot_of_a_later_format_is_not_guessed_at() -> None:
+    data = bytearray(data_of(lived_in()))
+    data[8] = 2
+    with pytest.raises(CorruptSnapshotError, match="format 2"):
+        snapshot.decode(bytes(data), "snapshot")

@@ -1,0 +1,1 @@
+"""Deterministic simulations: whole clusters in one process, in virtual time, from a seed."""
