@@ -1,8 +1,8 @@
 """The queue of buffers of one segment, and its one write in flight.
 
-At most one operation per segment is under way, so writes need no order among themselves and an error stops
-everything behind it. After an error nothing is written any more: a failed sync is never repeated, since the kernel
-may have dropped the pages and the second one would lie ("fsyncgate").
+At most one operation per segment is under way, so writes need no order among themselves and an
+error stops everything behind it. After an error nothing is written any more: a failed sync is never
+repeated, since the kernel may have dropped the pages and the second one would lie ("fsyncgate").
 """
 
 from collections.abc import Callable
@@ -65,7 +65,8 @@ class Appender:
         self._commit.mark_dirty(self)
 
     def drain(self, on_done: Done) -> None:
-        """Call back once everything queued is written and synced, whatever the policy; at once if it is."""
+        """Call back once everything queued is written and synced, whatever the policy; at once if
+        it is."""
         if self.failed is not None:
             on_done(self.failed)
         elif not self._busy and not self._queue and self.synced_size == self.written_size:
@@ -75,7 +76,8 @@ class Appender:
             self._commit.mark_dirty(self)
 
     def stop(self, on_done: Done) -> None:
-        """Take nothing more, forget what is queued; call back once nothing is in flight. For a deletion."""
+        """Take nothing more, forget what is queued; call back once nothing is in flight. For a
+        deletion."""
         if self.failed is None:
             self.failed = SegmentClosedError("the segment is being deleted")
         self._discard()
@@ -97,7 +99,8 @@ class Appender:
         self.written_size = self.synced_size = size
 
     def step(self) -> None:
-        """Start the next operation, if there is any and none is under way. Only from GroupCommit."""
+        """Start the next operation, if there is any and none is under way. Only from
+        GroupCommit."""
         if self._busy or self.failed is not None:
             return
         must_sync = bool(self._draining)

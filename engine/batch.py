@@ -18,10 +18,10 @@ Layout (big endian; source: Kafka's message format documentation, KIP-98):
           57     4  record_count
           61     …  records              one after another, or compressed as a whole
 
-A log file is such batches back to back. The five words of this package: an *offset* is Kafka's logical number of a
-record, an *index* counts from the segment's base offset, a *position* is a byte in a file or buffer, a *size* counts
-bytes, a *count* counts things. Nothing here compresses or decompresses; nothing on the produce path looks past the
-header.
+A log file is such batches back to back. The five words of this package: an *offset* is Kafka's
+logical number of a record, an *index* counts from the segment's base offset, a *position* is a byte
+in a file or buffer, a *size* counts bytes, a *count* counts things. Nothing here compresses or
+decompresses; nothing on the produce path looks past the header.
 """
 
 import struct
@@ -57,7 +57,8 @@ assert _HEADER.size == HEADER_SIZE
 
 
 class BatchHeader(NamedTuple):
-    """The 61 bytes before the records. A named tuple, because a frozen dataclass takes three times as long to build."""
+    """The 61 bytes before the records. A named tuple, because a frozen dataclass takes three times
+    as long to build."""
 
     base_offset: int
     batch_length: int
@@ -106,7 +107,8 @@ class BatchHeader(NamedTuple):
 
     @property
     def last_sequence(self) -> int:
-        """Sequence of the last record; sequences wrap from 2^31-1 to 0. -1 without a base sequence."""
+        """Sequence of the last record; sequences wrap from 2^31-1 to 0. -1 without a base
+        sequence."""
         if self.base_sequence < 0:
             return -1
         return (self.base_sequence + self.last_offset_delta) & SEQUENCE_MAX
@@ -122,7 +124,9 @@ def parse_header(buf: Buffer, position: Position = 0) -> BatchHeader:
     Raises CorruptBatchError for fewer than 61 bytes, another magic, or a length below a header's.
     """
     if len(buf) - position < HEADER_SIZE:
-        raise CorruptBatchError(f"{len(buf) - position} bytes are less than a {HEADER_SIZE}-byte header")
+        raise CorruptBatchError(
+            f"{len(buf) - position} bytes are less than a {HEADER_SIZE}-byte header"
+        )
     header = BatchHeader._make(_HEADER.unpack_from(buf, position))
     if header.magic != MAGIC:
         raise CorruptBatchError(f"magic {header.magic} is not {MAGIC}")
@@ -134,14 +138,14 @@ def parse_header(buf: Buffer, position: Position = 0) -> BatchHeader:
 def check_batch(buf: Buffer, header: BatchHeader, position: Position = 0) -> None:
     """Everything that can be checked without decompressing. `header` was parsed at `position`.
 
-    Raises CorruptBatchError if the batch is not complete, its CRC does not hold, or its record count is not its
-    offset span. Bytes after the batch are not looked at.
+    Raises CorruptBatchError if the batch is not complete, its CRC does not hold, or its record
+    count is not its offset span. Bytes after the batch are not looked at.
     """
     if len(buf) - position < header.size:
         raise CorruptBatchError(f"{len(buf) - position} bytes of a batch of {header.size}")
     if header.record_count < 1 or header.record_count != header.last_offset_delta + 1:
         raise CorruptBatchError(
-            f"{header.record_count} records, but the last offset delta is {header.last_offset_delta}"
+            f"{header.record_count} records up to offset delta {header.last_offset_delta}"
         )
     crc = crc32c(memoryview(buf)[position + CRC_START : position + header.size])
     if crc != header.crc:
@@ -149,7 +153,8 @@ def check_batch(buf: Buffer, header: BatchHeader, position: Position = 0) -> Non
 
 
 def iter_headers(buf: Buffer, position: Position = 0) -> Iterator[tuple[Position, BatchHeader]]:
-    """Walk the complete batches of `buf` from `position` on, as (position, header). A partial one at the end is left out.
+    """Walk the complete batches of `buf` from `position` on, as (position, header). A partial one
+    at the end is left out.
 
     Raises CorruptBatchError at bytes that are no header.
     """
@@ -163,7 +168,8 @@ def iter_headers(buf: Buffer, position: Position = 0) -> Iterator[tuple[Position
 
 
 def patch(buf: bytearray | memoryview, *, base_offset: Offset, leader_epoch: int) -> None:
-    """Give the batch at the start of `buf` its place in the log, in place. The CRC covers neither field."""
+    """Give the batch at the start of `buf` its place in the log, in place. The CRC covers neither
+    field."""
     struct.pack_into(">q", buf, 0, base_offset)
     struct.pack_into(">i", buf, 12, leader_epoch)
 
@@ -175,9 +181,11 @@ def placed_at(buf: Buffer) -> tuple[Offset, int]:
 
 
 def stamp_append_time(buf: bytearray | memoryview, timestamp_ms: int) -> None:
-    """Make the batch at the start of `buf` a LogAppendTime batch: max timestamp, attribute bit 3, and a new CRC.
+    """Make the batch at the start of `buf` a LogAppendTime batch: max timestamp, attribute bit 3,
+    and a new CRC.
 
-    As Kafka does, the records keep their own deltas: a reader of such a batch takes max_timestamp for all.
+    As Kafka does, the records keep their own deltas: a reader of such a batch takes max_timestamp
+    for all.
     """
     header = parse_header(buf)
     _U16.pack_into(buf, CRC_START, header.attributes | APPEND_TIME_BIT)
@@ -185,11 +193,12 @@ def stamp_append_time(buf: bytearray | memoryview, timestamp_ms: int) -> None:
     _U32.pack_into(buf, CRC_POSITION, crc32c(memoryview(buf)[CRC_START : header.size]))
 
 
-# ---- records: only for what the broker itself writes, or must look into ------------------------------
+# ---- records: only for what the broker itself writes, or must look into ----------------------
 
 
 class Record(NamedTuple):
-    """One record of a batch. Timestamps are deltas to the batch's base timestamp, in milliseconds."""
+    """One record of a batch. Timestamps are deltas to the batch's base timestamp, in
+    milliseconds."""
 
     offset_delta: int
     timestamp_delta: int
@@ -212,7 +221,8 @@ def build(
     codec: int = 0,
     compress: Callable[[bytes], bytes] | None = None,
 ) -> bytearray:
-    """Encode a batch. Offset deltas must be 0, 1, 2, …; `compress` must be given exactly if `codec` is not 0.
+    """Encode a batch. Offset deltas must be 0, 1, 2, …; `compress` must be given exactly if `codec`
+    is not 0.
 
     Raises ValueError for an empty list or deltas that leave a gap.
     """
@@ -269,9 +279,11 @@ def _put_bytes(out: bytearray, value: bytes | None) -> None:
 
 
 def iter_records(payload: Buffer, count: int) -> Iterator[Record]:
-    """Decode a records section that is already decompressed: exactly `count` records and nothing after them.
+    """Decode a records section that is already decompressed: exactly `count` records and nothing
+    after them.
 
-    Raises CorruptBatchError on anything else; never reads past `payload`, never allocates beyond its size.
+    Raises CorruptBatchError on anything else; never reads past `payload`, never allocates beyond
+    its size.
     """
     data = bytes(payload)
     position = 0

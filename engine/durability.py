@@ -1,7 +1,8 @@
-"""When an append counts as durable, and group commit: one write and sync per dirty segment, one submission for all.
+"""When an append counts as durable, and group commit: one write and sync per dirty segment, one
+submission for all.
 
-While a segment's write is in flight, further appends queue behind it; when it is done they all go together. So the
-number of syncs follows the disk's speed and not the number of appends.
+While a segment's write is in flight, further appends queue behind it; when it is done they all go
+together. So the number of syncs follows the disk's speed and not the number of appends.
 """
 
 from collections.abc import Callable
@@ -21,8 +22,8 @@ INTERVAL_MS_MAX = 60_000
 class FsyncPolicy:
     """What durable means for an append. Promises, seals and new files are always synced.
 
-    `each`: written and synced. A number: written; synced every so many milliseconds (1 to 60,000). `none`: written;
-    the operating system syncs when it likes.
+    `each`: written and synced. A number: written; synced every so many milliseconds (1 to 60,000).
+    `none`: written; the operating system syncs when it likes.
     """
 
     interval_ms: int | None
@@ -36,7 +37,7 @@ class FsyncPolicy:
         if text.isascii() and text.isdigit() and 1 <= int(text) <= INTERVAL_MS_MAX:
             return cls(int(text))
         raise ValueError(
-            f"{text!r} is no fsync policy: use each, none, or milliseconds from 1 to {INTERVAL_MS_MAX}"
+            f"{text!r} is no fsync policy: use each, none, or milliseconds (1 to {INTERVAL_MS_MAX})"
         )
 
     @property
@@ -54,17 +55,23 @@ NONE = FsyncPolicy(None)
 
 
 class GroupCommit:
-    """Knows which appenders have something to write or sync, and how many bytes wait in all of them."""
+    """Knows which appenders have something to write or sync, and how many bytes wait in all of
+    them."""
 
     def __init__(
-        self, backend: Backend, policy: FsyncPolicy, wake: Callable[[], None], *, queue_size_max: int
+        self,
+        backend: Backend,
+        policy: FsyncPolicy,
+        wake: Callable[[], None],
+        *,
+        queue_size_max: int,
     ) -> None:
         self.policy = policy
         self._backend = backend
         self._wake = wake
         self._woken = False
-        self._dirty: dict["Appender", None] = {}
-        self._unsynced: dict["Appender", None] = {}
+        self._dirty: dict[Appender, None] = {}
+        self._unsynced: dict[Appender, None] = {}
         self._queue_size = 0
         self._queue_size_max = queue_size_max
 
@@ -74,10 +81,11 @@ class GroupCommit:
         return self._queue_size
 
     def reserve(self, size: int) -> None:
-        """Raises QueueFullError. One append is always let in, however large, if nothing else waits."""
+        """Raises QueueFullError. One append is always let in, however large, if nothing else
+        waits."""
         if self._queue_size and self._queue_size + size > self._queue_size_max:
             raise QueueFullError(
-                f"{self._queue_size} bytes wait for the disk, {size} more would pass {self._queue_size_max}"
+                f"{self._queue_size} bytes wait for the disk: {size} more are too many"
             )
         self._queue_size += size
 

@@ -30,7 +30,8 @@ class CorruptBatchError(EngineError):
 class CorruptSegmentError(EngineError):
     """A stored file cannot be what was written. Nothing was changed on disk.
 
-    `position` is the byte in `path` at which the trouble starts; `remedy` says what an operator can do.
+    `position` is the byte in `path` at which the trouble starts; `remedy` says what an operator can
+    do.
     """
 
     def __init__(self, path: Path, position: int, why: str, remedy: str) -> None:
@@ -57,7 +58,8 @@ class SegmentClosedError(EngineError):
 
 
 class QueueFullError(EngineError):
-    """Nothing was appended: the bytes that wait for the disk are at their limit. Try again later."""
+    """Nothing was appended: the bytes that wait for the disk are at their limit. Try again
+    later."""
 
 
 class PromiseRefused(EngineError):

@@ -1,4 +1,5 @@
-"""On-disk names and constants of a segment, shared by reader and writer (pure). Drawn in docs/formats/segment.md.
+"""On-disk names and constants of a segment, shared by reader and writer (pure). Drawn in
+docs/formats/segment.md.
 
     <directory>/<topic, at most 200 characters>-<topic id, 32 hex digits>/<sid>/
         <base offset, 20 digits>.log         RecordBatches back to back
@@ -7,7 +8,8 @@
         meta                                 two slots of 4 KiB, see SegmentMeta
         head                                 opaque object of the owner, see pack_head
 
-A directory being made is called `<name>.new`, one being deleted `<name>.deleted`; neither is ever read as data.
+A directory being made is called `<name>.new`, one being deleted `<name>.deleted`; neither is ever
+read as data.
 """
 
 import re
@@ -25,7 +27,8 @@ HEAD_NAME = "head"
 NEW_SUFFIX = ".new"
 DELETED_SUFFIX = ".deleted"
 TOPIC_CHARACTER_COUNT_MAX = 200
-"""Of the topic's name, in its directory name: Linux allows 255 bytes, the id takes 33 and a suffix 8."""
+"""Of the topic's name, in its directory name: Linux allows 255 bytes, the id takes 33 and a suffix
+8."""
 
 _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 _TOPIC_DIRECTORY = re.compile(r"([a-zA-Z0-9._-]+)-([0-9a-f]{32})")
@@ -109,7 +112,8 @@ class SegmentMeta:
     digest: int
     max_timestamp: int
     ack_mark: int
-    """A lower bound of the end offset that was both acknowledged and synced: recovery never goes below it."""
+    """A lower bound of the end offset that was both acknowledged and synced: recovery never goes
+    below it."""
 
     @property
     def end(self) -> SegmentEnd:
@@ -127,8 +131,9 @@ def new_meta(base_offset: int, epoch: int) -> SegmentMeta:
 def pack_meta(meta: SegmentMeta) -> bytes:
     """One slot: the fields, zeros, and a CRC-32C in the last four bytes."""
     body = _META.pack(
-        _META_MAGIC, META_VERSION, meta.counter, meta.promised_epoch, meta.state, meta.base_offset,
-        meta.epoch, meta.sealed_end, meta.sealed_size, meta.digest, meta.max_timestamp, meta.ack_mark,
+        _META_MAGIC, META_VERSION, meta.counter, meta.promised_epoch, meta.state,
+        meta.base_offset, meta.epoch, meta.sealed_end, meta.sealed_size, meta.digest,
+        meta.max_timestamp, meta.ack_mark,
     ).ljust(META_SLOT_SIZE - 4, b"\0")  # fmt: skip
     return body + crc32c(body).to_bytes(4)
 
@@ -136,7 +141,8 @@ def pack_meta(meta: SegmentMeta) -> bytes:
 def unpack_meta(data: bytes) -> tuple[SegmentMeta, int]:
     """The newest valid slot of a meta file, and its number (0 or 1).
 
-    Raises FormatVersionError if a valid slot is of a newer version, FormatError if neither slot is valid.
+    Raises FormatVersionError if a valid slot is of a newer version, FormatError if neither slot is
+    valid.
     """
     found: tuple[SegmentMeta, int] | None = None
     for slot in (0, 1):
@@ -158,13 +164,14 @@ def _unpack_slot(slot: bytes) -> SegmentMeta | None:
         raise FormatVersionError("segment meta", version, META_VERSION)
     counter, promised, state, base_offset, epoch, end, size, digest, timestamp, ack_mark = fields
     return SegmentMeta(
-        counter=counter, promised_epoch=promised, state=SegmentState(state), base_offset=base_offset,
-        epoch=epoch, sealed_end=end, sealed_size=size, digest=digest, max_timestamp=timestamp,
-        ack_mark=ack_mark,
+        counter=counter, promised_epoch=promised, state=SegmentState(state),
+        base_offset=base_offset, epoch=epoch, sealed_end=end, sealed_size=size, digest=digest,
+        max_timestamp=timestamp, ack_mark=ack_mark,
     )  # fmt: skip
 
 
-# ---- head: the owner's object at the start of a segment -------------------------------------------
+# ---- head: the owner's object at the start of a segment
+# -------------------------------------------
 
 HEAD_VERSION = 1
 HEAD_SIZE_MAX = 64 * 1024 * 1024

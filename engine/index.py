@@ -1,12 +1,15 @@
-"""Sparse indexes of one segment, offset → position and timestamp → offset, in Kafka's own file layout.
+"""Sparse indexes of one segment, offset → position and timestamp → offset, in Kafka's own file
+layout.
 
 An entry is made for the first batch after every `interval` bytes of log:
 
     .index       i32 last offset of that batch − base offset, i32 position of that batch
-    .timeindex   i64 largest timestamp so far, i32 last offset of the batch that has it − base offset
+    .timeindex   i64 largest timestamp so far, i32 last offset of the batch that has it − base
+    offset
 
-Both big endian, as in Kafka's OffsetIndex and TimeIndex, so that its tools can read them. They are hints: derived
-from the log, rebuilt from it when missing, and checked against it by whoever follows one.
+Both big endian, as in Kafka's OffsetIndex and TimeIndex, so that its tools can read them. They are
+hints: derived from the log, rebuilt from it when missing, and checked against it by whoever follows
+one.
 """
 
 import struct
@@ -50,7 +53,8 @@ class SegmentIndex:
         if self._unindexed_size > self._interval:
             self._offsets.append(relative)
             self._positions.append(position)
-            # Kafka's time index must grow in both columns: an entry that says nothing new is left out.
+            # Kafka's time index must grow in both columns: an entry that says nothing new is left
+            # out.
             if not self._timestamps or self._timestamp_max > self._timestamps[-1]:
                 self._timestamps.append(self._timestamp_max)
                 self._time_offsets.append(self._timestamp_max_offset)
@@ -58,7 +62,8 @@ class SegmentIndex:
         self._unindexed_size += header.size
 
     def position_before(self, offset: Offset) -> Position:
-        """Where a batch starts that is at or before the one containing `offset`; 0 if no entry is."""
+        """Where a batch starts that is at or before the one containing `offset`; 0 if no entry
+        is."""
         i = bisect_right(self._offsets, offset - self._base_offset) - 1
         return self._positions[i] if i >= 0 else 0
 
@@ -80,7 +85,8 @@ class SegmentIndex:
     def unpack(
         cls, base_offset: Offset, offsets: bytes, times: bytes, *, size: int, interval: int
     ) -> "SegmentIndex | None":
-        """The inverse of `pack` for a sealed segment of `size` bytes; None if the files cannot be true."""
+        """The inverse of `pack` for a sealed segment of `size` bytes; None if the files cannot be
+        true."""
         if len(offsets) % _OFFSET_ENTRY.size or len(times) % _TIME_ENTRY.size:
             return None
         if size > interval and not offsets and times:

@@ -14,7 +14,8 @@ from engine.segment_files import MetaFile, SegmentFiles, remove_tree
 
 
 class TopicLog:
-    """The segments of one topic by id. Which of them belong to the topic is the owner's knowledge, not ours."""
+    """The segments of one topic by id. Which of them belong to the topic is the owner's knowledge,
+    not ours."""
 
     def __init__(self, directory: Path, services: Services) -> None:
         self._directory = directory
@@ -32,12 +33,11 @@ class TopicLog:
         """In the order of their ids."""
         return tuple(self._segments[sid] for sid in sorted(self._segments))
 
-    def open(
-        self, sid: int, base_offset: Offset, epoch: int, head: Callable[[], bytes]
-    ) -> Segment:
+    def open(self, sid: int, base_offset: Offset, epoch: int, head: Callable[[], bytes]) -> Segment:
         """A new segment. Its files appear at the first append or promise.
 
-        `head()` is called at that moment, before the batch counts, and its result is durable before the batch is.
+        `head()` is called at that moment, before the batch counts, and its result is durable before
+        the batch is.
         """
         found = Found(end=_empty(base_offset), index=self._index(base_offset))
         return self._add(sid, base_offset, epoch, found, head)
@@ -45,8 +45,9 @@ class TopicLog:
     def recover(
         self, sid: int, base_offset: Offset, epoch: int, visit: Callable[[BatchHeader], None]
     ) -> Segment:
-        """Blocking. A segment that was not sealed, after a restart: read it all, cut a torn tail (`torn_size` of the
-        result), `visit` every batch in order. An empty segment if there is no directory.
+        """Blocking. A segment that was not sealed, after a restart: read it all, cut a torn tail
+        (`torn_size` of the result), `visit` every batch in order. An empty segment if there is no
+        directory.
 
         Raises CorruptSegmentError, FormatVersionError and OSError.
         """

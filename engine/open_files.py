@@ -5,13 +5,16 @@ from pathlib import Path
 from engine.backends import Fs
 
 IDLE_COUNT_MAX = 256
-"""Descriptors of sealed segments that nobody reads at the moment (Kafka keeps every segment open)."""
+"""Descriptors of sealed segments that nobody reads at the moment (Kafka keeps every segment
+open)."""
 
 
 class OpenFiles:
-    """A cache of descriptors by path, each with a count of users; the least recently used idle one goes first.
+    """A cache of descriptors by path, each with a count of users; the least recently used idle one
+    goes first.
 
-    A descriptor in use is never closed: its number could be given to another file while a read is in flight.
+    A descriptor in use is never closed: its number could be given to another file while a read is
+    in flight.
     """
 
     def __init__(self, fs: Fs, *, idle_count_max: int = IDLE_COUNT_MAX) -> None:
@@ -34,7 +37,8 @@ class OpenFiles:
         return file_or_none
 
     def add(self, path: Path, file: int) -> int:
-        """`file` was just opened for `path`: use it, or the one that was added meanwhile. Pair with `release`."""
+        """`file` was just opened for `path`: use it, or the one that was added meanwhile. Pair with
+        `release`."""
         other = self.take(path)
         if other is not None:
             self._fs.close(file)

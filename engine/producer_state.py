@@ -20,7 +20,8 @@ from engine.errors import SnapshotError as SnapshotError
 
 WINDOW_BATCH_COUNT = 5
 EXPIRY_AGE_MS_MIN = 24 * 60 * 60 * 1000
-"""Producers that fall silent for less than a day must not be forgotten: they would be answered a gap."""
+"""Producers that fall silent for less than a day must not be forgotten: they would be answered a
+gap."""
 PRODUCER_COUNT_MAX = 10_000
 """Per topic. Beyond it the one silent for longest is forgotten (Kafka has no limit but time)."""
 
@@ -167,7 +168,8 @@ def _check_sequence(batches: tuple[_Batch, ...], first: int, last: int) -> Verdi
     for batch in batches:
         if (batch.first_sequence, batch.last_sequence) == (first, last):
             return Duplicate(batch.base_offset, batch.end_offset)
-    # "Older" is a question of distance on a circle of 2^31 sequences: less than half of it behind us.
+    # "Older" is a question of distance on a circle of 2^31 sequences: less than half of it behind
+    # us.
     distance = (batches[-1].last_sequence - last) & SEQUENCE_MAX
     return OldDuplicate() if first >= 0 and distance < 2**30 else Gap(expected)
 

@@ -15,13 +15,15 @@ from engine.batch import (
 from engine.errors import CorruptBatchError
 
 SCAN_SIZE: Size = 16 * 1024
-"""Read beyond what was asked for, to skip from the index entry to the wanted batch without a second read."""
+"""Read beyond what was asked for, to skip from the index entry to the wanted batch without a second
+read."""
 
 
 class BatchRead:
     """One read: the batches from the one that contains `offset` up to `end_offset`.
 
-    The result is at most `size_max` bytes, but at least one batch; b"" if no batch below `end_offset` reaches `offset`.
+    The result is at most `size_max` bytes, but at least one batch; b"" if no batch below
+    `end_offset` reaches `offset`.
     """
 
     def __init__(
@@ -36,7 +38,8 @@ class BatchRead:
         size_max: Size,
         on_done: Callable[[bytes | Exception], None],
     ) -> None:
-        """`position` is the start of a batch at or before the wanted one; `limit` is the end of what was written."""
+        """`position` is the start of a batch at or before the wanted one; `limit` is the end of
+        what was written."""
         self._backend = backend
         self._file = file
         self._position = position
@@ -94,7 +97,9 @@ class BatchRead:
         while len(data) - start >= HEADER_SIZE:
             header = parse_header(data, start)
             if header.base_offset > self._offset and start == 0:
-                raise CorruptBatchError(f"offset {header.base_offset} at a place before {self._offset}")
+                raise CorruptBatchError(
+                    f"offset {header.base_offset} at a place before {self._offset}"
+                )
             if header.next_offset > self._offset:
                 return start
             start += header.size
@@ -105,7 +110,8 @@ class BatchRead:
         return None
 
     def _extent(self, data: Buffer, start: Position) -> tuple[Position, Size]:
-        """Where the batches to return end in `data`, and the size of the first one (0: none is below the end)."""
+        """Where the batches to return end in `data`, and the size of the first one (0: none is
+        below the end)."""
         end, first_size = start, 0
         while len(data) - end >= HEADER_SIZE:
             header = parse_header(data, end)

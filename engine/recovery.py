@@ -1,10 +1,12 @@
-"""Reading a log file back after a restart: cut a torn tail, refuse corruption in the middle. Blocking.
+"""Reading a log file back after a restart: cut a torn tail, refuse corruption in the middle.
+Blocking.
 
-A batch is good if its header is sane, it fits in the file, its base offset continues the one before, its epoch is the
-segment's, and its CRC holds. The first bad one decides (source: Protocol-Aware Recovery, FAST'18):
+A batch is good if its header is sane, it fits in the file, its base offset continues the one
+before, its epoch is the segment's, and its CRC holds. The first bad one decides (source:
+Protocol-Aware Recovery, FAST'18):
 
-    nothing valid after it, and everything acknowledged is before it    a torn tail: the power went. Cut it.
-    a valid batch after it, or the end below the ack mark               corruption: this copy cannot vouch. Refuse.
+  * Nothing valid after it, and everything acknowledged before it: the power went. Cut it off.
+  * A valid batch after it, or the end below the ack mark: this copy cannot vouch. Refuse it.
 
 Refusing changes nothing on disk; the error names the file, the byte, and what an operator can do.
 """
@@ -56,7 +58,8 @@ def recover(
     ack_mark: Offset,
     visit: Visit,
 ) -> Scan:
-    """Check every batch, `visit(position, header)` the good ones in order, cut a torn tail, and sync.
+    """Check every batch, `visit(position, header)` the good ones in order, cut a torn tail, and
+    sync.
 
     Raises CorruptSegmentError, before anything is changed, and OSError.
     """
@@ -71,7 +74,8 @@ def recover(
         raise _corrupt(path, bad, f"{why}, but records below offset {ack_mark} were acknowledged")
     if scan.torn_size:
         fs.truncate(file, bad)
-    # Also without a cut: bytes that a killed process wrote but never synced must not count as durable.
+    # Also without a cut: bytes that a killed process wrote but never synced must not count as
+    # durable.
     fs.fsync(file)
     return scan
 
@@ -79,7 +83,8 @@ def recover(
 def scan_log(
     fs: Fs, file: int, *, base_offset: Offset, epoch: int, visit: Visit, size: Size | None = None
 ) -> Scan:
-    """Walk a log from its start to its first bad batch (or to `size`) and change nothing. Raises OSError."""
+    """Walk a log from its start to its first bad batch (or to `size`) and change nothing. Raises
+    OSError."""
     file_size = fs.size(file) if size is None else size
     position, offset, digest, max_timestamp, why = 0, base_offset, 0, -1, ""
     walk = _Walk(fs, file, file_size)
@@ -103,7 +108,8 @@ def scan_log(
 
 
 class _Walk:
-    """Iterates (position, header, chunk, start in chunk), reading big chunks. `position` is that of the current batch.
+    """Iterates (position, header, chunk, start in chunk), reading big chunks. `position` is that of
+    the current batch.
 
     Raises CorruptBatchError at bytes that are no header or at a batch that leaves the file.
     """
@@ -140,7 +146,8 @@ def _find_batch(
 ) -> Position | None:
     """Where a valid batch of this segment starts at or after `position`, if anywhere.
 
-    Looks for the five bytes that every batch of the segment has, its epoch and magic, then checks around them.
+    Looks for the five bytes that every batch of the segment has, its epoch and magic, then checks
+    around them.
     """
     file_size = fs.size(file)
     mark = epoch.to_bytes(4, signed=True) + bytes([MAGIC])
@@ -179,10 +186,12 @@ def _corrupt(path: Path, position: Position, why: str) -> CorruptSegmentError:
 
 
 def truncate_at(path: Path, position: Position, *, fs: Fs) -> Path:
-    """Cut a log file by an operator's decision; the bytes go to `<file>.<position>.cut`, whose path is returned.
+    """Cut a log file by an operator's decision; the bytes go to `<file>.<position>.cut`, whose path
+    is returned.
 
-    Also forgets the segment's ack mark, which would refuse the shorter file for ever. Offline only. Raises
-    ValueError if the file is not longer than `position` or something was cut here before, and OSError.
+    Also forgets the segment's ack mark, which would refuse the shorter file for ever. Offline only.
+    Raises ValueError if the file is not longer than `position` or something was cut here before,
+    and OSError.
     """
     file = fs.open(path)
     saved = path.with_name(f"{path.name}.{position}.cut")

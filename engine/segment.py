@@ -1,8 +1,8 @@
 """One segment copy: append, promise, seal, read.
 
-Life of a copy: it has no file until its first append or promise; it takes batches until it is promised, sealed, failed
-or dropped, and never again after that. All methods belong to one thread; callbacks come from `Wal.reap`, except where
-a docstring says they may come at once.
+Life of a copy: it has no file until its first append or promise; it takes batches until it is
+promised, sealed, failed or dropped, and never again after that. All methods belong to one thread;
+callbacks come from `Wal.reap`, except where a docstring says they may come at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,8 @@ from engine.recovery import scan_log
 from engine.segment_files import SegmentFiles
 
 ACK_MARK_SIZE: Size = 1024 * 1024
-"""The ack mark is rewritten after this many bytes: what an undetected loss of the tail is limited to."""
+"""The ack mark is rewritten after this many bytes: what an undetected loss of the tail is limited
+to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ class Segment:
 
     @property
     def durable_offset(self) -> Offset:
-        """What an acknowledgement may rely on: synced under `each`, written under the other policies."""
+        """What an acknowledgement may rely on: synced under `each`, written under the other
+        policies."""
         return self._appender.durable_offset
 
     @property
@@ -141,10 +143,12 @@ class Segment:
     # -- append
 
     def append(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
-        """Queue one batch, whose bytes are `buffers`, the whole header in the first; returns the new end offset.
+        """Queue one batch, whose bytes are `buffers`, the whole header in the first; returns the
+        new end offset.
 
-        The batch must have its place already (see batch.patch) and be checked. The buffers must not change until
-        the batch is durable. Raises SegmentClosedError and QueueFullError; then nothing was appended.
+        The batch must have its place already (see batch.patch) and be checked. The buffers must not
+        change until the batch is durable. Raises SegmentClosedError and QueueFullError; then
+        nothing was appended.
         """
         self._check_open()
         end = self._end
@@ -167,7 +171,8 @@ class Segment:
         return header.next_offset
 
     def note_acked(self, end_offset: Offset) -> None:
-        """Everything below `end_offset` was acknowledged. Remembered on disk lazily, as far as it is synced."""
+        """Everything below `end_offset` was acknowledged. Remembered on disk lazily, as far as it
+        is synced."""
         if self._appender.synced_size - self._ack_mark_size < ACK_MARK_SIZE:
             return
         if self.sealed or self._closed or self.failed or not self._jobs.is_idle:
@@ -178,13 +183,12 @@ class Segment:
 
     # -- promise and seal
 
-    def promise(
-        self, epoch: int, on_done: Callable[[SegmentEnd | Exception], None]
-    ) -> None:
-        """Accept nothing more, make all of it durable, remember `epoch` durably, and answer the end.
+    def promise(self, epoch: int, on_done: Callable[[SegmentEnd | Exception], None]) -> None:
+        """Accept nothing more, make all of it durable, remember `epoch` durably, and answer the
+        end.
 
-        `on_done` gets the SegmentEnd; PromiseRefused (at once) if a higher epoch was promised before; or the error
-        that failed the segment. The same or a higher epoch is answered again.
+        `on_done` gets the SegmentEnd; PromiseRefused (at once) if a higher epoch was promised
+        before; or the error that failed the segment. The same or a higher epoch is answered again.
         """
         if self._is_unusable(on_done):
             return
@@ -211,9 +215,11 @@ class Segment:
         on_done(self._end)
 
     def seal(self, end: SegmentEnd, on_done: Callable[[Exception | None], None]) -> None:
-        """Make the segment final at `end`, which the whole cluster agreed on; what is beyond it is cut.
+        """Make the segment final at `end`, which the whole cluster agreed on; what is beyond it is
+        cut.
 
-        `on_done` gets None, an OSError, or CorruptSegmentError if this copy is shorter than `end` or differs from it.
+        `on_done` gets None, an OSError, or CorruptSegmentError if this copy is shorter than `end`
+        or differs from it.
         """
         if self._is_unusable(on_done):
             return
@@ -231,7 +237,8 @@ class Segment:
         self._jobs.run(partial(self._write_seal, end), partial(self._sealed, end, on_done))
 
     def _write_seal(self, end: SegmentEnd) -> SegmentIndex:
-        """In a job. Cut, sync, indexes, meta: in this order, so that each step can be repeated after a crash."""
+        """In a job. Cut, sync, indexes, meta: in this order, so that each step can be repeated
+        after a crash."""
         fs = self._services.backend.fs
         if not self._files.exists():
             self._files.create(self._head)
@@ -271,7 +278,9 @@ class Segment:
     def _compare(self, end: SegmentEnd) -> CorruptSegmentError | None:
         if end == self._end:
             return None
-        return self._corrupt(self._end.size, f"this copy ends as {self._end}, it was sealed as {end}")
+        return self._corrupt(
+            self._end.size, f"this copy ends as {self._end}, it was sealed as {end}"
+        )
 
     # -- read
 
@@ -283,10 +292,12 @@ class Segment:
         end_offset: Offset,
         on_done: Callable[[bytes | Exception], None],
     ) -> None:
-        """Whole batches, the first being the one that contains `offset`, all below `end_offset` (a batch's end).
+        """Whole batches, the first being the one that contains `offset`, all below `end_offset` (a
+        batch's end).
 
-        At most `size_max` bytes, but at least one batch; b"" from `end_offset` on. The bytes are the file's own.
-        `on_done` may be called before this returns; it gets an OSError or CorruptSegmentError on failure.
+        At most `size_max` bytes, but at least one batch; b"" from `end_offset` on. The bytes are
+        the file's own. `on_done` may be called before this returns; it gets an OSError or
+        CorruptSegmentError on failure.
         """
         assert offset >= self.base_offset, (offset, self.base_offset)
         end_offset = min(end_offset, self._appender.written_offset)
@@ -339,8 +350,8 @@ class Segment:
     def offset_before_timestamp(self, timestamp_ms: int) -> Offset:
         """An offset such that all batches wholly before it have max_timestamp < `timestamp_ms`.
 
-        A start for a search by reading. The base offset as long as the index of a sealed segment is not in memory
-        (see `load_index`).
+        A start for a search by reading. The base offset as long as the index of a sealed segment is
+        not in memory (see `load_index`).
         """
         if self._index is None:
             return self.base_offset
@@ -359,7 +370,8 @@ class Segment:
             self._with_file(loaded, on_done)
 
     def head(self) -> bytes | None:
-        """Blocking. The head object; None if the segment has none. Raises OSError, CorruptSegmentError."""
+        """Blocking. The head object; None if the segment has none. Raises OSError,
+        CorruptSegmentError."""
         if self._head is not None:
             return self._head
         return self._files.head()
@@ -367,7 +379,8 @@ class Segment:
     # -- removal, for TopicLog
 
     def stop(self, on_done: Callable[[], None]) -> None:
-        """Accept nothing more and call back once nothing of this segment is in flight except reads."""
+        """Accept nothing more and call back once nothing of this segment is in flight except
+        reads."""
         self._closed = "dropped"
 
         def stopped(_: Exception | None) -> None:
@@ -402,7 +415,9 @@ class Segment:
         if self.failed is not None:
             raise SegmentClosedError(f"segment {self.sid} has failed: {self.failed}")
         if self.promised_epoch:
-            raise SegmentClosedError(f"segment {self.sid} is promised to epoch {self.promised_epoch}")
+            raise SegmentClosedError(
+                f"segment {self.sid} is promised to epoch {self.promised_epoch}"
+            )
         if self.sealed or self._closed:
             raise SegmentClosedError(f"segment {self.sid} is {self._closed or 'sealed'}")
 
@@ -466,7 +481,8 @@ class Segment:
         return self._files.open_log(), index
 
     def _scan(self, end: SegmentEnd) -> SegmentIndex:
-        """In a job: the index of the log's batches up to `end`. Raises CorruptSegmentError if they are not as sealed."""
+        """In a job: the index of the log's batches up to `end`. Raises CorruptSegmentError if they
+        are not as sealed."""
         fs = self._services.backend.fs
         epoch = self._files.meta().epoch
         index = SegmentIndex(self.base_offset, interval=self._services.index_interval)
@@ -520,7 +536,8 @@ class Segment:
             self._appender.fail(result)
 
     def _fail(self, error: Exception) -> None:
-        # An engine error (a head of a newer version, say) fails the segment as surely as the disk does.
+        # An engine error (a head of a newer version, say) fails the segment as surely as the disk
+        # does.
         self.failed = error if isinstance(error, OSError) else OSError(str(error))
         self.on_failed(self.failed)
 

@@ -1,7 +1,8 @@
-"""The files of one segment copy, and the order in which they become durable. Everything here blocks.
+"""The files of one segment copy, and the order in which they become durable. Everything here
+blocks.
 
-A segment directory is made under another name, filled, synced and then renamed: one that exists is complete. One that
-is deleted is renamed first: half of it is never mistaken for data.
+A segment directory is made under another name, filled, synced and then renamed: one that exists is
+complete. One that is deleted is renamed first: half of it is never mistaken for data.
 """
 
 import errno
@@ -37,7 +38,8 @@ _RESTORE = "Restore the segment's directory from another copy"
 
 
 class MetaFile:
-    """The two-slot meta file. A write never touches the slot that was synced last, so one slot is always whole."""
+    """The two-slot meta file. A write never touches the slot that was synced last, so one slot is
+    always whole."""
 
     def __init__(self, fs: Fs, path: Path) -> None:
         self._fs = fs
@@ -101,7 +103,8 @@ class SegmentFiles:
         return self._fs.exists(self.directory)
 
     def create(self, head: bytes | None, *, promised_epoch: int = 0) -> None:
-        """Make the directory with an empty log, durably. Raises OSError; then nothing of that name exists."""
+        """Make the directory with an empty log, durably. Raises OSError; then nothing of that name
+        exists."""
         assert self._epoch is not None
         fs, topic = self._fs, self.directory.parent
         fs.mkdir(topic)
@@ -126,7 +129,8 @@ class SegmentFiles:
         return self._fs.open(self.log_path)
 
     def meta(self) -> SegmentMeta:
-        """Raises OSError, FormatVersionError, and CorruptSegmentError also for another segment's meta file."""
+        """Raises OSError, FormatVersionError, and CorruptSegmentError also for another segment's
+        meta file."""
         meta = self._meta.read()
         epoch = meta.epoch if self._epoch is None else self._epoch
         if (meta.base_offset, meta.epoch) != (self._base_offset, epoch):
@@ -211,7 +215,8 @@ class SegmentFiles:
 
 
 def remove_tree(fs: Fs, directory: Path) -> None:
-    """Delete a directory and what is in it, at most two levels deep, then sync its parent. Raises OSError."""
+    """Delete a directory and what is in it, at most two levels deep, then sync its parent. Raises
+    OSError."""
     _remove_contents(fs, directory)
     fs.rmdir(directory)
     fs.fsync_dir(directory.parent)
@@ -223,7 +228,8 @@ def _remove_contents(fs: Fs, directory: Path) -> None:
         try:
             fs.unlink(path)
         except OSError as error:
-            # A directory: EISDIR on Linux, EPERM by POSIX, and ENOENT from a file system without such detail.
+            # A directory: EISDIR on Linux, EPERM by POSIX, and ENOENT from a file system without
+            # such detail.
             if error.errno not in (errno.EISDIR, errno.EPERM, errno.ENOENT):
                 raise
             _remove_contents(fs, path)

@@ -30,7 +30,8 @@ from engine.segment import Services
 from engine.segment_files import remove_tree
 
 WRITE_QUEUE_SIZE_MAX = 64 * 1024 * 1024
-"""Bytes, over all segments, that may wait for the disk before appends are refused (Kafka has none but the socket's)."""
+"""Bytes, over all segments, that may wait for the disk before appends are refused (Kafka has none
+but the socket's)."""
 
 
 class StoredSegment(NamedTuple):
@@ -77,11 +78,13 @@ class Wal:
         return self._commit.queue_size
 
     def flush(self) -> None:
-        """Start the next operation of every dirty segment that has none in flight: one submission for all."""
+        """Start the next operation of every dirty segment that has none in flight: one submission
+        for all."""
         self._commit.flush()
 
     def sync_due(self) -> None:
-        """Under a policy of milliseconds, to be called every so many; does nothing under the others."""
+        """Under a policy of milliseconds, to be called every so many; does nothing under the
+        others."""
         self._commit.sync_due()
 
     def fileno(self) -> int:
@@ -93,7 +96,8 @@ class Wal:
         self.backend.reap()
 
     def log(self, name: str, topic_id: bytes) -> TopicLog:
-        """The log of a topic; the same object for the same id. No I/O. Raises ValueError for a name that no topic has."""
+        """The log of a topic; the same object for the same id. No I/O. Raises ValueError for a name
+        that no topic has."""
         log = self._logs.get(topic_id)
         if log is None:
             directory = self.directory / topic_directory(name, topic_id)
@@ -105,7 +109,8 @@ class Wal:
         self._logs.pop(topic_id, None)
 
     def stored(self) -> list[StoredSegment]:
-        """Blocking, for start-up. Every segment directory on disk, whatever the metadata says of it.
+        """Blocking, for start-up. Every segment directory on disk, whatever the metadata says of
+        it.
 
         Clears away what an unfinished creation or deletion left. Raises OSError.
         """
@@ -123,7 +128,8 @@ class Wal:
         return found
 
     def close(self) -> None:
-        """Blocking: write and sync everything queued, then close all files. The backend stays open."""
+        """Blocking: write and sync everything queued, then close all files. The backend stays
+        open."""
         segments = [segment for log in self._logs.values() for segment in log.segments()]
         remaining = len(segments)
 
@@ -141,7 +147,8 @@ class Wal:
 
 
 def _directories(fs: Fs, parent: Path) -> list[Path]:
-    """The entries of `parent` in order, without those that were being made or deleted, which go now."""
+    """The entries of `parent` in order, without those that were being made or deleted, which go
+    now."""
     entries = []
     for name in sorted(fs.listdir(parent)):
         if name.endswith((NEW_SUFFIX, DELETED_SUFFIX)):

@@ -1,7 +1,9 @@
-"""The only door to the disk: one small completion-based protocol, and the choice of who stands in it.
+"""The only door to the disk: one small completion-based protocol, and the choice of who stands in
+it.
 
-Siblings: `_uring` (io_uring), `_pread` (threads, pwritev and fdatasync), `_memory` (tests and simulation: a file
-system in RAM that can lose what was not synced). Chosen once, at start, best first.
+Siblings: `_uring` (io_uring), `_pread` (threads, pwritev and fdatasync), `_memory` (tests and
+simulation: a file system in RAM that can lose what was not synced). Chosen once, at start, best
+first.
 """
 
 import os
@@ -62,8 +64,8 @@ class Fs(Protocol):
 class Backend(Protocol):
     """Operations that complete later, on the thread that calls `reap`.
 
-    One thread owns a backend: it alone calls these methods, and every `on_done` runs on it. Buffers given to
-    `write` must not change until its `on_done`; the backend keeps them alive.
+    One thread owns a backend: it alone calls these methods, and every `on_done` runs on it. Buffers
+    given to `write` must not change until its `on_done`; the backend keeps them alive.
     """
 
     @property
@@ -91,7 +93,8 @@ class Backend(Protocol):
         """Queue an fdatasync."""
 
     def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
-        """Up to `size` bytes, short only at the end of the file. May call `on_done` before it returns."""
+        """Up to `size` bytes, short only at the end of the file. May call `on_done` before it
+        returns."""
 
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         """Run a blocking job off the caller's thread."""
@@ -135,7 +138,8 @@ def choose(*, disable_uring: bool = False, prefer: str | None = None) -> Backend
 
 
 def only_os_errors(on_done: Callable[[T | OSError], None], result: T | Exception) -> None:
-    """Pass on the result of an I/O operation. Any other exception is a bug and must not look like I/O."""
+    """Pass on the result of an I/O operation. Any other exception is a bug and must not look like
+    I/O."""
     if isinstance(result, Exception) and not isinstance(result, OSError):
         raise result
     on_done(result)

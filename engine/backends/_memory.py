@@ -1,8 +1,9 @@
 """A file system in RAM that knows what a power cut may take away, for tests and simulation.
 
-Every file keeps what is *synced* and the operations since; every directory likewise. `crash_clone` makes the disk that
-a power cut may leave, `kill_clone` the one a killed process leaves, `fail_next` makes an operation fail. Operations
-happen when `reap` runs them, in order, on the caller's thread: the same calls give the same history.
+Every file keeps what is *synced* and the operations since; every directory likewise. `crash_clone`
+makes the disk that a power cut may leave, `kill_clone` the one a killed process leaves, `fail_next`
+makes an operation fail. Operations happen when `reap` runs them, in order, on the caller's thread:
+the same calls give the same history.
 """
 
 import copy
@@ -22,10 +23,12 @@ from engine.batch import Buffer
 T = TypeVar("T")
 
 CrashMode = Literal["none", "all", "random"]
-"""What survives of the unsynced operations: none, all, or a random choice with the last one torn at any byte."""
+"""What survives of the unsynced operations: none, all, or a random choice with the last one torn at
+any byte."""
 
 Schedule = Callable[[str, int, Callable[[], None]], None]
-"""(operation, size, ready): call `ready` when the operation is to be finished, in simulated time."""
+"""(operation, size, ready): call `ready` when the operation is to be finished, in simulated
+time."""
 
 
 @dataclass(slots=True)
@@ -118,8 +121,8 @@ class MemoryBackend:
         schedule: Schedule | None = None,
         on_operation: Callable[[str, Path], None] | None = None,
     ) -> None:
-        """`on_ready` is called when `reap` has work, beside the eventfd. `on_operation(name, path)` sees every
-        operation just before it happens: the moment to take a crash clone."""
+        """`on_ready` is called when `reap` has work, beside the eventfd. `on_operation(name, path)`
+        sees every operation just before it happens: the moment to take a crash clone."""
         self.fs = MemoryFs(on_operation)
         self.on_ready = on_ready
         self._schedule = schedule
@@ -133,9 +136,7 @@ class MemoryBackend:
     def fileno(self) -> int:
         """Made on demand, so that clones in a long test do not eat descriptors."""
         if self._eventfd < 0:
-            self._eventfd = os.eventfd(
-                1 if self._ready else 0, os.EFD_NONBLOCK | os.EFD_CLOEXEC
-            )
+            self._eventfd = os.eventfd(1 if self._ready else 0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         return self._eventfd
 
     def reap(self) -> None:
@@ -158,7 +159,9 @@ class MemoryBackend:
             if sync:
                 self.fs.fsync(file)
 
-        self._queued.append(("write", size, partial(_finish, write_now, partial(only_os_errors, on_done))))
+        self._queued.append(
+            ("write", size, partial(_finish, write_now, partial(only_os_errors, on_done)))
+        )
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         job = partial(self.fs.fsync, file)
@@ -219,8 +222,8 @@ class MemoryBackend:
     ) -> None:
         """Let one coming operation fail: the first after `after` others of that kind.
 
-        Operations: open mkdir rename unlink rmdir listdir truncate read write sync sync_dir. `path` is a part of
-        the path that must match. A failing write first writes `partial` bytes.
+        Operations: open mkdir rename unlink rmdir listdir truncate read write sync sync_dir. `path`
+        is a part of the path that must match. A failing write first writes `partial` bytes.
         """
         if isinstance(error, int):
             error = OSError(error, os.strerror(error))
@@ -235,7 +238,8 @@ class MemoryBackend:
         return clone
 
     def kill_clone(self) -> "MemoryBackend":
-        """A new backend on the disk as a killed process leaves it: all that was written is there."""
+        """A new backend on the disk as a killed process leaves it: all that was written is
+        there."""
         clone = MemoryBackend()
         clone.fs.root = copy.deepcopy(self.fs.root)
         return clone

@@ -1,4 +1,5 @@
-"""What the two real backends share: the file system, a thread pool for blocking jobs, and the eventfd."""
+"""What the two real backends share: the file system, a thread pool for blocking jobs, and the
+eventfd."""
 
 import os
 import select
@@ -13,7 +14,8 @@ from engine.batch import Buffer
 T = TypeVar("T")
 
 WORKER_COUNT = 4
-"""Threads for blocking jobs. They wait for the disk and release the GIL; more would only queue there."""
+"""Threads for blocking jobs. They wait for the disk and release the GIL; more would only queue
+there."""
 
 
 class PosixFs:

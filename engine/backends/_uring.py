@@ -1,14 +1,18 @@
 """io_uring: write and fdatasync as one linked pair, all pairs of a group commit in one system call.
 
 What is peculiar about it:
-  * liburing's waiting calls keep the GIL, so nobody waits: the ring signals an eventfd, and `reap` peeks.
+  * liburing's waiting calls keep the GIL, so nobody waits: the ring signals an eventfd, and `reap`
+    peeks.
   * `Iovec` takes the addresses of bytes and bytearrays and keeps neither alive; an operation does,
     until its last completion, and the view it holds also keeps a bytearray from being resized.
   * `Iovec` takes memoryviews too, but leaks a reference to each (liburing 2026.3.30). So a view of
     a whole object is passed as that object, and a view of a part is copied: the one copy here.
-  * A short write breaks the link (the sync answers ECANCELED); the rest is queued as a pair of its own.
-  * Reads come from the page cache or go to a thread, as in `_pread`: the ring would cost more than it saves.
-  * The completion queue never overflows: at most OPERATION_COUNT_MAX operations are in the ring, two entries each.
+  * A short write breaks the link (the sync answers ECANCELED); the rest is queued as a pair of its
+    own.
+  * Reads come from the page cache or go to a thread, as in `_pread`: the ring would cost more than
+    it saves.
+  * The completion queue never overflows: at most OPERATION_COUNT_MAX operations are in the ring,
+    two entries each.
 """
 
 import errno
@@ -147,7 +151,8 @@ class UringBackend:
     # -- the ring
 
     def _prepare(self, operation: _Operation) -> None:
-        """Fill one or two submission entries: the next IOV_COUNT_MAX buffers, and the sync if these are the last."""
+        """Fill one or two submission entries: the next IOV_COUNT_MAX buffers, and the sync if these
+        are the last."""
         self._next_id += 1
         key = self._next_id << 1
         chunk = operation.buffers[:IOV_COUNT_MAX]

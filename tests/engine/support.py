@@ -1,0 +1,102 @@
+"""What the engine's tests share: small batches, a Wal on any backend, and a way to let it work."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.backends import Backend
+from engine.batch import BatchHeader, Record, build, parse_header
+from engine.durability import FsyncPolicy
+from engine.format import SegmentEnd
+from engine.log import TopicLog
+from engine.segment import Segment
+from engine.wal import Wal
+
+TOPIC_ID = bytes(range(16))
+EPOCH = 7
+DISK = Path("/disk")
+
+
+def make_batch(
+    base_offset: int, *, count: int = 1, size: int = 20, epoch: int = EPOCH, timestamp: int = 1000
+) -> tuple[BatchHeader, bytearray]:
+    """A batch of `count` records, all bytes of which depend on its offset."""
+    value = bytes((base_offset + i) % 251 for i in range(size))
+    records = [Record(i, 0, None, value) for i in range(count)]
+    batch = build(records, base_timestamp=timestamp, base_offset=base_offset, leader_epoch=epoch)
+    return parse_header(batch), batch
+
+
+class Rig:
+    """A Wal and one topic's log, driven by hand."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        directory: Path = DISK,
+        *,
+        policy: str = "each",
+        **options: Any,
+    ) -> None:
+        self.backend = backend
+        self.wake_count = 0
+        self.wal = Wal(
+            directory, backend, FsyncPolicy.parse(policy), wake=self._wake, **options
+        )
+        self.log: TopicLog = self.wal.log("orders", TOPIC_ID)
+
+    def _wake(self) -> None:
+        self.wake_count += 1
+
+    def open(
+        self, sid: int = 1, base_offset: int = 0, head: Callable[[], bytes] = lambda: b"head"
+    ) -> Segment:
+        return self.log.open(sid, base_offset, EPOCH, head)
+
+    def recover(
+        self, sid: int = 1, base_offset: int = 0, visit: Callable[[BatchHeader], None] = id
+    ) -> Segment:
+        return self.log.recover(sid, base_offset, EPOCH, visit)
+
+    def append(self, segment: Segment, **kind: int) -> bytes:
+        header, batch = make_batch(segment.end_offset, **kind)
+        segment.append(header, [batch])
+        return bytes(batch)
+
+    def until(self, is_done: Callable[[], object]) -> None:
+        """Flush and reap until `is_done`; more than a thousand rounds are a hang."""
+        for _ in range(1000):
+            if is_done():
+                return
+            self.wal.flush()
+            self.backend.wait()
+            self.wal.reap()
+        raise AssertionError("nothing happens any more")
+
+    def settle(self, segment: Segment) -> None:
+        """Until everything appended is durable."""
+        self.until(lambda: segment.durable_offset == segment.end_offset)
+
+    def result(self, start: Callable[[Callable[[Any], None]], object]) -> Any:
+        """The outcome of an operation that calls back."""
+        results: list[Any] = []
+        start(results.append)
+        self.until(lambda: results)
+        assert len(results) == 1
+        return results[0]
+
+    def promise(self, segment: Segment, epoch: int) -> Any:
+        return self.result(lambda done: segment.promise(epoch, done))
+
+    def seal(self, segment: Segment, end: SegmentEnd | None = None) -> Any:
+        return self.result(lambda done: segment.seal(end or segment.end, done))
+
+    def read(
+        self, segment: Segment, offset: int, *, size_max: int = 10**6, end: int | None = None
+    ) -> Any:
+        end_offset = segment.end_offset if end is None else end
+        return self.result(
+            lambda done: segment.read(
+                offset, size_max=size_max, end_offset=end_offset, on_done=done
+            )
+        )
