@@ -1,0 +1,302 @@
+"""One node, from its data directory to its listeners.
+
+The order of a start: lock the directory, open the disk, replay the metadata, bind every port,
+register as a new incarnation, read the logs back and seal what was open, and only then let clients
+in. The order of an end: let begun requests finish, then stop what they stood on, from the top down.
+"""
+
+import asyncio
+import base64
+import errno
+import signal
+import uuid
+from collections.abc import Callable
+from functools import partial
+from random import SystemRandom
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.abc import TaskStatus
+
+from broker.admin.app import make_app
+from broker.admin.server import serve_admin
+from broker.config import Config, HostPort, Listener, Origins
+from broker.controller.controller import LocalController
+from broker.controller.data_dir import DataDir
+from broker.controller.metadata import Metadata
+from broker.controller.monitor import RollLimits
+from broker.errors import BrokerError
+from broker.groups.offsets import Offsets
+from broker.kafka_api import prepare
+from broker.net.budget import Budget
+from broker.net.limits import Limits
+from broker.net.listener import NetServer
+from broker.ports import NodeStatus
+from broker.replication.store import Store
+from broker.server.protocols import Protocols
+from broker.server.samples import Samples
+from broker.telemetry.clock import SystemClock
+from broker.telemetry.metrics import Registry
+from broker.telemetry.start import BannerInfo
+from engine.backends import choose
+from engine.durability import FsyncPolicy
+from raft.commands import RegisterBroker
+from raft.node import RaftNode
+
+_log = structlog.get_logger(__name__)
+
+
+class DiskFailed(BrokerError):
+    """The disk lost a write it had taken; only a restart, which reads everything back, may go
+    on."""
+
+
+class NotOffered(BrokerError):
+    """A setting that this version cannot honour."""
+
+
+def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]) -> int:
+    """Run a node until it is asked to stop; 0 then. Blocking.
+
+    `announce` is called once, when clients are let in. Raises DataDirError, AdminPortError,
+    ListenError, CorruptSegmentError, DiskFailed and other errors whose text is for the operator.
+    """
+    if config.join:
+        raise NotOffered("--join: this version runs one node; clusters come with a later one")
+    data = DataDir(config.data_dir, node_id=config.node_id)
+    try:
+        backend = choose(disable_uring=config.disable_io_uring)
+        store = Store(data.topics_path, backend, FsyncPolicy.parse(config.fsync))
+
+        async def main() -> None:
+            await Node(config, data, store, announce).main()
+
+        anyio.run(main)
+    finally:
+        data.release()
+    return 0
+
+
+class Node:
+    """A process's node. Make it on the event loop, run `main` once."""
+
+    def __init__(
+        self,
+        config: Config,
+        data: DataDir,
+        store: Store,
+        announce: Callable[[BannerInfo], None],
+    ) -> None:
+        self._config = config
+        self._data = data
+        self._announce = announce
+        self._clock = SystemClock()
+        self._failure: DiskFailed | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = anyio.Event()
+        self._detail = "starting"
+        self._store = store
+        self._raft = RaftNode(
+            directory=data.raft_path,
+            voter_id=data.identity.disk_id,
+            rng=SystemRandom(),
+            on_failure=self._metadata_failed,
+        )
+        self._registry = Registry()
+        self._budget = Budget(config.in_flight_size_max)
+        self._net = NetServer(limits=_limits(config), budget=self._budget, clock=self._clock)
+
+    # -- the life of a node
+
+    async def main(self) -> None:
+        is_trusted = await anyio.to_thread.run_sync(
+            partial(self._data.begin_run, fsync=self._config.fsync)
+        )
+        await anyio.to_thread.run_sync(self._raft.start)
+        await anyio.to_thread.run_sync(prepare)
+        try:
+            await self._serve(is_trusted)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._close)
+        if self._failure is not None:
+            raise self._failure
+
+    def _close(self) -> None:
+        self._raft.stop()
+        if self._failure is None:
+            self._store.close()
+            self._data.end_run()
+
+    async def _serve(self, is_trusted: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._store.attach()
+        self._metadata = Metadata(self._raft, self._loop.call_soon_threadsafe)
+        self._controller = self._make_controller()
+        self._samples = Samples(
+            status=self.status,
+            controller=self._controller,
+            net=self._net.stats,
+            budget=self._budget,
+            raft=self._raft,
+            clock=self._clock,
+            data_path=self._data.path,
+        )
+        self._protocols = Protocols(
+            self._config,
+            controller=self._controller,
+            offsets=Offsets(self._controller, self._clock),
+            clock=self._clock,
+            status=self.status,
+            metrics=self._samples.native,
+        )
+        self._registry.register(self._samples.collect)
+        self._registry.register(self._protocols.collect)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._wait_for_signals)
+            admin_port = await tasks.start(self._serve_admin)
+            native, kafka = await self._bind()
+            await self._recover(native, kafka, is_trusted)
+            self._controller.start(tasks)
+            await self._protocols.start(tasks)
+            tasks.start_soon(self._net.serve)
+            self._detail = ""
+            self._say_ready(native, kafka, HostPort(self._config.admin_host, admin_port))
+            await self._stop.wait()
+            await self._drain()
+            tasks.cancel_scope.cancel()
+
+    def _make_controller(self) -> LocalController:
+        config = self._config
+        return LocalController(
+            node_id=config.node_id,
+            disk=bytes.fromhex(self._data.identity.disk_id),
+            metadata=self._metadata,
+            store=self._store,
+            clock=self._clock,
+            limits=RollLimits(config.max_segment_entries, config.max_segment_bytes),
+            monitor_interval_ms=config.monitor_check_ms,
+            on_disk_failure=self._disk_failed,
+        )
+
+    async def _bind(self) -> tuple[HostPort, tuple[Listener, ...]]:
+        """Every port, before anybody is let in: a taken one ends the start with one clear line."""
+        host, port = await self._net.bind(self._protocols.native_listener())
+        kafka = []
+        for listener in self._config.kafka_listeners:
+            _, bound_port = await self._net.bind(self._protocols.kafka_listener(listener))
+            kafka.append(listener.bound_to(bound_port))
+        return HostPort(host, port), tuple(kafka)
+
+    async def _recover(
+        self, native: HostPort, kafka: tuple[Listener, ...], is_trusted: bool
+    ) -> None:
+        config = self._config
+        register = RegisterBroker(
+            node=config.node_id,
+            disk=bytes.fromhex(self._data.identity.disk_id),
+            raft_host=config.raft_advertise_host or config.raft_host,
+            raft_port=config.raft_port,
+            listeners=(
+                ("native", native.host, native.port),
+                *((item.name, item.advertised_host, item.advertised_port) for item in kafka),
+            ),
+            rack=None,
+            clean=is_trusted,
+        )
+        await self._controller.join(cluster_id=_new_cluster_id(), register=register)
+        await anyio.to_thread.run_sync(self._data.joined, self._controller.cluster_id)
+        self._detail = "reading the logs back"
+        await self._controller.recover()
+
+    async def _drain(self) -> None:
+        self._detail = "stopping"
+        if self._failure is None:
+            _log.info(
+                "stopping: begun requests may finish", grace_ms=self._config.shutdown_grace_ms
+            )
+            await self._net.drain(self._config.shutdown_grace_ms / 1000)
+
+    # -- what ends it
+
+    async def _wait_for_signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                if self._stop.is_set():
+                    _log.warning("stopping at once", signal=signal.Signals(number).name)
+                    raise KeyboardInterrupt
+                _log.info("asked to stop", signal=signal.Signals(number).name)
+                self._stop.set()
+
+    def _metadata_failed(self, failure: BaseException) -> None:
+        """On Raft's thread: its disk failed, or a bug showed. Nothing can change any more."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._disk_failed, OSError(f"metadata: {failure}"))
+
+    def _disk_failed(self, error: OSError) -> None:
+        """Never retry a sync: what the kernel could not write it has forgotten.
+
+        A full disk is another matter: what did not fit was never acknowledged, the topic that met
+        it refuses writes, and readers are served.
+        """
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _log.error("the disk is full; the topic takes no more writes", error=str(error))
+        elif self._failure is None:
+            self._failure = DiskFailed(f"the disk failed, nothing more is acknowledged: {error}")
+            _log.critical("the disk failed; stopping", error=str(error))
+            self._stop.set()
+
+    # -- what it shows
+
+    async def _serve_admin(self, *, task_status: TaskStatus[int]) -> None:
+        app = make_app(status=self.status, topics=self._controller.topics, registry=self._registry)
+        await serve_admin(
+            app, self._config.admin_host, self._config.admin_port, started=task_status.started
+        )
+
+    def status(self) -> NodeStatus:
+        return NodeStatus(
+            node_id=self._config.node_id,
+            cluster_id=self._controller.cluster_id,
+            backend=self._store.backend.name,
+            backend_reason=self._store.backend.reason,
+            fsync=self._config.fsync,
+            data_dir=str(self._data.path),
+            ready=not self._detail,
+            detail=self._detail,
+        )
+
+    def _say_ready(self, native: HostPort, kafka: tuple[Listener, ...], admin: HostPort) -> None:
+        status = self.status()
+        _log.info(
+            "serving",
+            node_id=status.node_id,
+            cluster_id=status.cluster_id,
+            backend=status.backend,
+            backend_reason=status.backend_reason,
+            fsync=status.fsync,
+            data_dir=status.data_dir,
+            native=str(native),
+            kafka=[str(item) for item in kafka],
+            admin=str(admin),
+        )
+        self._announce(BannerInfo(status, native, kafka, admin))
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        connections_max=config.connections_max,
+        idle_s=config.idle_ms_max / 1000,
+        frame_stall_s=config.stall_ms_max / 1000,
+        write_stall_s=max(300.0, config.stall_ms_max / 1000),
+    )
+
+
+def _new_cluster_id() -> str:
+    """22 characters, as Kafka's own; never beginning with a dash, which command lines would
+    misread."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text

@@ -1,0 +1,109 @@
+"""The two protocols of a node: what their connections share, and how their listeners are
+described."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from anyio.abc import TaskGroup
+
+from broker.config import SETTINGS, Config, plain
+from broker.config import Listener as KafkaListener
+from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
+from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
+from broker.net.listener import Listener
+from broker.ports import Clock, Controller, GroupOffsets, NodeStatus
+from broker.telemetry.metrics import Sample
+
+
+class Protocols:
+    """Make one per node; start `run` before the listeners."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        controller: Controller,
+        offsets: GroupOffsets,
+        clock: Clock,
+        status: Callable[[], NodeStatus],
+        metrics: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self._config = config
+        self._controller = controller
+        self._clock = clock
+        self._native = NativeApi(
+            controller=controller, offsets=offsets, clock=clock, status=status, metrics=metrics
+        )
+        self._kafka = KafkaConfig(
+            auto_create_topics=config.auto_create_topics,
+            strict_partitions=config.strict_partitions,
+            fetch_size_max=config.fetch_size_max,
+            broker_configs=_broker_configs(config),
+        )
+        self._counters = Counters()
+
+    async def start(self, tasks: TaskGroup) -> None:
+        """Begin what goes on behind the connections."""
+        await tasks.start(self._native.run)
+
+    def native_listener(self) -> Listener:
+        config = self._config
+        return Listener(
+            name="native",
+            host=config.client_host,
+            port=config.client_port,
+            flag="--client-port",
+            byteorder=BYTEORDER,
+            frame_size_min=FRAME_SIZE_MIN,
+            frame_size_max=config.native_frame_size_max,
+            make_session=self._native.session,
+        )
+
+    def kafka_listener(self, listener: KafkaListener) -> Listener:
+        is_named = bool(self._config.kafka_listener)
+
+        def session(peer: str) -> KafkaSession:
+            return KafkaSession(
+                Context(
+                    controller=self._controller,
+                    clock=self._clock,
+                    listener=listener.name,
+                    peer=peer,
+                    config=self._kafka,
+                    counters=self._counters,
+                )
+            )
+
+        return Listener(
+            name=listener.name,
+            host=listener.bind_host,
+            port=listener.bind_port,
+            flag="--kafka-listener" if is_named else "--kafka-port",
+            byteorder="big",
+            frame_size_max=self._config.request_size_max,
+            make_session=session,
+        )
+
+    def collect(self) -> Iterator[Sample]:
+        """For the metrics registry."""
+        yield from self._native.collect()
+
+
+def _broker_configs(config: Config) -> tuple[BrokerConfig, ...]:
+    """The node's settings as DescribeConfigs of the broker shows them."""
+    return tuple(
+        BrokerConfig(
+            name=setting.name.replace("_", "."),
+            value=_text(plain(getattr(config, setting.name))),
+            documentation=setting.help,
+            is_default=getattr(config, setting.name) == setting.default,
+        )
+        for setting in SETTINGS
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
