@@ -1,0 +1,55 @@
+"""The native protocol of one node: what its connections share."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import anyio
+import anyio.abc
+
+from broker.native_api.cursor import CACHE_SIZE_MAX, SECTION_SIZE_MAX, Cursors
+from broker.native_api.handlers import Context
+from broker.native_api.packer import Packer
+from broker.native_api.session import NativeSession
+from broker.ports import Clock, Controller, GroupOffsets, NodeStatus
+from broker.telemetry.metrics import NATIVE_LATENCY, NATIVE_REQUESTS, RequestMeter, Sample
+
+PUT_TIMEOUT_S = 30.0
+"""How long a PUT waits to be durable before its outcome is called unknown. Kafka's
+`request.timeout.ms`."""
+
+
+class NativeApi:
+    """Make one per node; start `run`, then hand `session` to the native listener."""
+
+    def __init__(
+        self,
+        *,
+        controller: Controller,
+        offsets: GroupOffsets,
+        clock: Clock,
+        status: Callable[[], NodeStatus],
+        metrics: Callable[[], Mapping[str, object]],
+        put_timeout_s: float = PUT_TIMEOUT_S,
+        section_size_max: int = SECTION_SIZE_MAX,
+        cache_size_max: int = CACHE_SIZE_MAX,
+    ) -> None:
+        self._packer = Packer(controller, clock, timeout_s=put_timeout_s)
+        cursors = Cursors(
+            controller, offsets, section_size_max=section_size_max, cache_size_max=cache_size_max
+        )
+        self._ctx = Context(controller, self._packer, cursors, status, metrics)
+        self._meter = RequestMeter(NATIVE_REQUESTS, NATIVE_LATENCY)
+        self._clock = clock
+
+    async def run(
+        self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """What goes on behind the connections, until cancelled: after them, or their PUTs hang."""
+        await self._packer.run(task_status=task_status)
+
+    def session(self, peer: str) -> NativeSession:
+        """The protocol of one new connection; `peer` is its address."""
+        return NativeSession(self._ctx, self._meter, self._clock.monotonic, peer)
+
+    def collect(self) -> Iterator[Sample]:
+        """For the metrics registry: requests by verb and outcome, and their latency."""
+        return self._meter.collect()

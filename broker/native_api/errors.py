@@ -1,0 +1,26 @@
+"""What the native protocol calls the errors of the broker (pure).
+
+The first three texts are the original's; programs may look for them. The others are the error's own
+words.
+"""
+
+from broker.errors import (
+    NotLeader,
+    OutcomeUnknown,
+    RequestError,
+    UnknownTopic,
+    UnknownTopicId,
+)
+
+_TEXTS: dict[type[RequestError], str] = {
+    UnknownTopic: "unknown topic {topic}",
+    UnknownTopicId: "unknown topic {topic}",
+    NotLeader: "NotLeaderForPartition: t_{topic}_s_{segment}",
+    OutcomeUnknown: "outcome unknown, the message may or may not be stored: {error}",
+}
+
+
+def text_of(error: RequestError, topic: str, segment: int = 0) -> str:
+    """The words after `ERR `. `segment` is the topic's open one."""
+    template = _TEXTS.get(type(error), "{error}")
+    return template.format(topic=topic, segment=segment, error=error)

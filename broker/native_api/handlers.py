@@ -1,0 +1,124 @@
+"""What each native command does. One `begin_…` per command: stage 1 now, and a `Finish` that
+answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import msgspec
+
+from broker.errors import InvalidTopic, RequestError, TopicExists, UnknownTopic
+from broker.native_api import commands
+from broker.native_api.cursor import Cursors, Taken
+from broker.native_api.errors import text_of
+from broker.native_api.framing import EMPTY, OK, bare, error, ok_with
+from broker.native_api.packer import Pack, Packer
+from broker.ports import Controller, Finish, NodeStatus, Reply, TopicView
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the commands work on."""
+
+    controller: Controller
+    packer: Packer
+    cursors: Cursors
+    status: Callable[[], NodeStatus]
+    metrics: Callable[[], Mapping[str, object]]
+    """What METRICS shows beside the node's status: see `begin_metrics`."""
+
+
+async def begin_register(ctx: Context, command: commands.Register) -> Finish:
+    """REGISTER: done before the next command of the connection begins. A topic that exists is
+    fine."""
+    try:
+        ctx.controller.topic(command.topic)
+    except UnknownTopic:
+        try:
+            await ctx.controller.create_topic(command.topic, configs={})
+        except TopicExists:
+            pass  # Somebody else was quicker.
+    return partial(_say, OK)
+
+
+async def begin_put(ctx: Context, command: commands.Put) -> tuple[Pack, Finish]:
+    """PUT: takes its place in the topic's pack now, answers when that is durable."""
+    topic = _public(ctx, command.topic)
+    pack = ctx.packer.put(topic, command.payload)
+    return pack, partial(_finish_put, topic, pack)
+
+
+async def _finish_put(topic: TopicView, pack: Pack) -> Reply:
+    try:
+        await pack.settled()
+    except RequestError as failure:
+        return refusal(failure, topic.name, topic)
+    return OK
+
+
+async def begin_get(ctx: Context, command: commands.Get) -> Finish:
+    """GET: takes its record now, answers when the cursor is durably past it."""
+    topic = _public(ctx, command.topic)
+    taken = await ctx.cursors.take(topic)
+    return partial(_say, EMPTY) if taken is None else partial(_finish_get, topic, taken)
+
+
+async def _finish_get(topic: TopicView, taken: Taken) -> Reply:
+    try:
+        await taken.committed()
+    except RequestError as failure:
+        return refusal(failure, topic.name, topic)
+    return error(taken.failure) if taken.failure else ok_with(taken.value)
+
+
+async def begin_state(ctx: Context, command: commands.State) -> Finish:
+    """STATE: the chain of segments as this node knows it now.
+
+    `last_sealed_entry_offset` is the base offset of the open segment: one past the last sealed
+    record. Counts are offsets, so records that compaction removed are still counted.
+    """
+    topic = ctx.controller.topic(command.topic)
+    last = topic.segments[-1]
+    sealed = {
+        str(segment.sid): segment.end_offset - segment.base_offset
+        for segment in topic.segments
+        if segment.end_offset is not None
+    }
+    state = {
+        "current_segment": last.sid,
+        "leader_node": topic.leader_id,
+        "last_sealed_entry_offset": (
+            last.base_offset if last.end_offset is None else last.end_offset
+        ),
+        "sealed_segments": sealed,
+        "segment_leaders": {str(segment.sid): segment.writer for segment in topic.segments},
+    }
+    return partial(_say, bare(msgspec.json.encode(state)))
+
+
+async def begin_metrics(ctx: Context) -> Finish:
+    """METRICS: pretty JSON, an object.
+
+    From the metadata log, with the original's names: `current_leader`, `state`, `last_log_index`,
+    `membership_config`. Then `node`, the node's status, and whatever else the node counts.
+    """
+    shown = {**ctx.metrics(), "node": asdict(ctx.status())}
+    return partial(_say, bare(msgspec.json.format(msgspec.json.encode(shown), indent=2)))
+
+
+def refusal(failure: RequestError, name: str, topic: TopicView | None = None) -> Reply:
+    """The ERR reply of a command about topic `name`."""
+    segment = topic.segments[-1].sid if topic is not None and topic.segments else 0
+    return error(text_of(failure, name, segment))
+
+
+def _public(ctx: Context, name: str) -> TopicView:
+    """The topic, unless clients have no business in it."""
+    topic = ctx.controller.topic(name)
+    if topic.is_internal:
+        raise InvalidTopic(f"topic {name} is internal")
+    return topic
+
+
+async def _say(reply: Reply) -> Reply:
+    return reply

@@ -1,0 +1,181 @@
+"""Concurrent PUTs of one topic become one RecordBatch.
+
+Every PUT that arrives in the same turn of the event loop joins the topic's pack. When the loop gets
+round, the pack is built and appended as a whole, so it is stored as a whole or not at all, and
+everyone in it is answered once it is durable. A lone PUT is a pack of one and waits for nobody.
+
+Packs carry this process's own producer id and a sequence per topic, so that a batch which the
+broker itself sends twice is stored once.
+"""
+
+from collections import deque
+from uuid import UUID
+
+import anyio
+import anyio.abc
+import structlog
+
+from broker.controller.topic_config import value_of
+from broker.errors import OutOfOrderSequence, RequestError, StorageFailed
+from broker.ports import ACKS_ALL, Appended, Clock, Controller, Partition, TopicView
+from engine.batch import HEADER_SIZE, SEQUENCE_MAX, Record, build
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+RECORDS_PER_PACK_MAX = 10_000
+"""A bound on the time that building one batch holds the event loop: about 10 ms."""
+
+RECORD_OVERHEAD_SIZE = 20
+"""Bytes of a record beside its value, at most, when it has no key and no headers."""
+
+SEQUENCES_MAX = 10_000
+"""Topics whose next sequence is remembered; beyond it everything starts anew under another producer
+id."""
+
+
+class Pack:
+    """PUTs that share one batch, and one fate."""
+
+    __slots__ = ("_size", "_size_max", "done", "failure", "payloads")
+
+    def __init__(self, size_max: int) -> None:
+        self.payloads: list[bytes] = []
+        self._size = HEADER_SIZE
+        """An upper bound of the batch's bytes."""
+        self._size_max = size_max
+        self.done = anyio.Event()
+        """Durable, or failed."""
+        self.failure: RequestError | None = None
+
+    def takes(self, payload: bytes) -> bool:
+        """Add a record, unless the batch would become too large. A first one is taken whatever its
+        size: whether it is too large for the topic is the partition's to say."""
+        size = self._size + len(payload) + RECORD_OVERHEAD_SIZE
+        if self.payloads and (size > self._size_max or len(self.payloads) >= RECORDS_PER_PACK_MAX):
+            return False
+        self._size = size
+        self.payloads.append(payload)
+        return True
+
+    async def settled(self) -> None:
+        """Wait until the fate is known. Raises the RequestError that befell the pack."""
+        await self.done.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    def end(self, failure: RequestError | None = None) -> None:
+        """Tell everyone."""
+        self.failure = failure
+        self.done.set()
+
+
+class Packer:
+    """The packs of all topics. `run` must be running while `put` is used."""
+
+    def __init__(self, controller: Controller, clock: Clock, *, timeout_s: float) -> None:
+        self._controller = controller
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._lanes: dict[UUID, deque[Pack]] = {}
+        """Per topic with packs that are not appended yet: those packs, in order. The last may
+        grow."""
+        self._identity = _Identity(controller)
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def run(
+        self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Append packs until cancelled."""
+        async with anyio.create_task_group() as self._tasks:
+            task_status.started()
+            await anyio.sleep_forever()
+
+    def put(self, topic: TopicView, payload: bytes) -> Pack:
+        """Fix the place of `payload` behind every earlier `put` of this topic."""
+        assert self._tasks is not None, "the packer is not running"
+        lane = self._lanes.get(topic.topic_id)
+        if lane is None:
+            lane = self._lanes[topic.topic_id] = deque()
+            self._tasks.start_soon(self._append_all, topic, lane)
+        if not lane or not lane[-1].takes(payload):
+            pack = Pack(int(value_of(topic.configs, "max.message.bytes")))
+            pack.takes(payload)
+            lane.append(pack)
+        return lane[-1]
+
+    async def _append_all(self, topic: TopicView, lane: deque[Pack]) -> None:
+        while lane:
+            pack = lane.popleft()
+            try:
+                partition = self._controller.partition(topic)
+                appended = await self._append(topic, partition, pack)
+            except RequestError as error:
+                pack.end(error)
+            except Exception as error:  # noqa: BLE001  Whatever it is, it befell this pack alone.
+                _log.exception("a native PUT failed by a fault of ours", topic=topic.name)
+                pack.end(StorageFailed(f"internal error: {type(error).__name__}"))
+            else:
+                assert self._tasks is not None
+                self._tasks.start_soon(self._settle, partition, pack, appended)
+        del self._lanes[topic.topic_id]
+
+    async def _append(self, topic: TopicView, partition: Partition, pack: Pack) -> Appended:
+        try:
+            return await self._append_once(topic, partition, pack)
+        except OutOfOrderSequence:
+            # An earlier pack of ours was given up after it was appended and before it was safe.
+            # This one was refused for the gap, so nothing of it is stored: it goes again under a
+            # name without a past.
+            self._identity.renew()
+            return await self._append_once(topic, partition, pack)
+
+    async def _append_once(self, topic: TopicView, partition: Partition, pack: Pack) -> Appended:
+        producer_id = await self._identity.producer_id()
+        sequence = self._identity.sequences.get(topic.topic_id, 0)
+        batch = build(
+            [Record(index, 0, None, payload) for index, payload in enumerate(pack.payloads)],
+            base_timestamp=self._clock.now_ms(),
+            producer_id=producer_id,
+            producer_epoch=0,
+            base_sequence=sequence,
+        )
+        appended = await partition.append(batch, acks=ACKS_ALL)
+        self._identity.sequences[topic.topic_id] = (sequence + len(pack.payloads)) & SEQUENCE_MAX
+        pack.payloads = []
+        return appended
+
+    async def _settle(self, partition: Partition, pack: Pack, appended: Appended) -> None:
+        try:
+            await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=self._timeout_s)
+        except RequestError as error:
+            pack.end(error)
+        except Exception as error:  # noqa: BLE001  Whatever it is, it befell this pack alone.
+            _log.exception("a native PUT failed by a fault of ours", topic=partition.topic.name)
+            pack.end(StorageFailed(f"internal error: {type(error).__name__}"))
+        else:
+            pack.end()
+
+
+class _Identity:
+    """The producer that this process is, towards the idempotence windows."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._producer_id: int | None = None
+        self._asking = anyio.Lock(fast_acquire=True)
+        self.sequences: dict[UUID, int] = {}
+        """The next one, by topic id."""
+
+    async def producer_id(self) -> int:
+        if len(self.sequences) > SEQUENCES_MAX:
+            self.renew()
+        if self._producer_id is None:
+            async with self._asking:
+                if self._producer_id is None:
+                    self._producer_id = await self._controller.producer_id()
+        return self._producer_id
+
+    def renew(self) -> None:
+        """Become a producer that nobody has seen before."""
+        self._producer_id = None
+        self.sequences.clear()

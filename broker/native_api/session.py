@@ -1,0 +1,117 @@
+"""One native connection: frames in, framed replies out. Implements `ports.Session`."""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from broker.errors import RequestError
+from broker.native_api import commands, handlers, strangers
+from broker.native_api.commands import CommandError, Get, Metrics, Put, Register, State, parse
+from broker.native_api.framing import EMPTY, INVALID_LENGTH, error, is_error
+from broker.native_api.handlers import Context, refusal
+from broker.native_api.packer import Pack
+from broker.ports import Finish, Reply, TopicView
+from broker.telemetry.metrics import RequestMeter, RequestStats
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_VERBS: Final[dict[type[commands.Command], str]] = {
+    Register: "REGISTER",
+    Put: "PUT",
+    Get: "GET",
+    State: "STATE",
+    Metrics: "METRICS",
+}
+
+
+class NativeSession:
+    """The protocol of one connection.
+
+    A connection sees its own commands take effect in order: a GET waits for the PUTs before it, so
+    that what was put is there, also when the client did not wait for the answers.
+    """
+
+    def __init__(
+        self, ctx: Context, meter: RequestMeter, monotonic: Callable[[], float], peer: str
+    ) -> None:
+        self._ctx = ctx
+        self._meter = meter
+        self._monotonic = monotonic
+        self._peer = peer
+        self._is_first = True
+        self._unsettled: deque[Pack] = deque()
+        """The packs of this connection's PUTs, in order; those that are done leave from the
+        front."""
+
+    async def begin(self, frame: memoryview) -> Finish:
+        """Stage 1. Never the peer's last word: whatever a frame holds, it is answered."""
+        self._is_first = False
+        started_at = self._monotonic()
+        if not frame:
+            return self._timed("invalid", started_at, _saying(error(INVALID_LENGTH)))
+        try:
+            command = parse(bytes(frame))
+        except CommandError as failure:
+            return self._timed("invalid", started_at, _saying(error(str(failure))))
+        try:
+            finish = await self._begin(command)
+        except RequestError as failure:
+            name = "" if isinstance(command, Metrics) else command.topic
+            finish = _saying(refusal(failure, name, self._known(name)))
+        return self._timed(_VERBS[type(command)], started_at, finish)
+
+    def frame_refused(self, size: int) -> Reply:
+        """The original's words; the connection cannot stay in step, so it closes after them."""
+        if self._is_first and (hint := strangers.of_size(size)):
+            _log.warning("a stranger on the native port", peer=self._peer, hint=hint)
+        return error(INVALID_LENGTH)
+
+    async def _begin(self, command: commands.Command) -> Finish:
+        match command:
+            case Put():
+                while self._unsettled and self._unsettled[0].done.is_set():
+                    self._unsettled.popleft()
+                pack, finish = await handlers.begin_put(self._ctx, command)
+                if not self._unsettled or self._unsettled[-1] is not pack:
+                    self._unsettled.append(pack)
+                return finish
+            case Get():
+                while self._unsettled:
+                    await self._unsettled.popleft().done.wait()
+                return await handlers.begin_get(self._ctx, command)
+            case Register():
+                return await handlers.begin_register(self._ctx, command)
+            case State():
+                return await handlers.begin_state(self._ctx, command)
+            case Metrics():
+                return await handlers.begin_metrics(self._ctx)
+
+    def _known(self, name: str) -> TopicView | None:
+        try:
+            return self._ctx.controller.topic(name)
+        except RequestError:
+            return None
+
+    def _timed(self, verb: str, started_at: float, finish: Finish) -> Finish:
+        return partial(self._finish, self._meter.of(verb), started_at, finish)
+
+    async def _finish(self, stats: RequestStats, started_at: float, finish: Finish) -> Reply:
+        reply = await finish()
+        stats.record(_outcome(reply), self._monotonic() - started_at)
+        return reply
+
+
+def _saying(reply: Reply) -> Finish:
+    async def finish() -> Reply:
+        return reply
+
+    return finish
+
+
+def _outcome(reply: Reply) -> str:
+    if is_error(reply):
+        return "ERR"
+    return "EMPTY" if reply is EMPTY else "OK"

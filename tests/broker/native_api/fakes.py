@@ -1,0 +1,262 @@
+"""An honest little broker in memory: topics, one partition each, committed offsets.
+
+Appends are visible at once unless `hold()` keeps them from becoming durable; every fault is the
+test's explicit choice.
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID, uuid4
+
+import anyio
+
+from broker.errors import (
+    BatchTooLarge,
+    InvalidTopic,
+    NotLeader,
+    OffsetOutOfRange,
+    OutcomeUnknown,
+    OutOfOrderSequence,
+    RequestError,
+    TopicExists,
+    UnknownTopic,
+)
+from broker.ports import (
+    Appended,
+    BrokerAddress,
+    Buffer,
+    Finish,
+    NodeStatus,
+    Reply,
+    SegmentView,
+    TimestampedOffset,
+    TopicView,
+    Waiter,
+)
+from engine.batch import check_batch, parse_header, patch
+
+STATUS = NodeStatus(
+    node_id=1,
+    cluster_id="test-cluster",
+    backend="memory",
+    backend_reason="a test",
+    fsync="each",
+    data_dir="nowhere",
+    ready=True,
+    detail="",
+)
+
+
+class FakeClock:
+    def now_ms(self) -> int:
+        return 1_700_000_000_000
+
+    def monotonic(self) -> float:
+        return 1.0
+
+
+class FakePartition:
+    """`ports.Partition` over a list of batches."""
+
+    def __init__(self, topic: TopicView) -> None:
+        self._topic = topic
+        self.batches: list[bytes] = []
+        self.end_offset = 0
+        self.high_watermark = 0
+        self.log_start_offset = 0
+        self.leader_epoch = 0
+        self.failures: list[Exception] = []
+        """Raised by the next appends, one each, before anything is appended."""
+        self.read_count = 0
+        self._next_sequence: dict[int, int] = {}
+        self._gate = anyio.Event()
+        self._gate.set()
+        self.is_lost = False
+
+    @property
+    def topic(self) -> TopicView:
+        return self._topic
+
+    def hold(self) -> None:
+        """Nothing becomes durable until `let_go`."""
+        self._gate = anyio.Event()
+
+    def let_go(self) -> None:
+        self._gate.set()
+
+    def check_epoch(self, leader_epoch: int) -> None:
+        pass
+
+    def store(self, batch: Buffer) -> int:
+        """What another producer appended; returns the base offset."""
+        header = parse_header(batch)
+        stored = bytearray(batch)
+        patch(stored, base_offset=self.end_offset, leader_epoch=0)
+        self.batches.append(bytes(stored))
+        base_offset = self.end_offset
+        self.end_offset += header.last_offset_delta + 1
+        if self._gate.is_set():
+            self.high_watermark = self.end_offset
+        return base_offset
+
+    async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        if self.failures:
+            raise self.failures.pop(0)
+        header = parse_header(batch)
+        check_batch(batch, header)
+        size_max = int(self._topic.configs.get("max.message.bytes", 1_048_588))
+        if len(batch) > size_max:
+            raise BatchTooLarge(f"the batch has {len(batch)} bytes, the topic takes {size_max}")
+        expected = self._next_sequence.get(header.producer_id, header.base_sequence)
+        if header.base_sequence != expected:
+            raise OutOfOrderSequence(f"sequence {header.base_sequence}, expected {expected}")
+        self._next_sequence[header.producer_id] = header.last_sequence + 1
+        base_offset = self.store(batch)
+        return Appended(base_offset, self.end_offset, -1, 0)
+
+    def forget_appends_of(self, producer_id: int) -> None:
+        """As if the last batch of that producer was given up by a seal."""
+        self._next_sequence[producer_id] = 0
+
+    async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
+        with anyio.move_on_after(timeout_s) as scope:
+            await self._gate.wait()
+        if scope.cancelled_caught or self.is_lost:
+            raise OutcomeUnknown("not committed in time")
+        self.high_watermark = max(self.high_watermark, end_offset)
+
+    async def read(self, offset: int, *, size_max: int) -> bytes:
+        self.read_count += 1
+        if not self.log_start_offset <= offset <= self.end_offset:
+            raise OffsetOutOfRange(f"offset {offset}")
+        out = b""
+        for batch in self.batches:
+            header = parse_header(batch)
+            if header.next_offset <= offset or header.next_offset > self.high_watermark:
+                continue
+            if out and len(out) + len(batch) > size_max:
+                break
+            out += batch
+        return out
+
+    def watch(self, waiter: Waiter) -> None:
+        pass
+
+    def unwatch(self, waiter: Waiter) -> None:
+        pass
+
+    async def offset_for_timestamp(self, timestamp_ms: int) -> TimestampedOffset | None:
+        return None
+
+    async def offset_of_max_timestamp(self) -> TimestampedOffset | None:
+        return None
+
+
+class FakeController:
+    """`ports.Controller` on one node, which leads everything."""
+
+    node_id = 1
+    cluster_id = "test-cluster"
+
+    def __init__(self) -> None:
+        self.views: dict[str, TopicView] = {}
+        self.partitions: dict[UUID, FakePartition] = {}
+        self.producer_ids: list[int] = []
+        self.is_leader = True
+        self.create_count = 0
+
+    def add(
+        self,
+        name: str,
+        *,
+        configs: Mapping[str, str] | None = None,
+        is_internal: bool = False,
+        segments: tuple[SegmentView, ...] = (SegmentView(1, 0, None, 1, 0, None),),
+    ) -> FakePartition:
+        view = TopicView(
+            name=name,
+            topic_id=uuid4(),
+            leader_id=1,
+            leader_epoch=0,
+            replicas=(1,),
+            in_sync=(1,),
+            offline=(),
+            is_internal=is_internal,
+            replication_factor=1,
+            configs=configs or {},
+            log_start_offset=0,
+            segments=segments,
+        )
+        self.views[name] = view
+        partition = self.partitions[view.topic_id] = FakePartition(view)
+        return partition
+
+    def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
+        return ()
+
+    def topics(self) -> Sequence[TopicView]:
+        return tuple(self.views.values())
+
+    def topic(self, name: str) -> TopicView:
+        if name not in self.views:
+            raise UnknownTopic(name)
+        return self.views[name]
+
+    def topic_by_id(self, topic_id: UUID) -> TopicView:
+        return self.partitions[topic_id].topic
+
+    async def create_topic(
+        self,
+        name: str,
+        *,
+        configs: Mapping[str, str],
+        replication_factor: int = -1,
+        validate_only: bool = False,
+    ) -> TopicView:
+        if not name or " " in name or not name.isascii():
+            raise InvalidTopic(f"topic name {name!r} is not allowed")
+        if name in self.views:
+            raise TopicExists(name)
+        self.create_count += 1
+        return self.add(name, configs=configs).topic
+
+    async def delete_topic(self, topic_id: UUID) -> None:
+        del self.views[self.partitions.pop(topic_id).topic.name]
+
+    def partition(self, topic: TopicView) -> FakePartition:
+        if not self.is_leader:
+            raise NotLeader(f"node 2 leads {topic.name}", leader_id=2)
+        return self.partitions[topic.topic_id]
+
+    async def producer_id(self) -> int:
+        await anyio.lowlevel.checkpoint()
+        self.producer_ids.append(4_000 + len(self.producer_ids))
+        return self.producer_ids[-1]
+
+
+class FakeOffsets:
+    """`ports.GroupOffsets`: a dict, and commits that a test may hold back or fail."""
+
+    def __init__(self) -> None:
+        self.positions: dict[tuple[str, UUID], int] = {}
+        self.commit_count = 0
+        self.failure: RequestError | None = None
+        self.gate = anyio.Event()
+        self.gate.set()
+
+    async def position(self, group: str, topic_id: UUID) -> int | None:
+        await anyio.lowlevel.checkpoint()
+        return self.positions.get((group, topic_id))
+
+    async def commit(self, group: str, topic_id: UUID, offset: int, metadata: str = "") -> Finish:
+        await anyio.lowlevel.checkpoint()
+        self.positions[group, topic_id] = offset
+        self.commit_count += 1
+        failure, gate = self.failure, self.gate
+
+        async def durable() -> Reply:
+            await gate.wait()
+            if failure is not None:
+                raise failure
+            return ()
+
+        return durable

@@ -1,0 +1,179 @@
+"""Concurrent PUTs share a batch, keep their order, and each learns its own fate."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from broker.errors import BatchTooLarge, NotLeader, OutcomeUnknown, StorageFailed
+from broker.native_api.packer import RECORDS_PER_PACK_MAX, Packer
+from engine.batch import HEADER_SIZE, BatchHeader, iter_records, parse_header
+from tests.broker.native_api.fakes import FakeClock, FakeController, FakePartition
+
+
+@pytest.fixture
+def controller() -> FakeController:
+    return FakeController()
+
+
+@pytest.fixture
+async def packer(controller: FakeController) -> AsyncIterator[Packer]:
+    packer = Packer(controller, FakeClock(), timeout_s=30.0)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(packer.run)
+        yield packer
+        tasks.cancel_scope.cancel()
+
+
+def headers(partition: FakePartition) -> list[BatchHeader]:
+    return [parse_header(batch) for batch in partition.batches]
+
+
+def values(partition: FakePartition) -> list[bytes | None]:
+    return [
+        record.value
+        for batch in partition.batches
+        for record in iter_records(batch[HEADER_SIZE:], parse_header(batch).record_count)
+    ]
+
+
+async def test_puts_of_one_loop_turn_become_one_batch_in_their_order(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs, other = controller.add("logs"), controller.add("other")
+    packs = [packer.put(logs.topic, b"%d" % number) for number in range(100)]
+    packs.append(packer.put(other.topic, b"elsewhere"))
+    for pack in packs:
+        await pack.settled()
+    assert values(logs) == [b"%d" % number for number in range(100)]
+    assert values(other) == [b"elsewhere"]
+    assert len(logs.batches) == 1
+    (header,) = headers(logs)
+    assert header.base_timestamp == header.max_timestamp == FakeClock().now_ms()
+    assert not header.is_log_append_time
+
+
+async def test_nobody_is_answered_before_the_batch_is_durable(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs")
+    logs.hold()
+    first = packer.put(logs.topic, b"first")
+    await anyio.wait_all_tasks_blocked()
+    second = packer.put(logs.topic, b"second")
+    await anyio.wait_all_tasks_blocked()
+    assert len(logs.batches) == 2
+    assert not first.done.is_set()
+    assert not second.done.is_set()
+    logs.let_go()
+    await first.settled()
+    await second.settled()
+
+
+async def test_batches_carry_one_producer_and_a_sequence_per_topic(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs, other = controller.add("logs"), controller.add("other")
+    for count in (3, 2, 4):
+        packs = [packer.put(logs.topic, b"x") for _ in range(count)]
+        await packer.put(other.topic, b"y").settled()
+        await packs[0].settled()
+    assert [(h.producer_id, h.base_sequence) for h in headers(logs)] == [
+        (4_000, 0),
+        (4_000, 3),
+        (4_000, 5),
+    ]
+    assert [(h.producer_id, h.base_sequence) for h in headers(other)] == [
+        (4_000, 0),
+        (4_000, 1),
+        (4_000, 2),
+    ]
+    assert controller.producer_ids == [4_000]
+
+
+async def test_a_pack_never_exceeds_what_the_topic_takes(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs", configs={"max.message.bytes": "1000"})
+    packs = [packer.put(logs.topic, bytes(100)) for _ in range(50)]
+    for pack in packs:
+        await pack.settled()
+    assert logs.end_offset == 50
+    assert len(logs.batches) > 1
+    assert all(len(batch) <= 1_000 for batch in logs.batches)
+
+
+async def test_a_payload_that_just_fits_is_taken_and_a_byte_more_is_refused_alone(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs", configs={"max.message.bytes": "1000"})
+    packs = [packer.put(logs.topic, bytes(size)) for size in (10, 930, 931, 5_000, 10)]
+    await packs[0].settled()
+    await packs[1].settled()
+    for pack in packs[2:4]:
+        with pytest.raises(BatchTooLarge):
+            await pack.settled()
+    await packs[4].settled()
+    assert [len(value or b"") for value in values(logs)] == [10, 930, 10]
+
+
+async def test_a_pack_has_a_bounded_number_of_records(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs")
+    packs = [packer.put(logs.topic, b"") for _ in range(RECORDS_PER_PACK_MAX + 1)]
+    await packs[-1].settled()
+    assert [h.record_count for h in headers(logs)] == [RECORDS_PER_PACK_MAX, 1]
+
+
+async def test_a_refused_append_uses_no_sequence_and_harms_nobody_else(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs")
+    logs.failures = [StorageFailed("the disk is full")]
+    with pytest.raises(StorageFailed):
+        await packer.put(logs.topic, b"lost").settled()
+    await packer.put(logs.topic, b"kept").settled()
+    controller.is_leader = False
+    with pytest.raises(NotLeader):
+        await packer.put(logs.topic, b"elsewhere").settled()
+    controller.is_leader = True
+    await packer.put(logs.topic, b"kept too").settled()
+    assert values(logs) == [b"kept", b"kept too"]
+    assert [h.base_sequence for h in headers(logs)] == [0, 1]
+
+
+async def test_a_fault_of_ours_ends_the_pack_and_not_the_packer(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs")
+    logs.failures = [ZeroDivisionError()]
+    with pytest.raises(StorageFailed, match="ZeroDivisionError"):
+        await packer.put(logs.topic, b"lost").settled()
+    await packer.put(logs.topic, b"kept").settled()
+
+
+async def test_an_unknown_outcome_is_told_as_such(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs")
+    logs.is_lost = True
+    with pytest.raises(OutcomeUnknown):
+        await packer.put(logs.topic, b"perhaps").settled()
+
+
+async def test_a_gap_left_by_a_seal_is_healed_by_a_new_producer_id(
+    controller: FakeController, packer: Packer
+) -> None:
+    """The seal gave up a pack that was appended: the next sequence would be refused for ever."""
+    logs = controller.add("logs")
+    await packer.put(logs.topic, b"a").settled()
+    logs.forget_appends_of(4_000)
+    await packer.put(logs.topic, b"b").settled()
+    await packer.put(logs.topic, b"c").settled()
+    assert values(logs) == [b"a", b"b", b"c"]
+    assert [(h.producer_id, h.base_sequence) for h in headers(logs)] == [
+        (4_000, 0),
+        (4_001, 0),
+        (4_001, 1),
+    ]
