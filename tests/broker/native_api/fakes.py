@@ -47,11 +47,14 @@ STATUS = NodeStatus(
 
 
 class FakeClock:
+    def __init__(self) -> None:
+        self.monotonic_s = 1.0
+
     def now_ms(self) -> int:
         return 1_700_000_000_000
 
     def monotonic(self) -> float:
-        return 1.0
+        return self.monotonic_s
 
 
 class FakePartition:

@@ -32,6 +32,8 @@ class Node:
             cache_size_max=cache_size_max,
         )
         self.port = 0
+        self.clock = FakeClock()
+        self.server = NetServer(limits=Limits(), budget=Budget(), clock=self.clock)
         self._clients: list[Client] = []
 
     async def connect(self) -> "Client":
@@ -51,6 +53,15 @@ class Node:
             while not condition():
                 await anyio.sleep(0.001)
         await anyio.wait_all_tasks_blocked()
+
+    async def hang_up(self) -> None:
+        """Close every connection that has nothing to do, and wait until that is so."""
+        self.clock.monotonic_s += Limits().idle_s + 1
+        stats = self.server.stats.listeners["native"]
+        with anyio.fail_after(20):
+            while stats.connections:
+                self.server.sweep()
+                await anyio.sleep(0.001)
 
     def counts(self) -> dict[tuple[str, ...], object]:
         """Answered requests by verb and outcome."""
@@ -92,7 +103,7 @@ class Client:
 @asynccontextmanager
 async def running(**options: int) -> AsyncIterator[Node]:
     node = Node(**options)
-    server = NetServer(limits=Limits(), budget=Budget(), clock=FakeClock())
+    server = node.server
     _, node.port = await server.bind(
         Listener(
             name="native",
