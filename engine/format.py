@@ -192,8 +192,8 @@ def unpack_head(data: bytes) -> bytes:
         raise FormatError(f"a segment head of {len(data)} bytes is cut short")
     magic, version, length, crc = _HEAD.unpack_from(data)
     content = data[_HEAD.size :]
-    if magic != _HEAD_MAGIC:
-        raise FormatError("the segment head does not start with its magic")
+    if magic != _HEAD_MAGIC or version == 0:
+        raise FormatError("the segment head does not start as one")
     if version > HEAD_VERSION:
         raise FormatVersionError("segment head", version, HEAD_VERSION)
     if len(content) != length or crc32c(content) != crc:

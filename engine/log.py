@@ -17,7 +17,10 @@ class TopicLog:
     """The segments of one topic by id. Which of them belong to the topic is the owner's knowledge,
     not ours."""
 
-    def __init__(self, directory: Path, services: Services) -> None:
+    def __init__(
+        self, directory: Path, services: Services, *, on_deleted: Callable[[], object]
+    ) -> None:
+        self._on_deleted = on_deleted
         self._directory = directory
         self._services = services
         self._segments: dict[int, Segment] = {}
@@ -43,7 +46,7 @@ class TopicLog:
         return self._add(sid, base_offset, epoch, found, head)
 
     def recover(
-        self, sid: int, base_offset: Offset, epoch: int, visit: Callable[[BatchHeader], None]
+        self, sid: int, base_offset: Offset, epoch: int, visit: Callable[[BatchHeader], object]
     ) -> Segment:
         """Blocking. A segment that was not sealed, after a restart: read it all, cut a torn tail
         (`torn_size` of the result), `visit` every batch in order. An empty segment if there is no
@@ -56,6 +59,7 @@ class TopicLog:
             found = Found(end=_empty(base_offset), index=self._index(base_offset))
             return self._add(sid, base_offset, epoch, found, None)
         meta = files.meta()
+        sealed = meta.state is SegmentState.SEALED
         index = self._index(base_offset)
 
         def visit_both(position: Position, header: BatchHeader) -> None:
@@ -67,11 +71,11 @@ class TopicLog:
         try:
             scan = recover(
                 fs, files.log_path, file,
-                base_offset=base_offset, epoch=epoch, ack_mark=meta.ack_mark, visit=visit_both,
+                base_offset=base_offset, epoch=epoch, visit=visit_both,
+                ack_mark=meta.sealed_end if sealed else meta.ack_mark,
             )  # fmt: skip
         finally:
             fs.close(file)
-        sealed = meta.state is SegmentState.SEALED
         if sealed and meta.end != scan.end:
             raise CorruptSegmentError(
                 files.log_path,
@@ -125,6 +129,7 @@ class TopicLog:
 
     def delete(self, on_done: Callable[[OSError | None], None]) -> None:
         """Delete the whole topic directory, durably. The log is of no use afterwards."""
+        self._on_deleted()
         segments, self._segments = self.segments(), {}
         remaining = len(segments)
 

@@ -67,7 +67,7 @@ class PreadBackend:
 
 
 def _write_all(file: int, position: int, buffers: Sequence[Buffer], sync: bool) -> None:
-    rest = [memoryview(buffer) for buffer in buffers]
+    rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
     while rest:
         chunk = rest[:IOV_COUNT_MAX]
         written = os.pwritev(file, chunk, position)

@@ -40,9 +40,7 @@ class Rig:
     ) -> None:
         self.backend = backend
         self.wake_count = 0
-        self.wal = Wal(
-            directory, backend, FsyncPolicy.parse(policy), wake=self._wake, **options
-        )
+        self.wal = Wal(directory, backend, FsyncPolicy.parse(policy), wake=self._wake, **options)
         self.log: TopicLog = self.wal.log("orders", TOPIC_ID)
 
     def _wake(self) -> None:
@@ -54,7 +52,7 @@ class Rig:
         return self.log.open(sid, base_offset, EPOCH, head)
 
     def recover(
-        self, sid: int = 1, base_offset: int = 0, visit: Callable[[BatchHeader], None] = id
+        self, sid: int = 1, base_offset: int = 0, visit: Callable[[BatchHeader], object] = id
     ) -> Segment:
         return self.log.recover(sid, base_offset, EPOCH, visit)
 

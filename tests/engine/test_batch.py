@@ -21,7 +21,6 @@ from engine.batch import (
 )
 
 
-
 def client_batch(*, transactional: bool = False, codec: int = 0) -> bytes:
     """What aiokafka's producer puts on the wire."""
     builder = DefaultRecordBatchBuilder(
