@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backends import Backend
+from engine.backends._memory import MemoryBackend
 from engine.batch import BatchHeader, Record, build, parse_header
 from engine.durability import FsyncPolicy
 from engine.format import SegmentEnd
@@ -98,3 +99,8 @@ class Rig:
                 offset, size_max=size_max, end_offset=end_offset, on_done=done
             )
         )
+
+    def recover_of_clone(self) -> Segment:
+        """The segment as a power cut that spares nothing unsynced would leave it."""
+        assert isinstance(self.backend, MemoryBackend)
+        return Rig(self.backend.crash_clone("none")).recover()

@@ -1,4 +1,4 @@
-"""An index may be sparse, absent or garbage; what it leads to must always be at or before the goal."""
+"""An index may be sparse or garbage; what it leads to must always be at or before the goal."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ def test_index_never_leads_past_the_goal(shapes: list[tuple[int, int, int]], int
     index = SegmentIndex(BASE, interval=interval)
     for position, header in log:
         index.add(header, position)
-    starts = {position: header for position, header in log}
+    starts = dict(log)
     for position, header in log:
         for offset in (header.base_offset, header.last_offset):
             found = index.position_before(offset)

@@ -1,0 +1,475 @@
+"""One segment copy: its promise, its end, its bytes, and what it does when the disk refuses."""
+
+import errno
+from typing import Any
+
+import pytest
+
+from engine.backends._memory import MemoryBackend
+from engine.batch import BatchHeader
+from engine.errors import (
+    CorruptSegmentError,
+    FormatVersionError,
+    PromiseRefused,
+    SegmentClosedError,
+)
+from engine.format import SegmentEnd, unpack_meta
+from engine.segment import Segment
+from tests.engine.support import DISK, EPOCH, TOPIC_ID, Rig, make_batch
+
+DIRECTORY = DISK / f"orders-{TOPIC_ID.hex()}"
+LOG = DIRECTORY / "1" / f"{0:020}.log"
+
+
+@pytest.fixture
+def backend() -> MemoryBackend:
+    return MemoryBackend()
+
+
+@pytest.fixture
+def rig(backend: MemoryBackend) -> Rig:
+    return Rig(backend)
+
+
+def filled(rig: Rig, count: int = 10, **kind: int) -> tuple[Segment, list[bytes]]:
+    segment = rig.open()
+    batches = [rig.append(segment, **kind) for _ in range(count)]
+    rig.settle(segment)
+    return segment, batches
+
+
+# -- append
+
+
+def test_idle_segment_has_no_file(rig: Rig, backend: MemoryBackend) -> None:
+    segment = rig.open()
+    rig.wal.flush()
+    rig.wal.reap()
+    assert backend.fs.listdir(DISK) == []
+    assert (segment.end_offset, segment.size, segment.digest, segment.max_timestamp) == (0, 0, 0, -1)
+
+
+def test_file_is_the_batches_back_to_back(rig: Rig, backend: MemoryBackend) -> None:
+    segment, batches = filled(rig, count=5)
+    assert backend.fs.contents(LOG) == b"".join(batches)
+    assert segment.size == segment.durable_size == len(b"".join(batches))
+    assert segment.max_timestamp == 1000
+
+
+def test_end_includes_what_is_queued_and_durable_does_not(rig: Rig) -> None:
+    segment = rig.open()
+    rig.append(segment, count=3)
+    assert (segment.end_offset, segment.durable_offset, segment.durable_size) == (3, 0, 0)
+    rig.settle(segment)
+    assert (segment.durable_offset, segment.durable_size) == (3, segment.size)
+
+
+def test_batch_in_the_wrong_place_is_our_bug(rig: Rig) -> None:
+    segment = rig.open()
+    for header, batch in (make_batch(1), make_batch(0, epoch=EPOCH + 1)):
+        with pytest.raises(AssertionError):
+            segment.append(header, [batch])
+    header, batch = make_batch(0)
+    with pytest.raises(AssertionError):
+        segment.append(header._replace(base_offset=0), [batch, b"more"])
+    assert segment.end_offset == 0
+
+
+def test_head_is_the_state_before_the_first_batch(rig: Rig, backend: MemoryBackend) -> None:
+    state = ["before"]
+    segment = rig.open(head=lambda: state[0].encode())
+    rig.append(segment)
+    state[0] = "after"
+    rig.settle(segment)
+    assert segment.head() == b"before"
+    assert Rig(backend.crash_clone("none")).recover().head() == b"before"
+
+
+def test_head_that_is_damaged_is_refused(rig: Rig, backend: MemoryBackend) -> None:
+    filled(rig)
+    backend.fs.contents(DIRECTORY / "1" / "head")[-1] ^= 1
+    segment = Rig(backend.kill_clone()).recover()
+    with pytest.raises(CorruptSegmentError, match="head"):
+        segment.head()
+
+
+# -- promise
+
+
+def test_promise_answers_the_durable_end_and_ends_appending(rig: Rig) -> None:
+    segment, _ = filled(rig)
+    rig.append(segment)
+    end = rig.promise(segment, 8)
+    assert end == segment.end == SegmentEnd(11, segment.size, segment.digest, 1000)
+    assert segment.durable_offset == 11
+    with pytest.raises(SegmentClosedError, match="promised to epoch 8"):
+        rig.append(segment)
+
+
+def test_promise_refuses_a_lower_epoch_and_repeats_a_higher_answer(rig: Rig) -> None:
+    segment, _ = filled(rig)
+    end = rig.promise(segment, 9)
+    refused = rig.promise(segment, 8)
+    assert isinstance(refused, PromiseRefused)
+    assert refused.promised_epoch == 9
+    assert rig.promise(segment, 9) == end
+    assert rig.promise(segment, 10) == end
+    assert segment.promised_epoch == 10
+
+
+def test_promise_that_was_answered_survives_the_power(rig: Rig, backend: MemoryBackend) -> None:
+    segment, _ = filled(rig)
+    end = rig.promise(segment, 9)
+    for mode in ("none", "all"):
+        again = Rig(backend.crash_clone(mode))
+        segment = again.recover()
+        assert (segment.promised_epoch, segment.end) == (9, end)
+        assert isinstance(again.promise(segment, 8), PromiseRefused)
+        with pytest.raises(SegmentClosedError):
+            again.append(segment)
+
+
+def test_promise_syncs_what_the_policy_did_not(backend: MemoryBackend) -> None:
+    rig = Rig(backend, policy="none")
+    segment, _ = filled(rig)
+    assert Rig(backend.crash_clone("none")).recover().end_offset == 0
+    end = rig.promise(segment, 8)
+    assert Rig(backend.crash_clone("none")).recover().end == end
+
+
+def test_promise_of_a_segment_without_files(rig: Rig, backend: MemoryBackend) -> None:
+    segment = rig.open()
+    assert rig.promise(segment, 8) == SegmentEnd(0, 0, 0, -1)
+    assert Rig(backend.crash_clone("none")).recover().promised_epoch == 8
+    lost = Rig(MemoryBackend())
+    assert lost.promise(lost.recover(), 8) == SegmentEnd(0, 0, 0, -1)
+
+
+def test_two_promises_at_once_are_both_answered_in_order(rig: Rig) -> None:
+    segment, _ = filled(rig)
+    answers: list[Any] = []
+    segment.promise(8, answers.append)
+    segment.promise(9, answers.append)
+    segment.promise(8, answers.append)
+    rig.until(lambda: len(answers) == 3)
+    assert isinstance(answers[0], PromiseRefused)
+    assert answers[1:] == [segment.end, segment.end]
+    assert rig.recover_of_clone().promised_epoch == 9
+
+
+# -- seal
+
+
+def test_sealed_segment_is_final_and_needs_no_scan(rig: Rig, backend: MemoryBackend) -> None:
+    segment, batches = filled(rig, count=500)
+    assert rig.seal(segment) is None
+    assert segment.sealed
+    with pytest.raises(SegmentClosedError, match="sealed"):
+        rig.append(segment)
+    names = set(backend.fs.listdir(DIRECTORY / "1"))
+    stem = f"{0:020}"
+    assert names == {f"{stem}.log", f"{stem}.index", f"{stem}.timeindex", "meta", "head"}
+    again = Rig(backend.crash_clone("none"))
+    assert again.log.is_sealed_on_disk(1)
+    adopted = again.log.adopt(1, 0, segment.end)
+    assert again.read(adopted, 321, size_max=1) == batches[321]
+    assert again.promise(adopted, 8) == segment.end
+
+
+def test_seal_cuts_what_the_cluster_did_not_agree_on(rig: Rig, backend: MemoryBackend) -> None:
+    segment, batches = filled(rig, count=300)
+    agreed = segment.end
+    for _ in range(300):
+        rig.append(segment, timestamp=9000)
+    rig.promise(segment, 8)
+    assert rig.seal(segment, agreed) is None
+    assert segment.end == agreed
+    assert backend.fs.contents(LOG) == b"".join(batches)
+    assert segment.offset_before_timestamp(9000) <= 300
+    assert rig.read(segment, 299) == batches[-1]
+    assert Rig(backend.crash_clone("none")).log.adopt(1, 0, agreed).end_offset == 300
+
+
+def test_seal_of_another_history_is_refused(rig: Rig) -> None:
+    segment, _ = filled(rig)
+    for wrong in (
+        segment.end._replace(digest=1),
+        segment.end._replace(end_offset=9),
+        segment.end._replace(size=segment.size + 1),
+        SegmentEnd(5, segment.size // 2, 77, 1000),
+    ):
+        rig2 = Rig(rig.backend.kill_clone())  # type: ignore[attr-defined]
+        result = rig2.seal(rig2.recover(), wrong)
+        assert isinstance(result, CorruptSegmentError), wrong
+
+
+def test_seal_twice_is_seal_once(rig: Rig) -> None:
+    segment, _ = filled(rig)
+    assert rig.seal(segment) is None
+    assert rig.seal(segment) is None
+    assert isinstance(rig.seal(segment, segment.end._replace(digest=5)), CorruptSegmentError)
+
+
+def test_seal_of_an_empty_segment(rig: Rig) -> None:
+    segment = rig.open()
+    assert rig.seal(segment) is None
+    assert rig.log.is_sealed_on_disk(1)
+    assert rig.read(segment, 0, end=0) == b""
+
+
+def test_sealed_segment_that_lost_its_end_is_refused(rig: Rig, backend: MemoryBackend) -> None:
+    """Also when what is left is a valid prefix above the ack mark."""
+    segment, _ = filled(rig)
+    rig.seal(segment)
+    before = bytes(backend.fs.contents(LOG))
+    backend.fs.contents(LOG)[-1] ^= 1
+    damaged = bytes(backend.fs.contents(LOG))
+    again = backend.kill_clone()
+    with pytest.raises(CorruptSegmentError):
+        Rig(again).recover()
+    assert bytes(again.fs.contents(LOG)) == damaged, "refusing changes nothing"
+    assert len(damaged) == len(before)
+
+
+# -- read
+
+
+def test_read_starts_with_the_batch_that_holds_the_offset(rig: Rig) -> None:
+    segment, batches = filled(rig, count=100, size=100)
+    wide, batches3 = rig.open(2, 100), []
+    for _ in range(100):
+        batches3.append(rig.append(wide, count=3, size=100))
+    rig.settle(wide)
+    for offset in range(100, 400):
+        i = (offset - 100) // 3
+        assert rig.read(wide, offset, size_max=1) == batches3[i]
+        limit = len(batches3[i]) * 2 + 5
+        assert rig.read(wide, offset, size_max=limit) == b"".join(batches3[i : i + 2])
+
+
+def test_read_stays_below_the_given_end(rig: Rig) -> None:
+    segment, batches = filled(rig)
+    assert rig.read(segment, 2, end=5) == b"".join(batches[2:5])
+    assert rig.read(segment, 5, end=5) == b""
+    assert rig.read(segment, 9, end=100) == batches[9]
+    assert rig.read(segment, 50, end=100) == b""
+
+
+def test_read_of_a_batch_larger_than_every_limit(rig: Rig) -> None:
+    segment, batches = filled(rig, count=3, size=200_000)
+    assert rig.read(segment, 1, size_max=10) == batches[1]
+
+
+def test_read_never_sees_what_is_only_queued(rig: Rig) -> None:
+    segment, batches = filled(rig)
+    rig.append(segment)
+    results: list[bytes | Exception] = []
+    segment.read(0, size_max=10**6, end_offset=11, on_done=results.append)
+    rig.wal.reap()
+    assert results == [b"".join(batches)]
+
+
+@pytest.mark.parametrize("kind", ["missing", "garbage", "foreign", "empty"])
+def test_index_that_is_lost_or_lies_is_rebuilt(
+    rig: Rig, backend: MemoryBackend, kind: str
+) -> None:
+    segment, batches = filled(rig, count=400, size=100)
+    rig.seal(segment)
+    again = backend.kill_clone()
+    path = LOG.with_suffix(".index")
+    index = again.fs.contents(path)
+    assert len(index) > 8
+    match kind:
+        case "missing":
+            again.fs.unlink(path)
+        case "garbage":
+            index[:] = b"\xff" * len(index)
+        case "foreign":
+            # Well-formed, but every position points into the middle of a batch.
+            for i in range(7, len(index), 8):
+                index[i] ^= 1
+        case "empty":
+            index.clear()
+    rig = Rig(again)
+    segment = rig.log.adopt(1, 0, segment.end)
+    for offset in (0, 399, 200, 37):
+        assert rig.read(segment, offset, size_max=1) == batches[offset]
+
+
+def test_read_of_a_damaged_log_is_an_error_and_not_a_wrong_record(
+    rig: Rig, backend: MemoryBackend
+) -> None:
+    segment, _ = filled(rig, count=400, size=100)
+    rig.seal(segment)
+    again = backend.kill_clone()
+    again.fs.contents(LOG)[20000:30000] = bytes(10000)
+    rig = Rig(again)
+    result = rig.read(rig.log.adopt(1, 0, segment.end), 399)
+    assert not isinstance(result, bytes) or result == b"" or len(result) < 1000
+    result = rig.read(rig.log.get(1), 130)  # type: ignore[arg-type]
+    assert isinstance(result, CorruptSegmentError)
+
+
+def test_time_lookup_never_skips_the_first_match(rig: Rig) -> None:
+    rig = Rig(MemoryBackend(), index_interval=200)
+    segment = rig.open()
+    for i in range(200):
+        rig.append(segment, timestamp=1000 + (i * 7) % 50 + i)
+    rig.settle(segment)
+    for timestamp in range(990, 1260, 3):
+        start = segment.offset_before_timestamp(timestamp)
+        assert all(1000 + (i * 7) % 50 + i < timestamp for i in range(start))
+
+
+# -- disks that refuse
+
+
+@pytest.mark.parametrize(("operation", "code"), [("write", "ENOSPC"), ("sync", "EIO")])
+def test_refused_append_fails_the_segment_for_good(
+    rig: Rig, backend: MemoryBackend, operation: str, code: str
+) -> None:
+    segment, batches = filled(rig)
+    errors: list[OSError] = []
+    segment.on_failed = errors.append
+    backend.fail_next(operation, getattr(errno, code), path=".log")
+    rig.append(segment)
+    rig.until(lambda: errors)
+    assert segment.failed is errors[0]
+    assert segment.durable_offset == 10, "what failed is never called durable"
+    with pytest.raises(SegmentClosedError, match="failed"):
+        rig.append(segment)
+    rig.wal.flush()
+    rig.wal.reap()
+    assert len(errors) == 1
+    assert rig.wal.queue_size == 0
+    assert rig.promise(segment, 8) is errors[0]
+    assert rig.seal(segment) is errors[0]
+    assert rig.read(segment, 3, end=4) == batches[3], "reading goes on"
+
+
+def test_failed_sync_is_not_repeated(rig: Rig, backend: MemoryBackend) -> None:
+    """The kernel may have dropped the pages: a second sync would succeed and lie."""
+    segment, _ = filled(rig)
+    backend.fail_next("sync", errno.EIO, path=".log")
+    rig.append(segment)
+    syncs: list[str] = []
+    backend.fs.on_operation = lambda operation, path: syncs.append(operation)
+    rig.until(lambda: segment.failed)
+    rig.wal.close()
+    assert syncs.count("sync") == 1
+
+
+OPERATIONS = ("open", "mkdir", "rename", "unlink", "rmdir", "listdir", "truncate", "write", "sync")
+
+
+@pytest.mark.parametrize("operation", [*OPERATIONS, "sync_dir"])
+@pytest.mark.parametrize("life", ["create", "promise", "seal", "cut", "drop"])
+def test_disk_refuses_at_every_step_of_a_life(operation: str, life: str) -> None:
+    """Whatever step fails: the caller learns it, and a restart finds all that was acknowledged."""
+    for after in range(30):
+        backend = MemoryBackend()
+        rig = Rig(backend)
+        segment = rig.open()
+        if life != "create":
+            for _ in range(3):
+                rig.append(segment)
+            rig.settle(segment)
+        acked = segment.durable_offset
+        backend.fail_next(operation, errno.EIO, after=after)
+        outcome = _live(rig, segment, life)
+        is_unused = bool(backend.fs.faults)
+        backend.fs.faults.clear()
+        assert is_unused or isinstance(outcome, OSError), (life, operation, after)
+        acked = 1 if life == "cut" else max(acked, segment.durable_offset)
+        rig.wal.close()
+        for mode in ("none", "all"):
+            again = Rig(backend.crash_clone(mode))
+            stored = again.wal.stored()
+            if life == "drop" and outcome is None:
+                assert stored == []
+            if stored or life != "drop":
+                assert again.recover().end_offset >= acked, "whole or gone"
+        if is_unused:
+            return
+    raise AssertionError("more than 30 operations in one life")
+
+
+def _live(rig: Rig, segment: Segment, life: str) -> object:
+    match life:
+        case "create":
+            rig.append(segment)
+            rig.until(lambda: segment.failed or segment.durable_offset == 1)
+            return segment.failed
+        case "promise":
+            return rig.promise(segment, 8)
+        case "seal":
+            return rig.seal(segment)
+        case "cut":
+            header, _ = make_batch(0)
+            middle = Rig(MemoryBackend())
+            model = middle.open()
+            middle.append(model)
+            assert model.end_offset == header.next_offset
+            return rig.seal(segment, model.end)
+        case _:
+            return rig.result(lambda done: rig.log.drop(1, done))
+
+
+# -- the ack mark
+
+
+def test_ack_mark_is_written_lazily_and_never_above_what_is_synced(backend: MemoryBackend) -> None:
+    rig = Rig(backend)
+    segment = rig.open()
+    meta = DIRECTORY / "1" / "meta"
+    for _ in range(30):
+        rig.append(segment, size=100_000)
+        rig.settle(segment)
+        segment.note_acked(segment.durable_offset)
+        rig.wal.reap()
+    mark = unpack_meta(bytes(backend.fs.contents(meta)))[0].ack_mark
+    assert 20 <= mark <= 30
+    assert unpack_meta(bytes(backend.fs.contents(meta)))[0].counter < 6
+
+
+def test_ack_mark_does_not_tear_a_promise(backend: MemoryBackend) -> None:
+    """Marks are written without a sync, so they must never touch the slot that was synced last."""
+    rig = Rig(backend)
+    segment = rig.open()
+    for _ in range(60):
+        rig.append(segment, size=100_000)
+        rig.settle(segment)
+        segment.note_acked(segment.durable_offset)
+        rig.wal.reap()
+    rig.promise(segment, 8)
+    meta = DIRECTORY / "1" / "meta"
+    for seed in range(100):
+        import random
+
+        clone = backend.crash_clone("random", random.Random(seed))
+        assert unpack_meta(bytes(clone.fs.contents(meta)))[0].promised_epoch == 8
+
+
+def test_meta_of_another_segment_is_refused(rig: Rig, backend: MemoryBackend) -> None:
+    filled(rig)
+    with pytest.raises(CorruptSegmentError, match="epoch 7, not 0, 8"):
+        Rig(backend.kill_clone()).log.recover(1, 0, EPOCH + 1, id)
+
+
+def test_meta_of_a_newer_program_is_refused(rig: Rig, backend: MemoryBackend) -> None:
+    from crc32c import crc32c
+
+    filled(rig)
+    data = backend.fs.contents(DIRECTORY / "1" / "meta")
+    data[5] = 9
+    data[4092:4096] = crc32c(bytes(data[:4092])).to_bytes(4)
+    with pytest.raises(FormatVersionError, match="version 9"):
+        Rig(backend.kill_clone()).recover()
+
+
+def test_visit_sees_every_header_in_order(rig: Rig, backend: MemoryBackend) -> None:
+    segment, _ = filled(rig, count=20, size=5)
+    seen: list[BatchHeader] = []
+    again = Rig(backend.kill_clone()).recover(visit=seen.append)
+    assert [header.base_offset for header in seen] == list(range(20))
+    assert again.end == segment.end
