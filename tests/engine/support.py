@@ -41,11 +41,13 @@ class Rig:
     ) -> None:
         self.backend = backend
         self.wake_count = 0
+        self.on_wake: Callable[[], object] = lambda: None
         self.wal = Wal(directory, backend, FsyncPolicy.parse(policy), wake=self._wake, **options)
         self.log: TopicLog = self.wal.log("orders", TOPIC_ID)
 
     def _wake(self) -> None:
         self.wake_count += 1
+        self.on_wake()
 
     def open(
         self, sid: int = 1, base_offset: int = 0, head: Callable[[], bytes] = lambda: b"head"

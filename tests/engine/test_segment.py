@@ -46,7 +46,12 @@ def test_idle_segment_has_no_file(rig: Rig, backend: MemoryBackend) -> None:
     rig.wal.flush()
     rig.wal.reap()
     assert backend.fs.listdir(DISK) == []
-    assert (segment.end_offset, segment.size, segment.digest, segment.max_timestamp) == (0, 0, 0, -1)
+    assert (segment.end_offset, segment.size, segment.digest, segment.max_timestamp) == (
+        0,
+        0,
+        0,
+        -1,
+    )
 
 
 def test_file_is_the_batches_back_to_back(rig: Rig, backend: MemoryBackend) -> None:
@@ -236,9 +241,8 @@ def test_sealed_segment_that_lost_its_end_is_refused(rig: Rig, backend: MemoryBa
 
 def test_read_starts_with_the_batch_that_holds_the_offset(rig: Rig) -> None:
     segment, batches = filled(rig, count=100, size=100)
-    wide, batches3 = rig.open(2, 100), []
-    for _ in range(100):
-        batches3.append(rig.append(wide, count=3, size=100))
+    wide = rig.open(2, 100)
+    batches3 = [rig.append(wide, count=3, size=100) for _ in range(100)]
     rig.settle(wide)
     for offset in range(100, 400):
         i = (offset - 100) // 3
@@ -270,9 +274,7 @@ def test_read_never_sees_what_is_only_queued(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "garbage", "foreign", "empty"])
-def test_index_that_is_lost_or_lies_is_rebuilt(
-    rig: Rig, backend: MemoryBackend, kind: str
-) -> None:
+def test_index_that_is_lost_or_lies_is_rebuilt(rig: Rig, backend: MemoryBackend, kind: str) -> None:
     segment, batches = filled(rig, count=400, size=100)
     rig.seal(segment)
     again = backend.kill_clone()
