@@ -75,5 +75,10 @@ APIS: Final[tuple[Api, ...]] = (
 
 BY_KEY: Final = {api.key: api for api in APIS}
 
+SERVED: Final = tuple(
+    (api.key, version) for api in APIS for version in range(api.served[0], api.served[1] + 1)
+)
+"""Every (key, version) that is answered."""
+
 ADVERTISED: Final = tuple((api.key, *api.advertised) for api in APIS)
 """(key, lowest, highest) for ApiVersions."""

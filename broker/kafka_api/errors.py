@@ -41,6 +41,7 @@ CODES: Final[dict[type[RequestError], ErrorCode]] = {
     errors.FencedProducer: ErrorCode.invalid_producer_epoch,
     errors.NotEnoughReplicas: ErrorCode.not_enough_replicas,
     errors.OutcomeUnknown: ErrorCode.request_timed_out,
+    errors.MetadataUnavailable: ErrorCode.request_timed_out,
     errors.Loading: ErrorCode.coordinator_load_in_progress,
     errors.StorageFailed: ErrorCode.kafka_storage_error,
 }
@@ -66,6 +67,15 @@ FETCH_CODES: Final = frozenset(
 )
 """What a fetched partition may say. Java's consumer throws IllegalStateException at any other
 number (its FetchCollector), 5 and 7 above all; 76 is for versions that Java no longer speaks."""
+
+
+TEXT_SIZE_MAX: Final = 500
+"""Characters of an error message. Texts quote what the client sent, which may be long."""
+
+
+def text_of(error: RequestError) -> str:
+    """The message that goes with the number, for people."""
+    return str(error)[:TEXT_SIZE_MAX]
 
 
 def code_of(error: RequestError) -> ErrorCode:

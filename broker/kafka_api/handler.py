@@ -8,14 +8,17 @@ nobody foresaw."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import anyio
 from kio.schema.errors import ErrorCode
 
-from broker.errors import UnknownPartition
+from broker.errors import OutcomeUnknown, UnknownPartition
 from broker.kafka_api.context import Context
 from broker.kafka_api.wire import Request, Response
 from broker.ports import Partition, TopicView
+
+T = TypeVar("T")
 
 Finish = Callable[[], Awaitable[Response | None]]
 
@@ -37,6 +40,13 @@ def ready(response: Response | None) -> Finish:
 
 async def _same(response: Response | None) -> Response | None:
     return response
+
+
+async def within(wait_s: float, work: Awaitable[T]) -> T:
+    """The result of `work`. Raises OutcomeUnknown when it takes longer than `wait_s` seconds."""
+    with anyio.move_on_after(wait_s):
+        return await work
+    raise OutcomeUnknown(f"not known to be done after {wait_s:.3f} s")
 
 
 def led_partition(ctx: Context, topic: TopicView, index: int) -> Partition:
@@ -74,4 +84,5 @@ __all__ = (
     "led_partition",
     "live_controller_id",
     "ready",
+    "within",
 )

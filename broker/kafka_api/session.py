@@ -11,7 +11,7 @@ from broker import ports
 from broker.errors import PeerError, UnsupportedRequest
 from broker.kafka_api import strangers
 from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, Api
-from broker.kafka_api.context import Context
+from broker.kafka_api.context import Client, Context
 from broker.kafka_api.framing import encode
 from broker.kafka_api.handler import Finish
 from broker.kafka_api.handlers import k18_api_versions
@@ -31,14 +31,19 @@ class KafkaSession:
     at; how their replies keep that order is the connection's business."""
 
     def __init__(self, ctx: Context) -> None:
-        self._ctx = replace(ctx, advertised=ADVERTISED)
+        self._ctx = replace(ctx, advertised=ADVERTISED, client=Client())
         self._is_first = True
+
+    @property
+    def client(self) -> Client:
+        """What the peer has said about itself so far."""
+        return self._ctx.client
 
     async def begin(self, frame: memoryview) -> ports.Finish:
         """Stage 1. Raises PeerError: the peer broke the protocol, or asked what nobody serves."""
         is_first, self._is_first = self._is_first, False
         try:
-            return await self._begin(frame)
+            return await self._begin(frame.toreadonly())  # kio takes no writable buffer
         except PeerError as error:
             self._ctx.counters.closed[type(error).__name__] += 1
             stranger = strangers.of_frame(frame) if is_first else ""
@@ -82,7 +87,7 @@ class KafkaSession:
             )
         # The body of an unknown version cannot be read, and v0 is what every client reads
         # (KIP-511).
-        self._ctx.counters.requests[api.name, prefix.version] += 1
+        self._ctx.counters.requests[api.name, 0] += 1
         response = k18_api_versions.unknown_version(*api.served)
         return partial(self._answer, api, replace(prefix, version=0), response)
 

@@ -44,12 +44,14 @@ _FIXED_SIZE: Final = {
 class _Scan:
     """One walk: the bytes, and how many array elements may still come."""
 
-    __slots__ = ("data", "elements_left", "size")
+    __slots__ = ("data", "edits", "elements_left", "size")
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
         self.size = len(data)
         self.elements_left = ELEMENT_COUNT_MAX
+        self.edits: list[tuple[int, int, bytes]] = []
+        """(start, end, what to put there instead), in order: tagged fields kio must not see."""
 
 
 Step = Callable[[_Scan, int], int]
@@ -57,20 +59,38 @@ Step = Callable[[_Scan, int], int]
 last."""
 
 
-def skim(request_type: type[Any], frame: memoryview, position: int) -> None:
+def skim(request_type: type[Any], frame: memoryview, position: int) -> tuple[memoryview, int]:
     """Check that a body of `request_type` starts at `position` and ends where the frame ends.
 
-    Raises FrameError.
+    Answers the bytes and the position to parse from: the same ones, unless the body has tagged
+    fields that `request_type` does not know. Those are to be ignored (KIP-482), and kio would
+    refuse them, so they are cut out. Raises FrameError.
     """
     walk, _ = _compiled(cast(Hashable, request_type))
+    scan = _Scan(frame)
     try:
-        end = walk(_Scan(frame), position)
+        end = walk(scan, position)
     except (StructError, IndexError):
         raise FrameError("the request ends in the middle of a field") from None
     if end > len(frame):
         raise FrameError("the request ends in the middle of a field")
     if end < len(frame):
         raise FrameError(f"{len(frame) - end} bytes follow the end of the request")
+    return (memoryview(_edited(scan, position)), 0) if scan.edits else (frame, position)
+
+
+def _edited(scan: _Scan, position: int) -> bytes:
+    out = bytearray()
+    for start, end, instead in scan.edits:
+        out += scan.data[position:start]
+        out += instead
+        position = end
+    return bytes(out + scan.data[position:])
+
+
+def prepare_skim(request_type: type[Any]) -> None:
+    """Compile the walk of a request type now rather than at its first request."""
+    _compiled(cast(Hashable, request_type))
 
 
 @cache
@@ -80,9 +100,11 @@ def _compiled(entity_type: Hashable) -> tuple[Step, int]:
     flexible: bool = entity.__flexible__
     steps: list[Step] = []
     size_min = fixed_run = 0
+    known_tags: set[int] = set()
     for item in fields(entity):
         if "tag" in item.metadata:
             _check_tagged(item)
+            known_tags.add(item.metadata["tag"])
             continue
         step, size = _field(item, flexible)
         size_min += size
@@ -96,7 +118,7 @@ def _compiled(entity_type: Hashable) -> tuple[Step, int]:
     if fixed_run:
         steps.append(_skip(fixed_run))
     if flexible:
-        steps.append(_tags)
+        steps.append(_tags(frozenset(known_tags)))
         size_min += 1
     return _sequence(tuple(steps)), size_min
 
@@ -120,6 +142,7 @@ def _without_none(annotation: Any) -> Any:
 def _field(item: Field[Any], flexible: bool) -> tuple[Step | None, int]:
     """Step and smallest size of one field; no step for a field whose size is fixed."""
     annotation = _without_none(item.type)
+    is_nullable = annotation is not item.type
     if get_origin(annotation) is tuple:
         element = get_args(annotation)[0]
         if is_dataclass(element):
@@ -127,7 +150,7 @@ def _field(item: Field[Any], flexible: bool) -> tuple[Step | None, int]:
         else:
             fixed, size_min = _primitive(item.metadata["kafka_type"], flexible)
             step = _skip(size_min) if fixed is None else fixed
-        return _array(step, size_min, flexible), 1 if flexible else 4
+        return _array(step, size_min, flexible, is_nullable), 1 if flexible else 4
     if is_dataclass(annotation):
         raise TypeError(f"nested entity {item.name} in a request: the walk must learn to enter it")
     return _primitive(item.metadata["kafka_type"], flexible)
@@ -175,7 +198,9 @@ def _compact_bytes(scan: _Scan, position: int) -> int:
     return position + max(size_plus_one - 1, 0)
 
 
-def _array(element: Step, element_size_min: int, flexible: bool) -> Step:
+def _array(element: Step, element_size_min: int, flexible: bool, is_nullable: bool) -> Step:
+    count_min = -1 if is_nullable else 0
+
     def walk(scan: _Scan, position: int) -> int:
         if flexible:
             count_plus_one, position = uvarint(scan.data, position)
@@ -183,12 +208,12 @@ def _array(element: Step, element_size_min: int, flexible: bool) -> Step:
         else:
             (count,) = _I32.unpack_from(scan.data, position)
             position += 4
-        if count < -1:
+        if count < count_min:
             raise FrameError(f"an array of {count} elements")
         if count * element_size_min > scan.size - position:
             left = max(scan.size - position, 0)
             raise FrameError(f"an array of {count} elements in {left} bytes")
-        scan.elements_left -= count
+        scan.elements_left -= max(count, 0)
         if scan.elements_left < 0:
             raise FrameError(f"more than {ELEMENT_COUNT_MAX} array elements in one request")
         for _ in range(count):
@@ -198,18 +223,31 @@ def _array(element: Step, element_size_min: int, flexible: bool) -> Step:
     return walk
 
 
-def _tags(scan: _Scan, position: int) -> int:
-    count, position = uvarint(scan.data, position)
-    if count > (scan.size - position) // 2:
-        raise FrameError(f"{count} tagged fields in {max(scan.size - position, 0)} bytes")
-    scan.elements_left -= count
-    if scan.elements_left < 0:
-        raise FrameError(f"more than {ELEMENT_COUNT_MAX} tagged fields in one request")
-    for _ in range(count):
-        _, position = uvarint(scan.data, position)
-        size, position = uvarint(scan.data, position)
-        position += size
-    return position
+def _tags(known: frozenset[int]) -> Step:
+    def walk(scan: _Scan, position: int) -> int:
+        if scan.data[position] == 0:
+            return position + 1
+        start = position
+        count, position = uvarint(scan.data, position)
+        if count > (scan.size - position) // 2:
+            left = max(scan.size - position, 0)
+            raise FrameError(f"{count} tagged fields in {left} bytes")
+        scan.elements_left -= count
+        if scan.elements_left < 0:
+            raise FrameError(f"more than {ELEMENT_COUNT_MAX} tagged fields in one request")
+        kept: dict[int, bytes] = {}
+        for _ in range(count):
+            field_start = position
+            tag, position = uvarint(scan.data, position)
+            size, position = uvarint(scan.data, position)
+            position += size
+            if tag in known:
+                kept[tag] = bytes(scan.data[field_start:position])
+        if len(kept) < count:
+            scan.edits.append((start, position, bytes([len(kept)]) + b"".join(kept.values())))
+        return position
+
+    return walk
 
 
 def uvarint(data: memoryview, position: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ request as if it were of the newest version served (with `getattr` and a default
 versions lack), and they build the newest response through a `Maker`, which leaves out what the
 client's version does not have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from functools import cache
@@ -19,7 +19,7 @@ from kio.static.constants import EntityType
 from kio.static.protocol import RequestPayload, ResponsePayload
 
 from broker.errors import FrameError
-from broker.kafka_api.skim import skim
+from broker.kafka_api.skim import prepare_skim, skim
 
 Request = RequestPayload
 Response = ResponsePayload
@@ -85,15 +85,19 @@ class Codec:
             load_payload_module(key, newest, EntityType.response),
         )
 
+    def prepare(self) -> None:
+        """Compile what the first request would otherwise compile."""
+        prepare_skim(self._request_type)
+
     def read(self, frame: memoryview, position: int) -> Request:
         """The request whose body starts at `position`. Raises FrameError, and nothing else."""
-        skim(self._request_type, frame, position)
+        body, position = skim(self._request_type, frame, position)
         try:
-            request, size = self._read(frame, position)
+            request, size = self._read(body, position)
         except Exception as error:
             raise FrameError(f"the request cannot be read: {error}") from error
-        if size != len(frame) - position:
-            raise FrameError(f"the request has {len(frame) - position} bytes, {size} were expected")
+        if size != len(body) - position:
+            raise FrameError(f"the request has {len(body) - position} bytes, {size} were expected")
         return request
 
 
@@ -101,6 +105,16 @@ class Codec:
 def codec(key: int, version: int) -> Codec:
     """The codec of a version that kio knows."""
     return Codec(key, version)
+
+
+def prepare(versions: Iterable[tuple[int, int]]) -> None:
+    """Load the codecs of these (key, version) pairs, each of which is a file or two to import.
+
+    Blocking, and harmless beside a running event loop: call it in a thread while the node starts,
+    so that no client waits for the import of the version it happens to speak.
+    """
+    for key, version in versions:
+        codec(key, version).prepare()
 
 
 def maker(request: Request) -> Maker:

@@ -39,7 +39,7 @@ from broker.errors import (
     UnsupportedCompression,
 )
 from broker.kafka_api.context import Context
-from broker.kafka_api.errors import Refused, partition_code
+from broker.kafka_api.errors import Refused, partition_code, text_of
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.wire import maker
 from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE, Appended, Partition
@@ -178,7 +178,7 @@ def _response(request: ProduceRequest, outcomes: list[_Outcome]) -> Response:
                 log_append_time=None,
                 log_start_offset=-1,
                 record_errors=(),
-                error_message=str(outcome),
+                error_message=text_of(outcome),
             )
         appended = outcome.appended
         return make.PartitionProduceResponse(

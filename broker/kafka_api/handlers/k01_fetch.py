@@ -42,6 +42,7 @@ from broker.ports import Partition, TopicView
 
 ID_VERSION_MIN: Final = 13
 ZSTD_VERSION_MIN: Final = 10
+READ_COMMITTED: Final = 1
 SESSIONLESS_EPOCHS: Final = (0, -1)
 """A full request: one that would open a session, or one that closes or wants none."""
 
@@ -207,6 +208,8 @@ def _before_zstd(records: bytes) -> bytes:
 def _response(request: FetchRequest, outcomes: list[_Outcome]) -> Response:
     make = maker(request)
     by_id = request.__version__ >= ID_VERSION_MIN
+    # Nothing is ever aborted; readers of uncommitted records are to see no list at all.
+    aborted = () if request.isolation_level == READ_COMMITTED else None
     results = iter(outcomes)
 
     def partition_data(index: int, outcome: _Outcome) -> object:
@@ -219,7 +222,7 @@ def _response(request: FetchRequest, outcomes: list[_Outcome]) -> Response:
             high_watermark=outcome.high_watermark,
             last_stable_offset=outcome.high_watermark,
             log_start_offset=outcome.log_start_offset,
-            aborted_transactions=None,
+            aborted_transactions=aborted,
             preferred_read_replica=-1,
             records=outcome.records,
         )

@@ -16,13 +16,22 @@ Not here
   rebootstrapping (KIP-1102)
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from kio.schema.errors import ErrorCode
 from kio.schema.metadata.v13.request import MetadataRequest, MetadataRequestTopic
 
 from broker.controller.topic_name import check_topic_name
-from broker.errors import RequestError, TopicExists, UnknownTopic
+from broker.errors import (
+    Loading,
+    MetadataUnavailable,
+    NotLeader,
+    OutcomeUnknown,
+    RequestError,
+    TopicExists,
+    UnknownTopic,
+)
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, code_of
 from broker.kafka_api.handler import (
@@ -33,6 +42,7 @@ from broker.kafka_api.handler import (
     Response,
     live_controller_id,
     ready,
+    within,
 )
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import TopicView
@@ -40,33 +50,43 @@ from broker.ports import TopicView
 BY_ID_VERSION_MIN: Final = 12
 
 
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """A topic that was asked for and cannot be described."""
+
+    asked: MetadataRequestTopic
+    code: ErrorCode
+
+
+_Found = TopicView | _Missing
+
+
 async def begin(ctx: Context, request: MetadataRequest) -> Finish:
     """Create what is missing and may be created, then describe."""
-    make = maker(request)
     is_all = request.topics is None or (request.__version__ == 0 and not request.topics)
+    found: list[_Found] = []
     if is_all:
-        views = sorted(ctx.controller.topics(), key=lambda view: view.name)
-        topics = [_described(ctx, request, make, view) for view in views]
+        views: list[TopicView] = sorted(ctx.controller.topics(), key=lambda view: view.name)
+        found += views
     else:
-        topics = [await _topic(ctx, request, make, asked) for asked in request.topics or ()]
-    return ready(_response(ctx, request, make, topics, ErrorCode.none))
+        found += [await _look_up(ctx, request, asked) for asked in request.topics or ()]
+    return ready(_response(ctx, request, found, ErrorCode.none))
 
 
 def failed(ctx: Context, request: MetadataRequest, code: ErrorCode) -> Response:
     """The brokers, and the same error for every topic that was named."""
-    make = maker(request)
-    topics = [_refused(request, make, asked, code) for asked in request.topics or ()]
-    return _response(ctx, request, make, topics, code)
+    found: list[_Found] = [_Missing(asked, code) for asked in request.topics or ()]
+    return _response(ctx, request, found, code)
 
 
-async def _topic(
-    ctx: Context, request: MetadataRequest, make: Maker, asked: MetadataRequestTopic
-) -> object:
+async def _look_up(ctx: Context, request: MetadataRequest, asked: MetadataRequestTopic) -> _Found:
     try:
-        view = await _find(ctx, request, asked)
+        return await _find(ctx, request, asked)
+    except (NotLeader, OutcomeUnknown, MetadataUnavailable, Loading):
+        # Creation is under way or must be tried again: every client takes this as "ask again".
+        return _Missing(asked, ErrorCode.leader_not_available)
     except RequestError as error:
-        return _refused(request, make, asked, code_of(error))
-    return _described(ctx, request, make, view)
+        return _Missing(asked, code_of(error))
 
 
 async def _find(ctx: Context, request: MetadataRequest, asked: MetadataRequestTopic) -> TopicView:
@@ -83,43 +103,40 @@ async def _find(ctx: Context, request: MetadataRequest, asked: MetadataRequestTo
         allowed = getattr(request, "allow_auto_topic_creation", True)
         if not (allowed and ctx.config.auto_create_topics):
             raise
+    wait_s = ctx.config.admin_wait_ms_max / 1000
     try:
-        return await ctx.controller.create_topic(asked.name, configs={})
+        return await within(wait_s, ctx.controller.create_topic(asked.name, configs={}))
     except TopicExists:
         return ctx.controller.topic(asked.name)  # another client was quicker
 
 
-def _refused(
-    request: MetadataRequest, make: Maker, asked: MetadataRequestTopic, code: ErrorCode
-) -> object:
-    name = asked.name
-    if name is None and request.__version__ < BY_ID_VERSION_MIN:
-        name = ""  # type: ignore[assignment]  # these versions cannot say null
+def _missing(make: Maker, version: int, missing: _Missing) -> object:
+    name: str | None = missing.asked.name
+    if name is None and version < BY_ID_VERSION_MIN:
+        name = ""  # these versions cannot say null
     return make.MetadataResponseTopic(
-        error_code=code,
+        error_code=missing.code,
         name=name,
-        topic_id=getattr(asked, "topic_id", None),
+        topic_id=getattr(missing.asked, "topic_id", None),
         is_internal=False,
         partitions=(),
         topic_authorized_operations=OPERATIONS_NOT_ASKED,
     )
 
 
-def _described(ctx: Context, request: MetadataRequest, make: Maker, view: TopicView) -> object:
-    is_asked = getattr(request, "include_topic_authorized_operations", False)
+def _described(make: Maker, view: TopicView, live: frozenset[int], operations: int) -> object:
     return make.MetadataResponseTopic(
         error_code=ErrorCode.none,
         name=view.name,
         topic_id=view.topic_id,
         is_internal=view.is_internal,
-        partitions=(_partition(ctx, make, view),),
-        topic_authorized_operations=TOPIC_OPERATIONS if is_asked else OPERATIONS_NOT_ASKED,
+        partitions=(_partition(make, view, live),),
+        topic_authorized_operations=operations,
     )
 
 
-def _partition(ctx: Context, make: Maker, view: TopicView) -> object:
+def _partition(make: Maker, view: TopicView, live: frozenset[int]) -> object:
     # A leader that is not among the brokers of the same answer sends clients in circles.
-    live = {broker.node_id for broker in ctx.controller.brokers(ctx.listener)}
     has_leader = view.leader_id in live
     return make.MetadataResponsePartition(
         error_code=ErrorCode.none if has_leader else ErrorCode.leader_not_available,
@@ -133,20 +150,31 @@ def _partition(ctx: Context, make: Maker, view: TopicView) -> object:
 
 
 def _response(
-    ctx: Context, request: MetadataRequest, make: Maker, topics: list[object], code: ErrorCode
+    ctx: Context, request: MetadataRequest, found: list[_Found], code: ErrorCode
 ) -> Response:
-    is_asked = getattr(request, "include_cluster_authorized_operations", False)
+    make = maker(request)
+    addresses = ctx.controller.brokers(ctx.listener)
     brokers = tuple(
         make.MetadataResponseBroker(
             node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack
         )
-        for broker in ctx.controller.brokers(ctx.listener)
+        for broker in addresses
+    )
+    live = frozenset(broker.node_id for broker in addresses)
+    wants_topic = getattr(request, "include_topic_authorized_operations", False)
+    wants_cluster = getattr(request, "include_cluster_authorized_operations", False)
+    operations = TOPIC_OPERATIONS if wants_topic else OPERATIONS_NOT_ASKED
+    topics = tuple(
+        _missing(make, request.__version__, one)
+        if isinstance(one, _Missing)
+        else _described(make, one, live, operations)
+        for one in found
     )
     return make.MetadataResponse(  # type: ignore[no-any-return]
         brokers=brokers,
         cluster_id=ctx.controller.cluster_id,
         controller_id=live_controller_id(ctx),
-        topics=tuple(topics),
-        cluster_authorized_operations=CLUSTER_OPERATIONS if is_asked else OPERATIONS_NOT_ASKED,
+        topics=topics,
+        cluster_authorized_operations=CLUSTER_OPERATIONS if wants_cluster else OPERATIONS_NOT_ASKED,
         error_code=code,
     )

@@ -21,7 +21,6 @@ Not here
 from collections import Counter
 from typing import Final
 
-import anyio
 import structlog
 from kio.schema.create_topics.v7.request import CreatableTopic, CreateTopicsRequest
 from kio.schema.errors import ErrorCode
@@ -30,13 +29,12 @@ from broker.errors import (
     InvalidConfig,
     InvalidPartitions,
     InvalidRequest,
-    OutcomeUnknown,
     RequestError,
 )
 from broker.kafka_api.context import Context
 from broker.kafka_api.describe import topic_entries
-from broker.kafka_api.errors import Refused, code_of
-from broker.kafka_api.handler import Finish, Response, ready
+from broker.kafka_api.errors import Refused, code_of, text_of
+from broker.kafka_api.handler import Finish, Response, ready, within
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import TopicView
 
@@ -56,7 +54,7 @@ async def begin(ctx: Context, request: CreateTopicsRequest) -> Finish:
                 raise InvalidRequest(f"{topic.name!r} stands more than once in the request")
             view = await _create(ctx, request, topic)
         except RequestError as error:
-            results.append(_refused(make, topic.name, code_of(error), str(error)))
+            results.append(_refused(make, topic.name, code_of(error), text_of(error)))
         else:
             results.append(_created(make, view, is_real=not request.validate_only))
     return ready(make.CreateTopicsResponse(topics=tuple(results)))
@@ -77,14 +75,13 @@ async def _create(ctx: Context, request: CreateTopicsRequest, topic: CreatableTo
     wait_s = ctx.config.admin_wait_ms_max / 1000
     if request.timeout.total_seconds() > 0:
         wait_s = min(wait_s, request.timeout.total_seconds())
-    with anyio.move_on_after(wait_s):
-        return await ctx.controller.create_topic(
-            topic.name,
-            configs=configs,
-            replication_factor=replication_factor,
-            validate_only=request.validate_only,
-        )
-    raise OutcomeUnknown(f"not known to be created after {wait_s:.3f} s")
+    work = ctx.controller.create_topic(
+        topic.name,
+        configs=configs,
+        replication_factor=replication_factor,
+        validate_only=request.validate_only,
+    )
+    return await within(wait_s, work)
 
 
 def _replication_factor(topic: CreatableTopic) -> int:

@@ -15,14 +15,13 @@ from collections import Counter
 from dataclasses import dataclass
 from uuid import UUID
 
-import anyio
 from kio.schema.delete_topics.v6.request import DeleteTopicsRequest
 from kio.schema.errors import ErrorCode
 
-from broker.errors import InvalidRequest, InvalidTopic, OutcomeUnknown, RequestError
+from broker.errors import InvalidRequest, InvalidTopic, RequestError
 from broker.kafka_api.context import Context
-from broker.kafka_api.errors import code_of
-from broker.kafka_api.handler import Finish, Response, ready
+from broker.kafka_api.errors import partition_code, text_of
+from broker.kafka_api.handler import Finish, Response, ready, within
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import TopicView
 
@@ -52,7 +51,8 @@ async def begin(ctx: Context, request: DeleteTopicsRequest) -> Finish:
             view = _find(ctx, asked)
             await _delete(ctx, view, wait_s)
         except RequestError as error:
-            results.append(_result(make, asked, view, code_of(error), str(error)))
+            code = partition_code(error, by_id=asked.topic_id is not None)
+            results.append(_result(make, asked, view, code, text_of(error)))
         else:
             results.append(_result(make, asked, view, ErrorCode.none, None))
     return ready(make.DeleteTopicsResponse(responses=tuple(results)))
@@ -85,10 +85,7 @@ def _find(ctx: Context, asked: _Asked) -> TopicView:
 async def _delete(ctx: Context, view: TopicView, wait_s: float) -> None:
     if view.is_internal:
         raise InvalidTopic(f"{view.name} is an internal topic: it cannot be deleted")
-    with anyio.move_on_after(wait_s):
-        await ctx.controller.delete_topic(view.topic_id)
-        return
-    raise OutcomeUnknown(f"not known to be deleted after {wait_s:.3f} s")
+    await within(wait_s, ctx.controller.delete_topic(view.topic_id))
 
 
 def _result(

@@ -16,6 +16,7 @@ Not here
 from collections.abc import Sequence
 from typing import Final
 
+import anyio.lowlevel
 from kio.schema.describe_configs.v4.request import (
     DescribeConfigsRequest,
     DescribeConfigsResource,
@@ -26,7 +27,7 @@ from broker.controller.topic_name import check_topic_name
 from broker.errors import InvalidRequest, RequestError
 from broker.kafka_api.context import Context
 from broker.kafka_api.describe import Entry, broker_entry, topic_entries
-from broker.kafka_api.errors import code_of
+from broker.kafka_api.errors import code_of, text_of
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import Maker, maker
 
@@ -34,16 +35,23 @@ TOPIC_RESOURCE: Final = 2
 BROKER_RESOURCE: Final = 4
 """Kafka's ConfigResource.Type, as far as it is answered."""
 
+RESOURCE_COUNT_MAX: Final = 1000
+"""Resources described in one answer. Each is a few kilobytes, so a small request would else make
+a huge answer; the rest of a longer list is refused one by one."""
+
 
 async def begin(ctx: Context, request: DescribeConfigsRequest) -> Finish:
     """Describe every resource, each with its own error."""
     make = maker(request)
     results = []
-    for resource in request.resources:
+    for index, resource in enumerate(request.resources):
+        await anyio.lowlevel.checkpoint()  # a long list does not keep everybody else waiting
         try:
+            if index >= RESOURCE_COUNT_MAX:
+                raise InvalidRequest(f"more than {RESOURCE_COUNT_MAX} resources in one request")
             entries = _filtered(_entries(ctx, resource), resource)
         except RequestError as error:
-            results.append(_result(make, resource, code_of(error), str(error), ()))
+            results.append(_result(make, resource, code_of(error), text_of(error), ()))
         else:
             configs = tuple(_config(make, request, entry) for entry in entries)
             results.append(_result(make, resource, ErrorCode.none, None, configs))

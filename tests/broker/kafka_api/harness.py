@@ -28,7 +28,7 @@ class Connection:
     ) -> "Asked":
         self.correlation_id += 1
         frame = encode_request(message, version, self.correlation_id, client_id, values)
-        finish = await self.session.begin(memoryview(frame))
+        finish = await self.session.begin(memoryview(bytearray(frame)))
         return Asked(message, version, self.correlation_id, finish)
 
     async def ask(

@@ -376,8 +376,8 @@ DESCRIBE_CLUSTER = Message(
 )  # fmt: skip
 
 ALL = (
-    PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, INIT_PRODUCER_ID,
-    DESCRIBE_CONFIGS, DESCRIBE_CLUSTER,
+    PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS,
+    INIT_PRODUCER_ID, DESCRIBE_CONFIGS, DESCRIBE_CLUSTER,
 )  # fmt: skip
 
 
@@ -399,7 +399,7 @@ def encode_request(
 
 
 def decode_response(message: Message, version: int, frame: bytes) -> tuple[int, dict[str, Any]]:
-    """Correlation id and values of a reply with its length prefix. Every byte must be accounted for."""
+    """Correlation id and values of a reply with its length prefix; every byte must count."""
     flexible = version >= message.first_flexible
     (size,) = struct.unpack_from(">i", frame)
     assert size == len(frame) - 4, "the length prefix does not tell the truth"

@@ -1,0 +1,280 @@
+"""Produce: what is acknowledged is in the log; what is not is told in words the client knows."""
+
+import struct
+
+import anyio
+import pytest
+from kio.schema.errors import ErrorCode
+from structlog.testing import capture_logs
+
+from broker.errors import (
+    BatchTooLarge,
+    DuplicateSequence,
+    FencedProducer,
+    InvalidTimestamp,
+    NotEnoughReplicas,
+    NotLeader,
+    OutOfOrderSequence,
+    PeerError,
+    RequestError,
+    StorageFailed,
+)
+from tests.broker.kafka_api.fakes import batch
+from tests.broker.kafka_api.harness import Node
+from tests.broker.kafka_api.layouts import METADATA, PRODUCE
+
+ZSTD = 4
+OLD_FORMAT = batch(b"a")[:16] + b"\1" + batch(b"a")[17:]
+
+
+async def test_offsets_count_up_and_log_append_time_is_absent_for_create_time(node: Node) -> None:
+    """T23: any timestamp here would overwrite the client's own."""
+    await node.create("t")
+    connection = node.connect()
+    first = await connection.produce("t", batch(b"a", b"b"), version=8)
+    second = await connection.produce("t", batch(b"c"), version=8)
+    assert (first["error"], first["base_offset"], second["base_offset"]) == (0, 0, 2)
+    assert first["log_append_time"] == second["log_append_time"] == -1
+    assert first["log_start_offset"] == 0
+    assert (first["record_errors"], first["error_message"]) == ([], None)
+
+
+async def test_a_log_append_time_topic_tells_its_timestamp_to_the_millisecond(node: Node) -> None:
+    await node.create("t", message_timestamp_type="LogAppendTime")
+    node.clock.wall_ms = 1_712_345_678_901
+    answer = await node.connect().produce("t", batch(b"a"))
+    assert answer["log_append_time"] == 1_712_345_678_901
+
+
+async def test_acks_0_gets_no_reply_at_all_or_every_later_reply_is_misread(node: Node) -> None:
+    """T6."""
+    partition = await node.create("t")
+    connection = node.connect()
+    topics = [{"name": "t", "partitions": [{"index": 0, "records": batch(b"a")}]}]
+    asked = await connection.send(PRODUCE, 7, acks=0, topics=topics)
+    assert await asked.reply() == b""
+    assert partition.high_watermark == 1
+    assert (await connection.ask(METADATA, 1, topics=[{"name": "t"}]))["topics"]
+
+
+async def test_an_error_with_acks_0_closes_the_connection_as_nothing_else_is_heard(
+    node: Node,
+) -> None:
+    """T6."""
+    topics = [{"name": "missing", "partitions": [{"index": 0, "records": batch(b"a")}]}]
+    with pytest.raises(PeerError, match=r"127.0.0.1:50000 .*acks=0.*missing"):
+        await node.connect().send(PRODUCE, 7, acks=0, topics=topics)
+
+
+async def test_our_own_mistake_with_acks_0_closes_the_connection_too(node: Node) -> None:
+    partition = await node.create("t")
+    partition.error = ZeroDivisionError("a mistake of ours")
+    topics = [{"name": "t", "partitions": [{"index": 0, "records": batch(b"a")}]}]
+    with capture_logs(), pytest.raises(PeerError, match="acks=0"):
+        await node.connect().send(PRODUCE, 7, acks=0, topics=topics)
+
+
+async def test_acks_all_is_answered_at_the_high_watermark_and_not_before(node: Node) -> None:
+    partition = await node.create("t")
+    partition.is_held = True
+    topics = [{"name": "t", "partitions": [{"index": 0, "records": batch(b"a")}]}]
+    asked = await node.connect().send(PRODUCE, 7, acks=-1, topics=topics)
+    answers = []
+
+    async def finish() -> None:
+        answers.append(await asked.answer())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(finish)
+        await anyio.wait_all_tasks_blocked()
+        assert not answers
+        partition.release()
+    assert answers[0]["topics"][0]["partitions"][0]["base_offset"] == 0
+
+
+async def test_not_durable_in_time_is_a_timeout_the_client_may_retry(node: Node) -> None:
+    partition = await node.create("t")
+    partition.is_held = True
+    answer = await node.connect().produce("t", batch(b"a"), timeout_ms=1)
+    assert answer["error"] == ErrorCode.request_timed_out
+    assert (answer["base_offset"], answer["log_append_time"]) == (-1, -1)
+
+
+async def test_a_client_cannot_make_a_request_wait_for_ever(node: Node) -> None:
+    node.configure(produce_wait_ms_max=1)
+    partition = await node.create("t")
+    partition.is_held = True
+    answer = await node.connect().produce("t", batch(b"a"), timeout_ms=2**31 - 1)
+    assert answer["error"] == ErrorCode.request_timed_out
+
+
+async def test_pipelined_produces_keep_their_order_before_either_is_durable(node: Node) -> None:
+    """T4: idempotence needs it, and so do people."""
+    partition = await node.create("t")
+    partition.is_held = True
+    connection = node.connect()
+    asked = []
+    for value in (b"one", b"two", b"three"):
+        topics = [{"name": "t", "partitions": [{"index": 0, "records": batch(value)}]}]
+        asked.append(await connection.send(PRODUCE, 9, topics=topics))
+    partition.release()
+    answers = [await one.answer() for one in asked]
+    assert [one["topics"][0]["partitions"][0]["base_offset"] for one in answers] == [0, 1, 2]
+    assert b"two" in partition.batches[1][2]
+
+
+async def test_every_partition_asked_is_answered_in_order_and_none_is_merged(node: Node) -> None:
+    """T5: librdkafka and kafka-go read exactly what they asked for, and nothing else."""
+    await node.create("a")
+    await node.create("b")
+    wanted = [
+        {"name": "b", "partitions": [{"index": 0, "records": batch(b"1")}]},
+        {"name": "missing", "partitions": [{"index": 0, "records": batch(b"1")}]},
+        {
+            "name": "a",
+            "partitions": [
+                {"index": 1, "records": batch(b"1")},
+                {"index": 0, "records": batch(b"1")},
+                {"index": 0, "records": batch(b"2")},
+            ],
+        },
+        {"name": "b", "partitions": [{"index": 0, "records": batch(b"2")}]},
+    ]
+    answer = await node.connect().ask(PRODUCE, 9, topics=wanted)
+    told = [
+        (topic["name"], one["index"], one["error"], one["base_offset"])
+        for topic in answer["topics"]
+        for one in topic["partitions"]
+    ]
+    assert told == [
+        ("b", 0, 0, 0),
+        ("missing", 0, 3, -1),
+        ("a", 1, 3, -1),
+        ("a", 0, 0, 0),
+        ("a", 0, 0, 1),
+        ("b", 0, 0, 1),
+    ]
+
+
+@pytest.mark.parametrize("acks", [2, -2, 100])
+async def test_acks_that_mean_nothing_are_refused_and_nothing_is_written(
+    node: Node, acks: int
+) -> None:
+    partition = await node.create("t")
+    answer = await node.connect().produce("t", batch(b"a"), acks=acks)
+    assert answer["error"] == ErrorCode.invalid_required_acks
+    assert not partition.batches
+
+
+@pytest.mark.parametrize("version", [3, 6, 7, 12])
+async def test_zstd_needs_produce_7(node: Node, version: int) -> None:
+    """T22."""
+    await node.create("t")
+    answer = await node.connect().produce("t", batch(b"a" * 100, codec=ZSTD), version=version)
+    expected = ErrorCode.none if version >= 7 else ErrorCode.unsupported_compression_type
+    assert answer["error"] == expected
+
+
+async def test_the_bytes_of_every_codec_are_stored_as_they_came(node: Node) -> None:
+    """T21: only base offset and leader epoch, both outside the CRC, are the broker's."""
+    partition = await node.create("t")
+    connection = node.connect()
+    for codec in range(5):
+        data = batch(b"value" * 20, codec=codec)
+        assert (await connection.produce("t", data))["error"] == 0
+        stored = partition.batches[-1][2]
+        assert stored[:8] == struct.pack(">q", codec)
+        assert stored[8:12] + stored[16:] == data[8:12] + data[16:]
+
+
+@pytest.mark.parametrize(
+    ("records", "error"),
+    [
+        pytest.param(None, ErrorCode.invalid_record, id="null"),
+        pytest.param(b"", ErrorCode.invalid_record, id="empty"),
+        pytest.param(b"x" * 22, ErrorCode.invalid_record, id="shorter than a header"),
+        pytest.param(batch(b"a") + batch(b"b"), ErrorCode.invalid_record, id="two batches"),
+        pytest.param(batch(b"a")[:-1], ErrorCode.corrupt_message, id="cut"),
+        pytest.param(batch(b"a")[:-1] + b"!", ErrorCode.corrupt_message, id="crc"),
+        pytest.param(OLD_FORMAT, ErrorCode.invalid_record, id="magic 1"),
+        pytest.param(b"\0" * 61, ErrorCode.invalid_record, id="zeros"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_single_sound_batch_is_never_written(
+    node: Node, records: bytes | None, error: ErrorCode
+) -> None:
+    partition = await node.create("t")
+    answer = await node.connect().produce("t", records)
+    assert answer["error"] == error
+    assert answer["error_message"]
+    assert not partition.batches
+
+
+async def test_a_batch_above_max_message_bytes_is_told_so_that_java_splits_it(node: Node) -> None:
+    """T24."""
+    await node.create("t", max_message_bytes="200")
+    answer = await node.connect().produce("t", batch(b"x" * 300))
+    assert answer["error"] == ErrorCode.message_too_large
+
+
+async def test_clients_may_not_write_to_internal_topics(node: Node) -> None:
+    partition = await node.create("__state")
+    answer = await node.connect().produce("__state", batch(b"a"))
+    assert answer["error"] == ErrorCode.invalid_topic_exception
+    assert not partition.batches
+
+
+async def test_a_transactional_write_is_refused_for_good(node: Node) -> None:
+    partition = await node.create("t")
+    answer = await node.connect().produce("t", batch(b"a"), transactional_id="tx")
+    assert answer["error"] == ErrorCode.transactional_id_authorization_failed
+    assert not partition.batches
+
+
+async def test_a_retried_idempotent_batch_is_a_success_at_its_first_offset(node: Node) -> None:
+    """T29: an error here would make clients bump their epoch and write it twice."""
+    partition = await node.create("t")
+    connection = node.connect()
+    data = batch(b"a", b"b", producer_id=9, epoch=0, sequence=0)
+    await connection.produce("t", data)
+    await connection.produce("t", batch(b"c", producer_id=9, epoch=0, sequence=2))
+    again = await connection.produce("t", data)
+    assert (again["error"], again["base_offset"]) == (0, 0)
+    assert partition.end_offset == 3
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (NotLeader("moved"), ErrorCode.not_leader_or_follower),
+        (OutOfOrderSequence("gap"), ErrorCode.out_of_order_sequence_number),
+        (DuplicateSequence("old"), ErrorCode.duplicate_sequence_number),
+        (FencedProducer("epoch"), ErrorCode.invalid_producer_epoch),
+        (NotEnoughReplicas("one of three"), ErrorCode.not_enough_replicas),
+        (StorageFailed("EIO"), ErrorCode.kafka_storage_error),
+        (InvalidTimestamp("year 3000"), ErrorCode.invalid_timestamp),
+        (BatchTooLarge("big"), ErrorCode.message_too_large),
+    ],
+)
+async def test_each_failure_has_the_number_clients_act_on(
+    node: Node, raised: RequestError, error: ErrorCode
+) -> None:
+    """T13, T34."""
+    partition = await node.create("t")
+    partition.error = raised
+    answer = await node.connect().produce("t", batch(b"a"))
+    assert (answer["error"], answer["error_message"]) == (error, str(raised))
+
+
+async def test_a_topic_deleted_under_a_producer_is_unknown_by_name(node: Node) -> None:
+    partition = await node.create("t")
+    view = partition.view
+    await node.controller.delete_topic(view.topic_id)
+    node.controller.topic = lambda name: view  # type: ignore[method-assign]  # a stale view
+    assert (await node.connect().produce("t", batch(b"a")))["error"] == 3
+
+
+async def test_a_long_topic_name_does_not_make_the_error_unsendable(node: Node) -> None:
+    answer = await node.connect().produce("x" * 32_767, batch(b"a"), version=8)
+    assert answer["error"] == 3
+    assert len(answer["error_message"]) <= 500

@@ -1,0 +1,161 @@
+"""One bad connection: it is closed with a reason that names it, and nobody else notices."""
+
+import struct
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.errors import FrameError, PeerError, UnsupportedRequest
+from broker.kafka_api import KafkaSession
+from tests.broker.kafka_api.harness import Node
+from tests.broker.kafka_api.layouts import METADATA, encode_request
+
+
+async def begin(session: KafkaSession, frame: bytes) -> None:
+    await session.begin(memoryview(bytearray(frame)))  # writable, as a socket fills it
+
+
+def header(key: int, version: int, client_id: bytes = b"\0\3abc") -> bytes:
+    return struct.pack(">hhi", key, version, 1) + client_id
+
+
+@pytest.mark.parametrize("size", range(8))
+async def test_a_frame_too_short_to_be_a_request(node: Node, size: int) -> None:
+    with pytest.raises(FrameError, match=rf"127.0.0.1:50000: a frame of {size} bytes"):
+        await begin(node.connect().session, header(3, 0)[:size])
+
+
+@pytest.mark.parametrize("key", [4, 10, 99, -1, 32767])
+async def test_an_api_that_is_not_served_closes_the_connection(node: Node, key: int) -> None:
+    with pytest.raises(UnsupportedRequest, match=f"API key {key} "):
+        await begin(node.connect().session, header(key, 0))
+
+
+@pytest.mark.parametrize(
+    ("key", "version"), [(0, 0), (0, 2), (0, 13), (1, 3), (1, 18), (3, 14), (3, -1), (60, 3)]
+)
+async def test_a_version_that_is_not_served_closes_the_connection(
+    node: Node, key: int, version: int
+) -> None:
+    """Produce v0-v2 among them, though they are advertised."""
+    with pytest.raises(UnsupportedRequest, match=rf"v{version} is not served \(v"):
+        await begin(node.connect().session, header(key, version))
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    [
+        pytest.param(b"", id="no client id"),
+        pytest.param(b"\0", id="half a length"),
+        pytest.param(b"\0\5abc", id="cut"),
+        pytest.param(b"\x7f\xff", id="absurd"),
+        pytest.param(b"\0\2\xff\xfe", id="no UTF-8"),
+    ],
+)
+async def test_a_header_that_cannot_be_read(node: Node, client_id: bytes) -> None:
+    with pytest.raises(FrameError):
+        await begin(node.connect().session, header(3, 1, client_id))
+
+
+@pytest.mark.parametrize(
+    "tags", [b"", b"\x21", b"\xff" * 8, b"\1", b"\1\0\x7f", b"\1\0" + b"\xff" * 6]
+)
+async def test_header_tags_that_cannot_be_read(node: Node, tags: bytes) -> None:
+    with pytest.raises(FrameError):
+        await begin(node.connect().session, header(3, 9) + tags)
+
+
+async def test_header_tags_nobody_knows_are_skipped(node: Node) -> None:
+    frame = header(3, 9) + b"\1\x07\2xy" + b"\1\1\0\0\0"
+    await begin(node.connect().session, frame)
+
+
+async def test_the_reason_names_the_client_once_it_has_a_name(node: Node) -> None:
+    connection = node.connect()
+    await connection.ask(METADATA, 4, "billing", topics=[])
+    with pytest.raises(PeerError, match=r"127.0.0.1:50000 \(client id 'billing'\): "):
+        await begin(connection.session, b"garbage")
+    assert node.counters.closed["FrameError"] == 1
+
+
+async def test_two_connections_do_not_share_a_name(node: Node) -> None:
+    first, second = node.connect(), node.connect()
+    await first.ask(METADATA, 4, "first", topics=[])
+    assert second.session.client.client_id == ""
+
+
+@pytest.mark.parametrize(
+    ("prefix", "hint"),
+    [
+        (struct.pack("<I", 12), "native"),
+        (struct.pack("<I", 65536), "native"),
+        (b"GET ", "HTTP"),
+        (b"\x16\x03\x01\x02", "TLS"),
+        (b"\xff\xff\xff\xff", None),
+        (b"\x7f\xff\xff\xff", None),
+    ],
+)
+async def test_a_frame_beyond_the_limit_is_logged_with_a_guess(
+    node: Node, prefix: bytes, hint: str | None
+) -> None:
+    """A native client on the Kafka port: its little-endian length looks enormous here."""
+    session = node.connect().session
+    with capture_logs() as logs:
+        assert not session.frame_refused(int.from_bytes(prefix, "big", signed=True))
+    (line,) = logs
+    assert line["peer"] == "127.0.0.1:50000"
+    assert hint in line["hint"] if hint else line["hint"] is None
+
+
+async def test_a_native_command_in_a_kafka_frame_is_recognised(node: Node) -> None:
+    with pytest.raises(PeerError, match="native client on the Kafka port"):
+        await begin(node.connect().session, b"PUT topic payload")
+
+
+async def test_no_guess_after_the_first_frame(node: Node) -> None:
+    connection = node.connect()
+    await connection.ask(METADATA, 4, topics=[])
+    with pytest.raises(PeerError) as closed:
+        await begin(connection.session, b"PUT topic payload")
+    assert "native" not in str(closed.value)
+
+
+async def test_requests_are_counted_by_name_and_version_and_not_by_what_peers_invent(
+    node: Node,
+) -> None:
+    connection = node.connect()
+    await connection.ask(METADATA, 4, topics=[])
+    for version in range(100, 200):
+        await begin(connection.session, header(18, version))
+    assert node.counters.requests == {("Metadata", 4): 1, ("ApiVersions", 0): 100}
+
+
+@pytest.mark.parametrize("version", [0, 4, 12])
+async def test_an_answer_that_cannot_be_encoded_costs_one_request(
+    node: Node, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host name of 40,000 characters is a mistake of ours, and not the end of the connection."""
+
+    class Broken(Exception):
+        pass
+
+    calls = []
+
+    def once(*_: object, **__: object) -> tuple[int, ...]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise Broken
+        return ()
+
+    monkeypatch.setattr(node.controller, "brokers", once)
+    with capture_logs() as logs:
+        await node.metadata(version, topics=[])
+    assert [line["api"] for line in logs] == ["Metadata"]
+
+
+async def test_a_reply_carries_the_correlation_id_it_was_asked_with(node: Node) -> None:
+    for correlation_id in (0, -1, 2**31 - 1):
+        frame = encode_request(METADATA, 4, correlation_id, None, {"topics": []})
+        finish = await node.connect().session.begin(memoryview(frame))
+        reply = b"".join(await finish())
+        assert struct.unpack_from(">i", reply, 4) == (correlation_id,)
