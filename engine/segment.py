@@ -151,6 +151,19 @@ class Segment:
         nothing was appended.
         """
         self._check_open()
+        return self._enqueue(header, buffers)
+
+    def repair(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
+        """`append` for bytes that a seal has decided on: also after a promise, until it is sealed.
+
+        A recoverer brings shorter copies up to the end it has chosen; the promise shuts out the
+        segment's writer, not the recoverer it was given to.
+        """
+        if self.failed is not None or self.sealed or self._closed:
+            raise SegmentClosedError(f"segment {self.sid} is {self._closed or 'sealed or failed'}")
+        return self._enqueue(header, buffers)
+
+    def _enqueue(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
         end = self._end
         assert header.base_offset == end.end_offset, (header.base_offset, end.end_offset)
         assert placed_at(buffers[0]) == (end.end_offset, self.epoch), placed_at(buffers[0])

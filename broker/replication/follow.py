@@ -1,0 +1,206 @@
+"""The follower's side of replication: follows every open segment it holds a copy of.
+
+One conversation per writing node carries all its segments. It is opened when the first segment is
+to be followed, opened again after it broke, and each time tells the writer from where to go on:
+from what is durable here. Every frame is checked before it is appended, acknowledgements follow the
+disk, and several of one turn of the loop become one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from broker.errors import StorageFailed
+from broker.replication import messages
+from broker.replication.copies import LocalCopy
+from broker.replication.peers import Conversation, Peers, PeerUnreachable
+from engine.batch import CorruptBatchError, check_batch, iter_headers
+from engine.errors import EngineError
+
+_log = structlog.get_logger(__name__)
+
+RETRY_PAUSE_S = (0.05, 1.0)
+"""Before the first and at most before any later attempt to reach a writer."""
+
+
+@dataclass(slots=True)
+class Following:
+    """One segment that this node follows."""
+
+    topic_id: bytes
+    sid: int
+    epoch: int
+    copy: LocalCopy
+    on_head: Callable[[bytes], None]
+    handle: int = -1
+
+
+class Followers:
+    """All segments that this node follows, by writer. `run` it in a task."""
+
+    def __init__(self, peers: Peers, *, incarnation: Callable[[], int]) -> None:
+        self._peers = peers
+        self._incarnation = incarnation
+        self._writers: dict[int, _Writer] = {}
+        self._tasks: TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as self._tasks:
+            for writer in self._writers.values():
+                self._tasks.start_soon(writer.run)
+            await anyio.sleep_forever()
+
+    def follow(self, node: int, following: Following) -> None:
+        """Begin to copy a segment from its writer."""
+        writer = self._writers.get(node)
+        if writer is None:
+            writer = self._writers[node] = _Writer(node, self._peers, self._incarnation)
+            if self._tasks is not None:
+                self._tasks.start_soon(writer.run)
+        writer.add(following)
+
+    def unfollow(self, node: int, topic_id: bytes, sid: int) -> None:
+        """The segment is closed, or somebody else's now."""
+        writer = self._writers.get(node)
+        if writer is not None:
+            writer.remove(topic_id, sid)
+
+
+class _Writer:
+    """One writing node, and the conversation with it."""
+
+    def __init__(self, node: int, peers: Peers, incarnation: Callable[[], int]) -> None:
+        self._node = node
+        self._peers = peers
+        self._incarnation = incarnation
+        self._followed: dict[tuple[bytes, int], Following] = {}
+        self._by_handle: dict[int, Following] = {}
+        self._next_handle = 0
+        self._news: list[messages.ToWriter] = []
+        self._acks: dict[int, int] = {}
+        self._wake = anyio.Event()
+        self._wanted = anyio.Event()
+        self._conversation: Conversation | None = None
+
+    def add(self, following: Following) -> None:
+        self._followed[following.topic_id, following.sid] = following
+        self._wanted.set()
+        if self._conversation is not None:
+            self._introduce(following)
+
+    def remove(self, topic_id: bytes, sid: int) -> None:
+        following = self._followed.pop((topic_id, sid), None)
+        if following is not None and self._by_handle.pop(following.handle, None) is not None:
+            self._acks.pop(following.handle, None)
+            self._say(messages.Unfollow(following.handle))
+
+    def _introduce(self, following: Following) -> None:
+        self._next_handle += 1
+        following.handle = handle = self._next_handle
+        self._by_handle[handle] = following
+        copy = following.copy
+        copy.on_durable = lambda end_offset: self._acknowledge(handle, end_offset)
+        self._say(
+            messages.Follow(
+                handle,
+                following.topic_id,
+                following.sid,
+                following.epoch,
+                copy.segment.end_offset,
+                self._incarnation(),
+            )
+        )
+        if copy.segment.durable_offset > copy.segment.base_offset:
+            self._acknowledge(handle, copy.segment.durable_offset)
+
+    def _say(self, message: messages.ToWriter) -> None:
+        self._news.append(message)
+        self._wake.set()
+
+    def _acknowledge(self, handle: int, end_offset: int) -> None:
+        if handle in self._by_handle:
+            self._acks[handle] = end_offset
+            self._wake.set()
+
+    async def run(self) -> None:
+        pause_s = RETRY_PAUSE_S[0]
+        while True:
+            await self._wait_until_wanted()
+            try:
+                self._conversation = await self._peers.converse(self._node)
+                pause_s = RETRY_PAUSE_S[0]
+                await self._talk(self._conversation)
+            except* PeerUnreachable:
+                pass
+            finally:
+                if self._conversation is not None:
+                    self._conversation.close()
+                self._conversation = None
+            await anyio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_PAUSE_S[1])
+
+    async def _wait_until_wanted(self) -> None:
+        while not self._followed:
+            self._wanted = anyio.Event()
+            await self._wanted.wait()
+
+    async def _talk(self, conversation: Conversation) -> None:
+        self._by_handle.clear()
+        self._news.clear()
+        self._acks.clear()
+        for following in self._followed.values():
+            self._introduce(following)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._speak, conversation)
+            while True:
+                self._listen(*messages.decode_to_follower(await conversation.receive()))
+
+    async def _speak(self, conversation: Conversation) -> None:
+        while True:
+            self._wake = anyio.Event()
+            news, self._news = self._news, []
+            acks, self._acks = self._acks, {}
+            for message in news:
+                await conversation.send(messages.encode(message))
+            for handle, end_offset in acks.items():
+                await conversation.send(messages.encode(messages.Acknowledge(handle, end_offset)))
+            if not self._news and not self._acks:
+                await self._wake.wait()
+
+    def _listen(self, message: messages.ToFollower, batches: memoryview) -> None:
+        following = self._by_handle.get(message.handle)
+        if following is None:
+            return
+        match message:
+            case messages.Head(head=head):
+                following.on_head(head)
+            case messages.Frames():
+                self._take(following, bytes(batches))
+            case messages.Refuse(why=why):
+                # The metadata will say who writes it now; until then there is nothing to follow.
+                _log.debug("not followed", node=self._node, sid=following.sid, why=why)
+                del self._by_handle[message.handle]
+
+    def _take(self, following: Following, batches: bytes) -> None:
+        """Append what the replica accepts. A batch that does not fit ends the conversation: the
+        next one begins where this copy ends."""
+        copy = following.copy
+        view = memoryview(batches)
+        try:
+            for position, header in iter_headers(view):
+                batch = view[position : position + header.size]
+                check_batch(batch, header)
+                if not copy.replica.accepts(
+                    epoch=header.leader_epoch, base_offset=header.base_offset
+                ):
+                    return
+                copy.append(header, [batch])
+        except CorruptBatchError as error:
+            raise PeerUnreachable(f"damaged frame from node {self._node}: {error}") from error
+        except (EngineError, StorageFailed) as error:
+            _log.error("a copy takes no more", sid=following.sid, error=str(error))
+            self._by_handle.pop(following.handle, None)

@@ -1,0 +1,77 @@
+"""Bring a local copy up to a fixed end with bytes of another one.
+
+Used for two ends that are fixed: the one a recoverer has chosen (under its promise), and the one
+the metadata has committed (a follower that was slow, a node that was away, a lost copy). The bytes
+are checked batch by batch on arrival and by the digest of the whole at the end.
+"""
+
+from broker.errors import StorageFailed
+from broker.replication import messages
+from broker.replication.copies import Copies, LocalCopy
+from broker.replication.peers import Peers, PeerUnreachable
+from broker.replication.store import Store
+from engine.batch import CorruptBatchError, check_batch, iter_headers
+from engine.errors import EngineError
+from engine.format import SegmentEnd
+
+CHUNK_SIZE = 1024 * 1024
+"""Bytes asked for at once."""
+
+READ_TIMEOUT_S = 10.0
+
+
+class CatchUp:
+    """Copies on behalf of one node."""
+
+    def __init__(self, *, node: int, copies: Copies, store: Store, peers: Peers) -> None:
+        self._node = node
+        self._copies = copies
+        self._store = store
+        self._peers = peers
+
+    async def copy(self, ask: messages.CopyAsk) -> int:
+        """What a recoverer asks for; the end offset that is durable here afterwards.
+
+        Raises PeerUnreachable when it cannot be done now, StorageFailed when our disk refuses.
+        """
+        copy = self._copies.get(ask.topic_id, ask.sid)
+        if copy is None or copy.segment.promised_epoch != ask.seal_epoch:
+            raise PeerUnreachable("this copy is not promised to that seal")
+        end = SegmentEnd(ask.end_offset, ask.size, ask.digest, ask.max_timestamp)
+        await self.pull(copy, ask.topic_id, source=ask.source, end=end)
+        promised = await self._store.promise(copy.segment, ask.seal_epoch)
+        return promised.end_offset
+
+    async def pull(
+        self, copy: LocalCopy, topic_id: bytes, *, source: int, end: SegmentEnd
+    ) -> None:
+        """Append what is missing below `end`. Raises as `copy` does."""
+        segment = copy.segment
+        while segment.end_offset < end.end_offset:
+            ask = messages.ReadAsk(
+                topic_id, segment.sid, segment.end_offset, CHUNK_SIZE, end.end_offset
+            )
+            frame = await self._peers.call(
+                source, messages.encode(ask), timeout_s=READ_TIMEOUT_S
+            )
+            reply, batches = messages.decode_reply(frame)
+            if not isinstance(reply, messages.ReadReply) or reply.why or not batches:
+                raise PeerUnreachable(f"node {source} sent no batches: {reply}")
+            self._append(copy, bytes(batches))
+
+    def _append(self, copy: LocalCopy, batches: bytes) -> None:
+        view = memoryview(batches)
+        try:
+            for position, header in iter_headers(view):
+                batch = view[position : position + header.size]
+                check_batch(batch, header)
+                if header.leader_epoch != copy.segment.epoch:
+                    raise CorruptBatchError(f"leader epoch {header.leader_epoch}")
+                if header.base_offset == copy.segment.end_offset:
+                    copy.repair(header, batch)
+                elif header.next_offset > copy.segment.end_offset:
+                    raise CorruptBatchError(f"base offset {header.base_offset} leaves a gap")
+        except CorruptBatchError as error:
+            raise PeerUnreachable(f"what was sent is no part of this segment: {error}") from error
+        except EngineError as error:
+            raise StorageFailed(f"segment {copy.segment.sid} cannot be repaired: {error}") from error

@@ -1,0 +1,182 @@
+"""What this node answers to other nodes: questions about its copies, and follow streams of its own
+segments."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from broker.errors import StorageFailed
+from broker.ports import Buffer
+from broker.replication import messages
+from broker.replication.copies import Copies, LocalCopy
+from broker.replication.feed import Feed
+from broker.replication.peers import Conversation, PeerUnreachable
+from broker.replication.recoverer import answer_seal, to_reply
+from broker.replication.repair import CatchUp
+from broker.replication.store import Store
+from broker.replication.writer import Writer
+from engine.segment import Segment
+
+_log = structlog.get_logger(__name__)
+
+Led = Callable[[bytes, int], tuple[LocalCopy, Writer] | None]
+"""(topic id, sid) → the copy and writer of a segment this process may write; None if it may not."""
+
+Held = Callable[[bytes, int], Segment | None]
+"""(topic id, sid) → this node's segment, sealed or not."""
+
+IsCurrent = Callable[[int, int], bool]
+"""(node, incarnation): is that the registered incarnation of a live node?"""
+
+
+class Service:
+    """One per node."""
+
+    def __init__(
+        self,
+        *,
+        copies: Copies,
+        store: Store,
+        catch_up: CatchUp,
+        led: Led,
+        held: Held,
+        is_current: IsCurrent,
+        on_progress: Callable[[bytes, int], None],
+    ) -> None:
+        """`on_progress(topic_id, replica)` is called when a follower's acknowledgement may have
+        moved a high watermark."""
+        self._copies = copies
+        self._store = store
+        self._catch_up = catch_up
+        self._led = led
+        self._held = held
+        self._is_current = is_current
+        self._on_progress = on_progress
+
+    # -- calls
+
+    async def answer(self, call: messages.Call) -> Sequence[Buffer]:
+        """Raises PeerUnreachable when nothing useful can be said: the asker tries again."""
+        match call:
+            case messages.SealAsk():
+                return await self._seal(call)
+            case messages.CopyAsk():
+                return await self._copy(call)
+            case messages.ReadAsk():
+                return await self._read(call)
+            case _:
+                raise PeerUnreachable(f"{type(call).__name__} is not for the replication service")
+
+    async def _seal(self, ask: messages.SealAsk) -> Sequence[Buffer]:
+        try:
+            answer = await answer_seal(self._copies, ask.topic_id, ask.sid, ask.seal_epoch)
+        except PeerUnreachable as error:
+            return messages.encode(messages.SealReply("later", why=str(error)))
+        except StorageFailed as error:
+            return messages.encode(messages.SealReply("unknown", why=str(error)))
+        return messages.encode(to_reply(answer))
+
+    async def _copy(self, ask: messages.CopyAsk) -> Sequence[Buffer]:
+        try:
+            return messages.encode(messages.CopyReply(await self._catch_up.copy(ask)))
+        except (PeerUnreachable, StorageFailed) as error:
+            return messages.encode(messages.CopyReply(-1, str(error)))
+
+    async def _read(self, ask: messages.ReadAsk) -> Sequence[Buffer]:
+        segment = self._held(ask.topic_id, ask.sid)
+        if segment is None:
+            return messages.encode(messages.ReadReply("no copy here"))
+        if not segment.base_offset <= ask.offset < segment.end_offset:
+            return messages.encode(messages.ReadReply(f"this copy ends at {segment.end_offset}"))
+        try:
+            data = await self._store.read(
+                segment, ask.offset, size_max=ask.size_max, end_offset=ask.end_offset
+            )
+        except StorageFailed as error:
+            return messages.encode(messages.ReadReply(str(error)))
+        return messages.encode(messages.ReadReply(), data)
+
+    # -- follow streams
+
+    async def serve(self, node: int, conversation: Conversation) -> None:
+        """Feed one follower all it asks for, until the conversation ends."""
+        feeds: dict[int, tuple[Feed, anyio.CancelScope]] = {}
+        try:
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    message = messages.decode_to_writer(await conversation.receive())
+                    await self._hear(node, conversation, message, feeds, tasks)
+        except* PeerUnreachable:
+            pass
+        finally:
+            for feed, _ in feeds.values():
+                feed.closed()
+            conversation.close()
+
+    async def _hear(
+        self,
+        node: int,
+        conversation: Conversation,
+        message: messages.ToWriter,
+        feeds: dict[int, tuple[Feed, anyio.CancelScope]],
+        tasks: TaskGroup,
+    ) -> None:
+        match message:
+            case messages.Follow():
+                feed = self._feed(node, conversation, message)
+                if isinstance(feed, str):
+                    refuse = messages.Refuse(message.handle, feed)
+                    await conversation.send(messages.encode(refuse))
+                else:
+                    scope = anyio.CancelScope()
+                    feeds[message.handle] = (feed, scope)
+                    tasks.start_soon(self._run, feed, scope)
+            case messages.Unfollow():
+                if message.handle in feeds:
+                    feed, scope = feeds.pop(message.handle)
+                    scope.cancel()
+                    feed.closed()
+            case messages.Acknowledge():
+                if message.handle in feeds:
+                    feeds[message.handle][0].acknowledged(message.end_offset)
+
+    async def _run(self, feed: Feed, scope: anyio.CancelScope) -> None:
+        with scope:
+            await feed.run()
+
+    def _feed(
+        self, node: int, conversation: Conversation, follow: messages.Follow
+    ) -> Feed | str:
+        """The feed that was asked for, or why there is none."""
+        led = self._led(follow.topic_id, follow.sid)
+        if led is None:
+            return "not mine to write"
+        copy, writer = led
+        if writer.epoch != follow.epoch or node not in writer.durable:
+            return "another epoch, or no replica of it"
+        if not self._is_current(node, follow.incarnation):
+            return "an incarnation that is not registered"
+        if not copy.segment.base_offset <= follow.from_offset <= copy.segment.end_offset:
+            return f"offset {follow.from_offset} is not in this segment"
+
+        def on_ack(end_offset: int) -> None:
+            # Only what we have ourselves given out may come back as an acknowledgement.
+            if end_offset <= writer.next_offset and writer.on_durable(node, end_offset):
+                self._on_progress(follow.topic_id, node)
+
+        return Feed(
+            copy,
+            conversation,
+            handle=follow.handle,
+            from_offset=follow.from_offset,
+            store=self._store,
+            on_ack=on_ack,
+            on_live=partial(self._on_live, follow.topic_id, writer, node),
+        )
+
+    def _on_live(self, topic_id: bytes, writer: Writer, node: int, live: bool) -> None:
+        writer.on_live(node, live=live)
+        self._on_progress(topic_id, node)
