@@ -14,7 +14,7 @@ import pytest
 from engine.backends import Backend, BackendUnavailableError, choose
 from engine.backends._memory import MemoryBackend
 from engine.backends._pread import PreadBackend
-from engine.backends._uring import OPERATION_COUNT_MAX, UringBackend
+from engine.backends._uring import OPERATION_COUNT_MAX, UringBackend, ring_api
 from engine.batch import Buffer
 
 
@@ -252,6 +252,24 @@ def test_choice_of_the_operator_is_followed_and_said() -> None:
     backend.close()
     with pytest.raises(ValueError, match="use uring or pread"):
         choose(prefer="mmap")
+
+
+def test_group_commit_is_one_system_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Eight dirty files, each with a write and its sync: one submission of sixteen entries."""
+    backend = _uring()
+    submitted: list[int] = []
+    submit = ring_api.io_uring_submit
+    monkeypatch.setattr(
+        "engine.backends._uring.ring_api.io_uring_submit",
+        lambda ring: submitted.append(submit(ring)),
+    )
+    files = [backend.fs.open(tmp_path / str(i), create=True) for i in range(8)]
+    results: list[OSError | None] = []
+    for file in files:
+        backend.write(file, 0, [b"x"], sync=True, on_done=results.append)
+    finish(backend, results, 8)
+    assert submitted == [16]
+    backend.close()
 
 
 def test_buffers_are_given_back(real_backend: Backend, tmp_path: Path) -> None:
