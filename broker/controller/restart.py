@@ -63,7 +63,7 @@ class Restart:
             topic = state.topics.get(stored.topic_id)
             log = self._store.log(stored.name, stored.topic_id)
             if topic is None and stored.topic_id in state.deleted_topics:
-                await self._store.delete(log, stored.topic_id)
+                await self._store.delete(log)
             elif topic is not None and _was_dropped(topic, stored.sid):
                 await self._store.drop(log, stored.sid)
             elif topic is None or all(s.sid != stored.sid for s in topic.segments):
