@@ -17,10 +17,7 @@ class TopicLog:
     """The segments of one topic by id. Which of them belong to the topic is the owner's knowledge,
     not ours."""
 
-    def __init__(
-        self, directory: Path, services: Services, *, on_deleted: Callable[[], object]
-    ) -> None:
-        self._on_deleted = on_deleted
+    def __init__(self, directory: Path, services: Services) -> None:
         self._directory = directory
         self._services = services
         self._segments: dict[int, Segment] = {}
@@ -170,7 +167,6 @@ class TopicLog:
 
     def delete(self, on_done: Callable[[OSError | None], None]) -> None:
         """Delete the whole topic directory, durably. The log is of no use afterwards."""
-        self._on_deleted()
         segments, self._segments = self.segments(), {}
         remaining = len(segments)
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import liburing as ring_api
 import pytest
 
 from engine.backends import Backend, BackendUnavailableError, choose
 from engine.backends._memory import MemoryBackend
 from engine.backends._pread import PreadBackend
-from engine.backends._uring import OPERATION_COUNT_MAX, UringBackend, ring_api
+from engine.backends._uring import OPERATION_COUNT_MAX, UringBackend
 from engine.batch import Buffer
 
 
@@ -263,12 +264,21 @@ def test_group_commit_is_one_system_call(monkeypatch: pytest.MonkeyPatch, tmp_pa
         "engine.backends._uring.ring_api.io_uring_submit",
         lambda ring: submitted.append(submit(ring)),
     )
+    flags: list[int] = []
+    set_flags = ring_api.io_uring_sqe_set_flags
+
+    def watch(entry: object, flag: int) -> None:
+        flags.append(flag)
+        set_flags(entry, flag)
+
+    monkeypatch.setattr("engine.backends._uring.ring_api.io_uring_sqe_set_flags", watch)
     files = [backend.fs.open(tmp_path / str(i), create=True) for i in range(8)]
     results: list[OSError | None] = []
     for file in files:
         backend.write(file, 0, [b"x"], sync=True, on_done=results.append)
     finish(backend, results, 8)
     assert submitted == [16]
+    assert flags == [ring_api.IOSQE_IO_LINK] * 8, "no sync may overtake its write"
     backend.close()
 
 
