@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from engine.batch import BatchHeader, Offset, Position
+from engine.batch import BatchHeader, Offset, Position, Size
 from engine.errors import CorruptSegmentError
-from engine.format import DELETED_SUFFIX, META_NAME, SegmentEnd, SegmentState
+from engine.format import DELETED_SUFFIX, META_NAME, SegmentEnd, SegmentMeta, SegmentState
 from engine.index import SegmentIndex
-from engine.recovery import recover
+from engine.recovery import Scan, Visit, recover, truncate_at
 from engine.segment import Found, Segment, Services
 from engine.segment_files import MetaFile, SegmentFiles, remove_tree
 
@@ -17,10 +17,7 @@ class TopicLog:
     """The segments of one topic by id. Which of them belong to the topic is the owner's knowledge,
     not ours."""
 
-    def __init__(
-        self, directory: Path, services: Services, *, on_deleted: Callable[[], object]
-    ) -> None:
-        self._on_deleted = on_deleted
+    def __init__(self, directory: Path, services: Services) -> None:
         self._directory = directory
         self._services = services
         self._segments: dict[int, Segment] = {}
@@ -46,48 +43,89 @@ class TopicLog:
         return self._add(sid, base_offset, epoch, found, head)
 
     def recover(
-        self, sid: int, base_offset: Offset, epoch: int, visit: Callable[[BatchHeader], object]
+        self,
+        sid: int,
+        base_offset: Offset,
+        epoch: int,
+        visit: Callable[[BatchHeader], object],
+        *,
+        keep_prefix: bool = False,
     ) -> Segment:
         """Blocking. A segment that was not sealed, after a restart: read it all, cut a torn tail
         (`torn_size` of the result), `visit` every batch in order. An empty segment if there is no
         directory.
 
+        `keep_prefix` gives up what lies behind a corruption instead of refusing, and keeps the
+        bytes as a `.cut` file: for the only copy of a disk that may have lost unsynced writes.
         Raises CorruptSegmentError, FormatVersionError and OSError.
         """
         files = self._files(sid, base_offset, epoch)
         if not files.exists():
             found = Found(end=_empty(base_offset), index=self._index(base_offset))
             return self._add(sid, base_offset, epoch, found, None)
-        meta = files.meta()
-        sealed = meta.state is SegmentState.SEALED
+        cut_size = self._cut_corruption(sid, base_offset, epoch) if keep_prefix else 0
         index = self._index(base_offset)
 
         def visit_both(position: Position, header: BatchHeader) -> None:
             index.add(header, position)
             visit(header)
 
-        fs = self._services.backend.fs
+        scan, meta = self._scan(files, base_offset, epoch, visit_both)
+        found = Found(
+            end=scan.end,
+            index=index,
+            on_disk=True,
+            promised_epoch=meta.promised_epoch,
+            sealed=meta.state is SegmentState.SEALED,
+            torn_size=cut_size + scan.torn_size,
+        )
+        return self._add(sid, base_offset, epoch, found, None)
+
+    def _scan(
+        self, files: SegmentFiles, base_offset: Offset, epoch: int, visit: Visit
+    ) -> tuple[Scan, SegmentMeta]:
+        """Read a log file back, cut a torn tail. Raises CorruptSegmentError."""
+        fs, meta = self._services.backend.fs, files.meta()
+        is_sealed = meta.state is SegmentState.SEALED
         file = files.open_log()
         try:
             scan = recover(
-                fs, files.log_path, file,
-                base_offset=base_offset, epoch=epoch, visit=visit_both,
-                ack_mark=meta.sealed_end if sealed else meta.ack_mark,
-            )  # fmt: skip
+                fs,
+                files.log_path,
+                file,
+                base_offset=base_offset,
+                epoch=epoch,
+                ack_mark=meta.sealed_end if is_sealed else meta.ack_mark,
+                visit=visit,
+            )
         finally:
             fs.close(file)
-        if sealed and meta.end != scan.end:
+        if is_sealed and meta.end != scan.end:
             raise CorruptSegmentError(
                 files.log_path,
                 scan.end.size,
                 f"it was sealed as {meta.end} and is {scan.end}",
                 "Restore the file from another copy",
             )
-        found = Found(
-            end=scan.end, index=index, on_disk=True, promised_epoch=meta.promised_epoch,
-            sealed=sealed, torn_size=scan.torn_size,
-        )  # fmt: skip
-        return self._add(sid, base_offset, epoch, found, None)
+        return scan, meta
+
+    def _cut_corruption(self, sid: int, base_offset: Offset, epoch: int) -> Size:
+        """The bytes given up; 0 if there was no corruption."""
+        files = self._files(sid, base_offset, epoch)
+        try:
+            self._scan(files, base_offset, epoch, lambda position, header: None)
+        except CorruptSegmentError as error:
+            fs = self._services.backend.fs
+            size = fs.path_size(files.log_path)
+            if files.meta().state is SegmentState.SEALED or error.path != files.log_path:
+                raise
+            if error.position < size:
+                truncate_at(files.log_path, error.position, fs=fs)
+            else:
+                # Nothing is damaged, but acknowledged records are missing at the end.
+                MetaFile(fs, files.directory / META_NAME).write_lower_ack_mark()
+            return size - error.position
+        return 0
 
     def is_sealed_on_disk(self, sid: int) -> bool:
         """Blocking. Whether this copy was closed before the process ended; False if there is none.
@@ -129,7 +167,6 @@ class TopicLog:
 
     def delete(self, on_done: Callable[[OSError | None], None]) -> None:
         """Delete the whole topic directory, durably. The log is of no use afterwards."""
-        self._on_deleted()
         segments, self._segments = self.segments(), {}
         remaining = len(segments)
 

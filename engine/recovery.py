@@ -189,9 +189,9 @@ def truncate_at(path: Path, position: Position, *, fs: Fs) -> Path:
     """Cut a log file by an operator's decision; the bytes go to `<file>.<position>.cut`, whose path
     is returned.
 
-    Also forgets the segment's ack mark, which would refuse the shorter file for ever. Offline only.
-    Raises ValueError if the file is not longer than `position` or something was cut here before,
-    and OSError.
+    Also forgets the segment's ack mark, which would refuse the shorter file for ever. The segment
+    must not be open. Repeating an interrupted cut is fine. Raises ValueError if the file is not
+    longer than `position` or something else was cut here before, and OSError.
     """
     file = fs.open(path)
     saved = path.with_name(f"{path.name}.{position}.cut")
@@ -199,7 +199,7 @@ def truncate_at(path: Path, position: Position, *, fs: Fs) -> Path:
         size = fs.size(file)
         if not 0 <= position < size:
             raise ValueError(f"{path} has {size} bytes: nothing to cut at {position}")
-        if fs.exists(saved):
+        if fs.exists(saved) and fs.path_size(saved) != size - position:
             raise ValueError(f"{saved} exists: move it away first")
         _copy_tail(fs, file, position, size, saved)
         fs.fsync_dir(path.parent)

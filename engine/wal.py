@@ -11,7 +11,6 @@ One thread owns a Wal. Nothing blocks it but the methods that say so.
 """
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,10 +101,12 @@ class Wal:
         log = self._logs.get(topic_id)
         if log is None:
             directory = self.directory / topic_directory(name, topic_id)
-            forget = partial(self._logs.pop, topic_id, None)
-            log = TopicLog(directory, self._services, on_deleted=forget)
-            self._logs[topic_id] = log
+            log = self._logs[topic_id] = TopicLog(directory, self._services)
         return log
+
+    def forget(self, topic_id: bytes) -> None:
+        """Drop the object of a topic that was deleted."""
+        self._logs.pop(topic_id, None)
 
     def stored(self) -> list[StoredSegment]:
         """Blocking, for start-up. Every segment directory on disk, whatever the metadata says of

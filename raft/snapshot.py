@@ -19,6 +19,7 @@ from crc32c import crc32c
 from raft.commands import Uuid
 from raft.disk import NEW, Disk
 from raft.errors import REMEDY, CorruptSnapshotError
+from raft.members import Members
 from raft.pmap import PMap
 from raft.state import Broker, Client, ClusterState, Topic, parts
 
@@ -34,14 +35,6 @@ _HEADER = struct.Struct("<8sI")
 _CHUNK = struct.Struct("<II")
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Members(msgspec.Struct, frozen=True, array_like=True):
-    """Who takes part in Raft."""
-
-    voters: tuple[str, ...]
-    learners: tuple[str, ...] = ()
-    """Those who receive the log and have no vote."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -78,7 +78,7 @@ class Housekeeping:
     async def _do(self, job: str, topic: Topic, segment: Segment | None) -> None:
         log = self._store.log(topic.name, topic.topic_id)
         if segment is None:
-            await self._store.delete(log, topic.topic_id)
+            await self._store.delete(log)
             return
         local = log.get(segment.sid)
         if job == "drop":

@@ -63,7 +63,7 @@ class Restart:
             topic = state.topics.get(stored.topic_id)
             log = self._store.log(stored.name, stored.topic_id)
             if topic is None and stored.topic_id in state.deleted_topics:
-                await self._store.delete(log, stored.topic_id)
+                await self._store.delete(log)
             elif topic is not None and _was_dropped(topic, stored.sid):
                 await self._store.drop(log, stored.sid)
             elif topic is None or all(s.sid != stored.sid for s in topic.segments):
@@ -96,7 +96,13 @@ class Restart:
             log.adopt(metadata.sid, metadata.base_offset, sealed_end(metadata))
             return window
         headers: list[BatchHeader] = []
-        segment = log.recover(metadata.sid, metadata.base_offset, metadata.epoch, headers.append)
+        segment = log.recover(
+            metadata.sid,
+            metadata.base_offset,
+            metadata.epoch,
+            headers.append,
+            keep_prefix=_is_last_resort(metadata),
+        )
         if segment.torn_size:
             _log.warning(
                 "a torn tail was cut",
@@ -156,7 +162,7 @@ class Restart:
     ) -> Commit:
         """Run the seal protocol for one segment whose only replica is this node."""
         void = frozenset(node for node, _ in metadata.void)
-        if void and len(metadata.replicas) == 1:
+        if _is_last_resort(metadata):
             _log.error(
                 "this disk may have lost acknowledged writes, and there is no other copy:"
                 " keeping the longest valid prefix",
@@ -193,6 +199,11 @@ class Restart:
         answer = replica.promised(end)
         assert isinstance(answer, Definite)
         return answer
+
+
+def _is_last_resort(segment: SegmentMetadata) -> bool:
+    """The only copy there is, on a disk that may have lost writes: better a prefix than nothing."""
+    return bool(segment.void) and len(segment.replicas) == 1
 
 
 def _was_dropped(topic: Topic, sid: int) -> bool:

@@ -1,10 +1,12 @@
 """The topic configs: names, defaults, meanings, and which values can be meant (pure).
 
-Names and defaults are those of Kafka 4, so that tools which create, read back and compare configs feel at home.
-A key that is not in the table is accepted and stored as it is: refusing one would break clients that set something
-harmless we never heard of. A known key with an impossible value is refused by name.
+Names and defaults are those of Kafka 4, so that tools which create, read back and compare configs
+feel at home. A key that is not in the table is accepted and stored as it is: refusing one would
+break clients that set something harmless we never heard of. A known key with an impossible value is
+refused by name.
 
-Values travel as text, as they do in Kafka; `TopicConfig.of` is the typed view for the code that acts on them.
+Values travel as text, as they do in Kafka; `TopicConfig.of` is the typed view for the code that
+acts on them.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +20,8 @@ LONG_MAX: Final = 2**63 - 1
 INT_MAX: Final = 2**31 - 1
 
 CONFIG_SIZE_MAX: Final = 16 * 1024
-"""Characters of all keys and values of one topic together: they are kept in the replicated metadata."""
+"""Characters of all keys and values of one topic together: they are kept in the replicated
+metadata."""
 
 
 class ConfigType(IntEnum):
@@ -306,7 +309,8 @@ def value_of(configs: Mapping[str, str], name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """The configs that the broker acts on, typed. `_ms` are milliseconds, `_bytes` bytes; -1 is no limit."""
+    """The configs that the broker acts on, typed. `_ms` are milliseconds, `_bytes` bytes; -1 is no
+    limit."""
 
     max_message_bytes: int
     is_log_append_time: bool

@@ -90,7 +90,8 @@ def partition_code(error: RequestError, *, by_id: bool = False) -> ErrorCode:
 
     Clients that ask by name do not know UNKNOWN_TOPIC_ID. A log that is still being read back is,
     to them, one that this node does not lead yet: only 6 makes every client ask again without
-    losing its position."""
+    losing its position.
+    """
     if isinstance(error, errors.Loading):
         return ErrorCode.not_leader_or_follower
     if isinstance(error, errors.UnknownTopicId) and not by_id:

@@ -1,7 +1,8 @@
 """One reply as the buffers that the socket will take: length prefix, response header, body.
 
 Records are the only large thing in a reply. They stay the objects that the log handed out;
-everything around them is gathered in small buffers between."""
+everything around them is gathered in small buffers between.
+"""
 
 from struct import Struct
 from typing import Final

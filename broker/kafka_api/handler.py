@@ -4,7 +4,8 @@ A handler is a module in `handlers/`. Its `begin` is stage 1 of a request: it ru
 request of the connection is looked at and fixes the order of every effect. What it returns is stage
 2, which may wait; it makes the response, or None where nothing is sent. Its `failed` makes the
 response to the same request that says of everything asked that it failed, for the errors that
-nobody foresaw."""
+nobody foresaw.
+"""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -60,7 +61,8 @@ def live_controller_id(ctx: Context) -> int:
     """The node that clients should send topic changes to: this one, which forwards what it must.
 
     Clients loop for ever on an id that is not among the brokers they are told of (redpanda#6551),
-    so while this node's own registration is not visible yet, any live one will do."""
+    so while this node's own registration is not visible yet, any live one will do.
+    """
     ids = [broker.node_id for broker in ctx.controller.brokers(ctx.listener)]
     own_id = ctx.controller.node_id
     return own_id if own_id in ids or not ids else ids[0]

@@ -5,7 +5,8 @@
 
 The first eight bytes are the same in all versions, so that a request of an unknown version can
 still be named, and ApiVersions can still be answered. `client_id` keeps its old two-byte length
-even in flexible headers (KIP-482)."""
+even in flexible headers (KIP-482).
+"""
 
 from dataclasses import dataclass
 from struct import Struct

@@ -28,7 +28,8 @@ class KafkaSession:
     """The protocol of one connection.
 
     Requests begin in the order in which they came, and each begins before the next one is looked
-    at; how their replies keep that order is the connection's business."""
+    at; how their replies keep that order is the connection's business.
+    """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = replace(ctx, advertised=ADVERTISED, client=Client())

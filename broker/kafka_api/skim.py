@@ -4,7 +4,8 @@ frame.
 kio's parser allocates an array by the count that the peer *announces*. One small frame that
 announces 2^32 elements would abort the whole process, so the counts are checked here first, by a
 walk that allocates nothing. The walk is compiled once per request type from kio's own field
-descriptions; it costs microseconds per request and does not look at records."""
+descriptions; it costs microseconds per request and does not look at records.
+"""
 
 from collections.abc import Callable, Hashable
 from dataclasses import Field, fields, is_dataclass

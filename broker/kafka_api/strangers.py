@@ -1,7 +1,8 @@
 """Who is it, when the first bytes on a connection are no Kafka (pure)?
 
 The usual stranger is a client of our own native protocol that was given the wrong port. Its frames
-begin with their length in little-endian, which reads here as an enormous big-endian one."""
+begin with their length in little-endian, which reads here as an enormous big-endian one.
+"""
 
 from typing import Final
 

@@ -3,7 +3,8 @@
 kio has one set of classes for each version of each API. Handlers do not want to know: they read a
 request as if it were of the newest version served (with `getattr` and a default for what older
 versions lack), and they build the newest response through a `Maker`, which leaves out what the
-client's version does not have."""
+client's version does not have.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass

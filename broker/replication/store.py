@@ -111,10 +111,9 @@ class Store:
     async def drop(self, log: TopicLog, sid: int) -> None:
         await _outcome(partial(log.drop, sid), f"deletion of segment {sid}")
 
-    async def delete(self, log: TopicLog, topic_id: bytes) -> None:
-        """Delete a topic's directory and forget its log."""
+    async def delete(self, log: TopicLog) -> None:
+        """Delete a topic's directory; the log is of no use afterwards."""
         await _outcome(log.delete, "deletion of a topic's files")
-        self.wal.forget(topic_id)
 
     async def run(self, job: Callable[[], T]) -> T:
         """A blocking job (recovery, listing) on a thread."""

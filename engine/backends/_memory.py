@@ -125,7 +125,7 @@ class MemoryBackend:
         sees every operation just before it happens: the moment to take a crash clone."""
         self.fs = MemoryFs(on_operation)
         self.on_ready = on_ready
-        self._schedule = schedule
+        self.schedule = schedule
         self._queued: list[tuple[str, int, Callable[[], None]]] = []
         self._ready: deque[Callable[[], None]] = deque()
         self._late: dict[int, Callable[[], None]] = {}
@@ -191,11 +191,11 @@ class MemoryBackend:
             self._eventfd = -1
 
     def _start(self, operation: str, size: int, job: Callable[[], None]) -> None:
-        if self._schedule is None:
+        if self.schedule is None:
             self._make_ready(job)
             return
         self._late[id(job)] = job
-        self._schedule(operation, size, partial(self._arrive, id(job)))
+        self.schedule(operation, size, partial(self._arrive, id(job)))
 
     def _arrive(self, key: int) -> None:
         job = self._late.pop(key, None)

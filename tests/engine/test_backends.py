@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import liburing as ring_api
 import pytest
 
 from engine.backends import Backend, BackendUnavailableError, choose
@@ -252,6 +253,33 @@ def test_choice_of_the_operator_is_followed_and_said() -> None:
     backend.close()
     with pytest.raises(ValueError, match="use uring or pread"):
         choose(prefer="mmap")
+
+
+def test_group_commit_is_one_system_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Eight dirty files, each with a write and its sync: one submission of sixteen entries."""
+    backend = _uring()
+    submitted: list[int] = []
+    submit = ring_api.io_uring_submit
+    monkeypatch.setattr(
+        "engine.backends._uring.ring_api.io_uring_submit",
+        lambda ring: submitted.append(submit(ring)),
+    )
+    flags: list[int] = []
+    set_flags = ring_api.io_uring_sqe_set_flags
+
+    def watch(entry: object, flag: int) -> None:
+        flags.append(flag)
+        set_flags(entry, flag)
+
+    monkeypatch.setattr("engine.backends._uring.ring_api.io_uring_sqe_set_flags", watch)
+    files = [backend.fs.open(tmp_path / str(i), create=True) for i in range(8)]
+    results: list[OSError | None] = []
+    for file in files:
+        backend.write(file, 0, [b"x"], sync=True, on_done=results.append)
+    finish(backend, results, 8)
+    assert submitted == [16]
+    assert flags == [ring_api.IOSQE_IO_LINK] * 8, "no sync may overtake its write"
+    backend.close()
 
 
 def test_buffers_are_given_back(real_backend: Backend, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A topic's segments: deleting, adopting, and a long random life against a list."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -86,6 +87,31 @@ def test_drop_forgets_what_is_queued_and_in_flight() -> None:
     assert backend.fs.open_count == 0
 
 
+def test_read_in_flight_when_its_segment_is_dropped_finds_its_file_open() -> None:
+    """A descriptor closed under a read could be another file's by the time it is used."""
+    waiting: list[Callable[[], None]] = []
+    backend = MemoryBackend()
+    rig = Rig(backend)
+    end = sealed(rig)
+    segment = rig.log.get(1)
+    assert segment is not None
+    whole = rig.read(segment, 0)
+    backend.schedule = lambda operation, size, ready: (
+        waiting.append(ready) if operation == "read" else ready()
+    )
+    results: list[object] = []
+    segment.read(0, size_max=10**6, end_offset=end.end_offset, on_done=results.append)
+    dropped: list[object] = []
+    rig.log.drop(1, dropped.append)
+    while not dropped:
+        rig.wal.reap()
+    assert (dropped, results) == ([None], [])
+    waiting[0]()
+    rig.wal.reap()
+    assert results == [whole]
+    assert backend.fs.open_count == 0
+
+
 def test_drop_of_files_that_were_never_opened() -> None:
     backend = MemoryBackend()
     sealed(Rig(backend))
@@ -106,6 +132,7 @@ def test_deleted_topic_is_gone_and_the_name_free() -> None:
     assert rig.result(rig.log.delete) is None
     assert backend.fs.listdir(DISK) == []
     assert Rig(backend.crash_clone("none")).wal.stored() == []
+    rig.wal.forget(TOPIC_ID)
     again = rig.wal.log("orders", bytes(16)).open(1, 0, EPOCH, lambda: b"")
     rig.append(again)
     rig.settle(again)

@@ -204,10 +204,10 @@ def test_truncation_by_hand_saves_what_it_cuts(tmp_path: Path) -> None:
     assert saved.read_bytes() == bytes(range(30, 100))
     with pytest.raises(ValueError, match="nothing to cut"):
         truncate_at(path, 30, fs=PosixFs())
-    path.write_bytes(bytes(100))
+    path.write_bytes(bytes(101))
     with pytest.raises(ValueError, match="move it away"):
         truncate_at(path, 30, fs=PosixFs())
-    assert len(path.read_bytes()) == 100
+    assert len(path.read_bytes()) == 101
 
 
 def test_segment_opens_after_the_remedy_was_applied() -> None:
@@ -218,6 +218,27 @@ def test_segment_opens_after_the_remedy_was_applied() -> None:
         recovered(backend)
     truncate_at(caught.value.path, caught.value.position, fs=backend.fs)
     assert recovered(backend) == (2, 0, [0, 1])
+
+
+@pytest.mark.parametrize("damage", ["middle", "missing"])
+def test_only_copy_keeps_its_prefix_when_told_to(damage: str) -> None:
+    backend, batches = stored_log(6, mark=True)
+    start = len(batches[0]) * 2
+    tail = bytes(backend.fs.contents(LOG)[start:])
+    if damage == "middle":
+        backend.fs.contents(LOG)[start + 70] ^= 1
+        tail = bytes(backend.fs.contents(LOG)[start:])
+    else:
+        del backend.fs.contents(LOG)[start:]
+    visited: list[int] = []
+    segment = Rig(backend).log.recover(
+        1, 0, EPOCH, lambda header: visited.append(header.base_offset), keep_prefix=True
+    )
+    assert (segment.end_offset, visited) == (2, [0, 1])
+    if damage == "middle":
+        assert segment.torn_size == len(tail)
+        assert backend.fs.contents(LOG.with_name(f"{LOG.name}.{start}.cut")) == tail
+    assert recovered(backend) == (2, 0, [0, 1]), "and needs no telling the next time"
 
 
 # -- power cuts

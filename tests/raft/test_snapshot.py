@@ -8,7 +8,8 @@ import pytest
 from raft import commands as c
 from raft import snapshot
 from raft.errors import CorruptSnapshotError
-from raft.snapshot import SNAPSHOT_NAME, Members, Snapshot
+from raft.members import Members
+from raft.snapshot import SNAPSHOT_NAME, Snapshot
 from raft.state import state_hash
 from tests.raft.support import seeded, topic_id, world
 from tests.raft.test_commands import golden

@@ -11,7 +11,8 @@ from raft import commands as c
 from raft import snapshot
 from raft.apply import apply
 from raft.invariants import check_invariants
-from raft.snapshot import Members, Snapshot
+from raft.members import Members
+from raft.snapshot import Snapshot
 from raft.state import EMPTY, REFUSALS, ClusterState, state_hash
 from tests.raft.strategies import COMMANDS
 from tests.raft.support import World, sealed_end, seeded, topic_id, world

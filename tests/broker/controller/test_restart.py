@@ -150,3 +150,19 @@ async def test_a_topic_deleted_just_before_the_kill_is_gone_after_it(tmp_path: P
     async with running(tmp_path, disk) as node:
         assert files(node.backend) == []
         assert node.controller.topics() == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_without_fsync_a_power_cut_keeps_the_longest_valid_prefix(
+    tmp_path: Path, seed: int
+) -> None:
+    async with running(tmp_path, fsync="none") as node:
+        partition = await node.topic()
+        for number in range(20):
+            await put(partition, b"%d" % number)
+        disk = node.backend.crash_clone("random", random.Random(seed))
+    async with running(tmp_path, disk, fsync="none", is_trusted=False) as node:
+        partition = await node.topic()
+        kept = values(await read_all(partition))
+        assert kept == [b"%d" % number for number in range(len(kept))], f"seed {seed}"
+        assert (await put(partition, b"next")).base_offset == len(kept)
