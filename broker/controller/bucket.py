@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from broker.errors import BrokerError, NotLeader, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
-from broker.replication.replica import Replica
+from broker.replication.copies import LocalCopy
 from broker.replication.writer import Writer
 from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time
 from engine.errors import QueueFullError, SegmentClosedError
-from engine.segment import Segment
 from raft.leases import Lease
 
 
@@ -32,7 +31,8 @@ class Bucket:
         *,
         lease: Lease,
         writer: Writer,
-        segment: Segment,
+        copy: LocalCopy,
+        is_lease_good: Callable[[Writer], bool],
         keyed_snapshot: Callable[[], bytes],
         on_committed: Callable[[int], None],
         on_local: Callable[[int], None],
@@ -41,20 +41,20 @@ class Bucket:
         self.lease: Lease | None = lease
         self.sid = lease.sid
         self.writer = writer
-        self.segment = segment
-        self.replica = Replica(epoch=lease.epoch, end_offset=segment.end_offset)
+        self.copy = copy
+        self.segment = copy.segment
+        self._is_lease_good = is_lease_good
         self._keyed_snapshot = keyed_snapshot
         self._on_committed = on_committed
         self._on_local = on_local
         self._on_failed = on_failed
-        segment.on_durable = self._durable
-        segment.on_failed = self._failed
+        self._told = writer.high_watermark
+        copy.make_head = self._make_head
+        copy.on_durable = self._durable
+        copy.on_failed = self._failed
 
-    def segment_header(self) -> bytes:
-        """What the engine stores beside the first batch: the state as of the segment's base offset.
-
-        The engine asks when the first batch comes, before that batch counts.
-        """
+    def _make_head(self) -> bytes:
+        """The state as of the segment's base offset: asked before the first batch counts."""
         return segment_header.encode(
             producers=self.writer.window.snapshot(), keyed=self._keyed_snapshot()
         )
@@ -74,7 +74,7 @@ class Bucket:
         Raises NotLeader, StorageFailed, DiskBusy and what `Writer.admit` raises; then nothing was
         appended.
         """
-        if self.lease is None:
+        if self.lease is None or not self._is_lease_good(self.writer):
             raise NotLeader("the lease on this segment is over")
         duplicate = self.writer.admit(header, acks=acks)
         if duplicate is not None:
@@ -86,18 +86,17 @@ class Bucket:
                 is_duplicate=True,
             )
         base_offset = self.writer.next_offset
-        if not self.replica.accepts(epoch=self.lease.epoch, base_offset=base_offset):
+        if not self.copy.replica.accepts(epoch=self.lease.epoch, base_offset=base_offset):
             raise NotLeader("this copy of the segment has promised not to accept more")
         placed, buffers = _place(header, batch, base_offset, self.lease.epoch, append_time_ms)
         try:
-            end_offset = self.segment.append(placed, buffers)
+            self.copy.append(placed, buffers)
         except SegmentClosedError as error:
             raise StorageFailed(f"segment {self.sid} takes no more: {error}") from error
         except QueueFullError as error:
             raise DiskBusy(str(error)) from error
-        self.replica.appended(end_offset)
         self.writer.accept(placed)
-        return Appended(base_offset, end_offset, append_time_ms, log_start_offset)
+        return Appended(base_offset, placed.next_offset, append_time_ms, log_start_offset)
 
     def revoke(self) -> None:
         """The lease is over: polite and quick; safety rests on the promise and the
@@ -106,11 +105,16 @@ class Bucket:
         self.writer.close()
 
     def _durable(self, end_offset: int) -> None:
-        moved = self.writer.on_durable(self.writer.node, end_offset)
+        self.writer.on_durable(self.writer.node, end_offset)
         self._on_local(end_offset)
-        if moved:
-            self.segment.note_acked(self.writer.high_watermark)
-            self._on_committed(self.writer.high_watermark)
+        self.progress()
+
+    def progress(self) -> None:
+        """A replica has acknowledged something: tell how far it is committed now."""
+        if self.writer.high_watermark > self._told:
+            self._told = self.writer.high_watermark
+            self.segment.note_acked(self._told)
+            self._on_committed(self._told)
 
     def _failed(self, error: OSError) -> None:
         self.revoke()

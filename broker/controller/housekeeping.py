@@ -1,90 +1,207 @@
-"""What the metadata's history asks of this node's disk: seal closed segments, delete what was
-deleted on purpose.
+"""What the metadata's history asks of this node's disk: complete and seal the copies of closed
+segments, delete what was deleted on purpose.
 
 Nothing is ever deleted because it is absent from the metadata: only a tombstone (a deleted topic, a
 segment id at or below `deleted_up_to_sid` that left the chain) makes files go. Whatever is
-interrupted here, the next start does again.
+interrupted here is done again at the next change or the next start.
 """
 
-from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
-from broker.errors import StorageFailed
+from broker.controller.metadata import Metadata
+from broker.errors import RequestError, StorageFailed
+from broker.replication.copies import Copies, LocalCopy
+from broker.replication.peers import PeerUnreachable
+from broker.replication.repair import CatchUp
+from broker.replication.replica import Replica
 from broker.replication.store import Store
+from engine.errors import CorruptSegmentError
 from engine.format import SegmentEnd
+from raft.commands import AddHolder
 from raft.state import ClusterState, Segment, SegmentState, Topic
 
 _log = structlog.get_logger(__name__)
 
+RETRY_PAUSE_S = 0.5
+"""Between two attempts to complete a copy whose holders cannot be reached."""
+
+JOBS_MAX = 16
+"""Pieces of file work at the same time."""
+
 
 class Housekeeping:
-    """A queue of file work, filled by metadata changes and emptied by one task."""
+    """File work of one node, begun by metadata changes. `on_change` is a listener."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self,
+        *,
+        node: int,
+        disk: bytes,
+        metadata: Metadata,
+        store: Store,
+        copies: Copies,
+        catch_up: CatchUp,
+    ) -> None:
+        self._node = node
+        self._disk = disk
+        self._metadata = metadata
         self._store = store
-        self._jobs: deque[tuple[str, Topic, Segment | None]] = deque()
-        self._wake = anyio.Event()
+        self._copies = copies
+        self._catch_up = catch_up
+        self._limiter = anyio.CapacityLimiter(JOBS_MAX)
+        self._at_work: set[tuple[bytes, int]] = set()
+        self._tasks: TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as self._tasks:
+            for topic in self._metadata.state.topics.values():
+                self._complete_all(topic)
+            await anyio.sleep_forever()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._at_work
 
     def on_change(self, before: ClusterState, after: ClusterState) -> None:
-        """A metadata listener."""
+        if self._tasks is None:
+            return
         for topic_id, old in before.topics.items():
             new = after.topics.get(topic_id)
             if new is old:
                 continue
-            if new is None:
-                if topic_id in after.deleted_topics:
-                    self._add("delete", old, None)
-            else:
-                self._compare(old, new)
+            if new is not None:
+                self._drop_all(old, new)
+            elif topic_id in after.deleted_topics:
+                self._start(topic_id, 0, partial(self._delete, old))
+        for topic_id, topic in after.topics.items():
+            if before.topics.get(topic_id) is not topic:
+                self._complete_all(topic)
 
-    def _compare(self, old: Topic, new: Topic) -> None:
-        kept = {segment.sid: segment for segment in new.segments}
+    def _drop_all(self, old: Topic, new: Topic) -> None:
+        kept = {segment.sid for segment in new.segments}
         for segment in old.segments:
-            now = kept.get(segment.sid)
-            if now is None:
-                self._add("drop", new, segment)
-            elif now.state is SegmentState.SEALED and segment.state is not SegmentState.SEALED:
-                self._add("seal", new, now)
+            if segment.sid not in kept:
+                self._copies.forget(old.topic_id, segment.sid)
+                self._start(old.topic_id, segment.sid, partial(self._drop, new, segment.sid))
 
-    def _add(self, job: str, topic: Topic, segment: Segment | None) -> None:
-        self._jobs.append((job, topic, segment))
-        self._wake.set()
+    def _complete_all(self, topic: Topic) -> None:
+        for segment in topic.segments:
+            if segment.state is SegmentState.SEALED and self._is_wanted(topic, segment):
+                self._start(
+                    topic.topic_id, segment.sid, partial(self._complete, topic, segment.sid)
+                )
 
-    @property
-    def is_idle(self) -> bool:
-        return not self._jobs
+    def _is_wanted(self, topic: Topic, segment: Segment) -> bool:
+        """Is our copy of this sealed segment to be finished, or to be registered?"""
+        if self._node not in segment.replicas and (self._node, self._disk) not in segment.holders:
+            return False
+        local = self._store.log(topic.name, topic.topic_id).get(segment.sid)
+        is_sealed = local is not None and local.sealed
+        return not is_sealed or (self._node, self._disk) not in segment.holders
 
-    async def run(self) -> None:
-        """Work until cancelled."""
+    def _start(self, topic_id: bytes, sid: int, job: Callable[[], Awaitable[None]]) -> None:
+        assert self._tasks is not None
+        self._tasks.start_soon(self._run, (topic_id, sid), job)
+
+    async def _run(self, key: tuple[bytes, int], job: Callable[[], Awaitable[None]]) -> None:
+        while key in self._at_work:
+            await anyio.sleep(RETRY_PAUSE_S)
+        self._at_work.add(key)
+        try:
+            async with self._limiter:
+                await job()
+        except (StorageFailed, CorruptSegmentError) as error:
+            _log.error("file work failed; the next start will do it", error=str(error))
+        finally:
+            self._at_work.discard(key)
+
+    async def _delete(self, topic: Topic) -> None:
+        await self._store.delete(self._store.log(topic.name, topic.topic_id))
+
+    async def _drop(self, topic: Topic, sid: int) -> None:
+        await self._store.drop(self._store.log(topic.name, topic.topic_id), sid)
+
+    # -- completing
+
+    async def _complete(self, topic: Topic, sid: int) -> None:
+        """Bring our copy to the committed end, seal it, and say that we hold it."""
         while True:
-            self._wake = anyio.Event()
-            while self._jobs:
-                job, topic, segment = self._jobs[0]
-                try:
-                    await self._do(job, topic, segment)
-                except StorageFailed as error:
-                    _log.error(
-                        "file work failed; the next start will do it",
-                        job=job,
-                        topic=topic.name,
-                        sid=segment.sid if segment else None,
-                        error=str(error),
-                    )
-                self._jobs.popleft()
-            await self._wake.wait()
+            now = self._metadata.state.topics.get(topic.topic_id)
+            segment = None if now is None else now.segment(sid)
+            if now is None or segment is None or not self._is_wanted(now, segment):
+                return
+            try:
+                await self._finish(now, segment)
+                await self._register(now, segment)
+            except PeerUnreachable as error:
+                _log.debug("a copy waits for a holder", topic=topic.name, sid=sid, why=str(error))
+            except RequestError as error:
+                _log.warning("a copy is not finished yet", topic=topic.name, sid=sid, why=str(error))
+            else:
+                return
+            await anyio.sleep(RETRY_PAUSE_S)
 
-    async def _do(self, job: str, topic: Topic, segment: Segment | None) -> None:
+    async def _finish(self, topic: Topic, segment: Segment) -> None:
         log = self._store.log(topic.name, topic.topic_id)
-        if segment is None:
-            await self._store.delete(log)
-            return
+        end = sealed_end(segment)
         local = log.get(segment.sid)
-        if job == "drop":
-            await self._store.drop(log, segment.sid)
-        elif local is not None and not local.sealed:
-            await self._store.seal(local, sealed_end(segment))
+        if local is not None and local.sealed:
+            return
+        copy = self._copies.get(topic.topic_id, segment.sid)
+        if copy is None:
+            copy = self._open(topic, segment)
+        await self._pull(topic, segment, copy, end)
+        await self._store.seal(copy.segment, end)
+        copy.sealed(end.end_offset)
+        self._copies.forget(topic.topic_id, segment.sid)
+
+    def _open(self, topic: Topic, segment: Segment) -> LocalCopy:
+        log = self._store.log(topic.name, topic.topic_id)
+        local = log.get(segment.sid)
+        if local is not None:
+            replica = Replica(epoch=segment.epoch, end_offset=local.end_offset)
+            return self._copies.add(log, topic.topic_id, local, None, replica)
+        return self._copies.open(
+            log,
+            topic.topic_id,
+            sid=segment.sid,
+            base_offset=segment.base_offset,
+            epoch=segment.epoch,
+            window=None,
+        )
+
+    async def _pull(
+        self, topic: Topic, segment: Segment, copy: LocalCopy, end: SegmentEnd
+    ) -> None:
+        state = self._metadata.state
+        sources = [
+            node
+            for node, disk in segment.holders
+            if node != self._node and node in state.brokers and state.brokers[node].disk == disk
+        ]
+        sources.sort(key=lambda node: state.brokers[node].fenced)
+        failure = PeerUnreachable("no other node holds this segment")
+        for source in sources:
+            if copy.segment.end_offset >= end.end_offset:
+                break
+            try:
+                await self._catch_up.pull(copy, topic.topic_id, source=source, end=end)
+            except PeerUnreachable as error:
+                failure = error
+        if copy.segment.end_offset < end.end_offset:
+            raise failure
+
+    async def _register(self, topic: Topic, segment: Segment) -> None:
+        if (self._node, self._disk) not in segment.holders:
+            await self._metadata.propose(
+                AddHolder(topic.topic_id, segment.sid, self._node, self._disk)
+            )
 
 
 def sealed_end(segment: Segment) -> SegmentEnd:

@@ -2,16 +2,22 @@
 else.
 
 `sync` is the only place where partitions appear, get a new bucket, or end. It runs after every
-change of the metadata (and costs nothing for topics that have not changed).
+change of the metadata.
 """
 
 from collections.abc import Callable
 
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
 from broker.controller.bucket import Bucket
 from broker.controller.partition import LocalPartition
 from broker.controller.views import topic_view
-from broker.errors import NotLeader, UnknownTopicId
+from broker.controller.windows import read_window
+from broker.errors import NotLeader, StorageFailed, UnknownTopicId
 from broker.ports import Clock
+from broker.replication.copies import Copies, LocalCopy
 from broker.replication.quorum import ack_quorum
 from broker.replication.store import Store
 from broker.replication.writer import Writer
@@ -19,39 +25,54 @@ from engine.producer_state import ProducerState
 from raft.leases import Lease, leases_of
 from raft.state import ClusterState, Topic
 
+_log = structlog.get_logger(__name__)
+
+RETRY_PAUSE_S = 0.05
+
 
 class LeaseTable:
-    """Partitions led by (`node`, `incarnation`), by topic id."""
+    """Partitions led by (`node`, its incarnation), by topic id. `run` prepares those that need
+    reading back first."""
 
     def __init__(
         self,
         *,
         node: int,
         store: Store,
+        copies: Copies,
         clock: Clock,
+        is_lease_good: Callable[[Writer], bool],
         after_append: Callable[[LocalPartition], None],
         on_disk_failure: Callable[[OSError], None],
     ) -> None:
         self._node = node
         self._store = store
+        self._copies = copies
         self._clock = clock
+        self._is_lease_good = is_lease_good
         self._after_append = after_append
         self._on_disk_failure = on_disk_failure
         self._incarnation = 0
-        self._windows: dict[bytes, ProducerState] = {}
+        self._state: ClusterState | None = None
+        self._preparing: set[tuple[bytes, int]] = set()
+        self._tasks: TaskGroup | None = None
         self.partitions: dict[bytes, LocalPartition] = {}
 
-    def begin(
-        self, incarnation: int, windows: dict[bytes, ProducerState], state: ClusterState
-    ) -> None:
-        """Start leading as this incarnation; `windows` are the idempotence windows that recovery
-        has rebuilt."""
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as self._tasks:
+            if self._state is not None:
+                self.sync(self._state, self._state)
+            await anyio.sleep_forever()
+
+    def begin(self, incarnation: int, state: ClusterState) -> None:
+        """Start leading as this incarnation."""
         self._incarnation = incarnation
-        self._windows = windows
         self.sync(state, state)
 
     def sync(self, before: ClusterState, after: ClusterState) -> None:
         """Bring the table in line with `after`. A metadata listener: never blocks, never raises."""
+        self._state = after
         if not self._incarnation:
             return
         leases = leases_of(after, self._node, self._incarnation)
@@ -60,30 +81,68 @@ class LeaseTable:
         for topic_id, lease in leases.items():
             topic = after.topics[topic_id]
             partition = self.partitions.get(topic_id)
-            if partition is None:
-                partition = self._begin_partition(topic, after)
-            elif partition.metadata is not topic:
+            if partition is not None and partition.metadata is not topic:
                 partition.update(topic, topic_view(after, topic))
-            if partition.bucket is None or partition.bucket.sid != lease.sid:
-                partition.install(self._bucket(lease, topic, partition, after))
+            if partition is None or partition.bucket is None or partition.bucket.sid != lease.sid:
+                self._lead(lease, topic, after)
 
-    def _begin_partition(self, topic: Topic, state: ClusterState) -> LocalPartition:
+    def _lead(self, lease: Lease, topic: Topic, state: ClusterState) -> None:
+        copy = self._copies.get(topic.topic_id, lease.sid)
+        if copy is not None and copy.window is not None:
+            partition = self.partitions.get(topic.topic_id) or self._begin(topic, state)
+            partition.install(self._bucket(lease, copy, copy.window, partition, state))
+        elif self._tasks is not None and (topic.topic_id, lease.sid) not in self._preparing:
+            self._preparing.add((topic.topic_id, lease.sid))
+            self._tasks.start_soon(self._prepare, topic, lease.sid)
+
+    async def _prepare(self, topic: Topic, sid: int) -> None:
+        """Read the window back, then lead. Given up when the lease is gone."""
+        log = self._store.log(topic.name, topic.topic_id)
+        try:
+            while self._is_ours(topic.topic_id, sid):
+                copy = self._copies.get(topic.topic_id, sid)
+                if copy is not None and copy.window is not None:
+                    break
+                try:
+                    window = await read_window(topic, log, self._store)
+                except StorageFailed as error:
+                    _log.debug("not ready to lead", topic=topic.name, why=str(error))
+                    await anyio.sleep(RETRY_PAUSE_S)
+                    continue
+                if copy is not None:
+                    copy.window = window
+        finally:
+            self._preparing.discard((topic.topic_id, sid))
+        if self._state is not None:
+            self.sync(self._state, self._state)
+
+    def _is_ours(self, topic_id: bytes, sid: int) -> bool:
+        if self._state is None:
+            return False
+        lease = leases_of(self._state, self._node, self._incarnation).get(topic_id)
+        return lease is not None and lease.sid == sid
+
+    def _begin(self, topic: Topic, state: ClusterState) -> LocalPartition:
         partition = LocalPartition(
             topic,
             topic_view(state, topic),
             log=self._store.log(topic.name, topic.topic_id),
             store=self._store,
             clock=self._clock,
-            window=self._windows.pop(topic.topic_id, ProducerState()),
             after_append=self._after_append,
         )
         self.partitions[topic.topic_id] = partition
         return partition
 
     def _bucket(
-        self, lease: Lease, topic: Topic, partition: LocalPartition, state: ClusterState
+        self,
+        lease: Lease,
+        copy: LocalCopy,
+        window: ProducerState,
+        partition: LocalPartition,
+        state: ClusterState,
     ) -> Bucket:
-        opened = topic.segments[-1]
+        opened = partition.metadata.segments[-1]
         writer = Writer(
             node=self._node,
             epoch=lease.epoch,
@@ -92,27 +151,23 @@ class LeaseTable:
             quorum=ack_quorum(
                 len(opened.replicas), partition.config.min_insync_replicas, len(state.brokers)
             ),
-            window=partition.window,
+            window=window,
         )
 
         def failed(error: OSError) -> None:
             partition.on_failed(error)
             self._on_disk_failure(error)
 
-        bucket: Bucket
-        segment = partition.log.open(
-            lease.sid, opened.base_offset, lease.epoch, lambda: bucket.segment_header()
-        )
-        bucket = Bucket(
+        return Bucket(
             lease=lease,
             writer=writer,
-            segment=segment,
+            copy=copy,
+            is_lease_good=self._is_lease_good,
             keyed_snapshot=lambda: partition.keyed_snapshot(),
             on_committed=partition.on_committed,
             on_local=partition.on_local,
             on_failed=failed,
         )
-        return bucket
 
     def _end(self, topic_id: bytes, state: ClusterState) -> None:
         partition = self.partitions.pop(topic_id)

@@ -25,6 +25,8 @@ class RollLimits:
         if bucket is None:
             return ""
         segment = bucket.segment
+        if segment.end_offset == segment.base_offset:
+            return ""
         count = segment.end_offset - segment.base_offset
         if count >= self.entries_max * factor:
             return f"{count} entries, limit {self.entries_max}"

@@ -38,7 +38,6 @@ from broker.replication.progress import Progress
 from broker.replication.store import Store
 from broker.replication.writer import WriterPhase
 from engine.log import TopicLog
-from engine.producer_state import ProducerState
 from raft.state import Topic
 
 
@@ -53,11 +52,9 @@ class LocalPartition:
         log: TopicLog,
         store: Store,
         clock: Clock,
-        window: ProducerState,
         after_append: Callable[["LocalPartition"], None],
     ) -> None:
         self.log = log
-        self.window = window
         self.keyed_snapshot: Callable[[], bytes] = lambda: b""
         """Internal topics: the state log's live keys, as of everything appended so far."""
         self.bucket: Bucket | None = None

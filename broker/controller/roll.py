@@ -6,6 +6,8 @@ and the parked appends go on there. After the proposal the old segment is never 
 the command is known to have been refused.
 """
 
+from collections.abc import Callable, Collection
+
 import structlog
 
 from broker.controller.metadata import Metadata
@@ -13,32 +15,47 @@ from broker.controller.partition import LocalPartition
 from broker.errors import RequestError
 from broker.replication.writer import WriterPhase
 from raft.commands import CommitRoll, Next, SealedEnd
+from raft.state import ClusterState, Topic
 
 _log = structlog.get_logger(__name__)
 
 
 async def roll(
-    partition: LocalPartition, metadata: Metadata, *, next_writer: Next, disk: bytes, reason: str
+    partition: LocalPartition,
+    metadata: Metadata,
+    *,
+    choose: Callable[[ClusterState, Topic, Collection[int]], Next | None],
+    reason: str,
 ) -> bool:
-    """True if the segment was closed. False if there was nothing to close, or someone else was
-    faster."""
+    """True if the segment was closed. False if that cannot be now, or someone else was faster.
+
+    `choose(state, topic, caught_up)` says who writes next; `caught_up` hold all of the segment.
+    """
     bucket = partition.bucket
     if bucket is None or bucket.lease is None or bucket.writer.phase is not WriterPhase.OPEN:
         return False
     segment = bucket.segment
-    if segment.end_offset == segment.base_offset:
-        return False
     bucket.writer.park()
     try:
         await partition.drained()
     except RequestError:
+        bucket.writer.unpark()
+        partition.unpark()
+        return False
+    writer = bucket.writer
+    caught_up = [node for node, end in writer.durable.items() if end >= writer.next_offset]
+    state = metadata.state
+    next_writer = choose(state, partition.metadata, caught_up)
+    if next_writer is None:
+        bucket.writer.unpark()
+        partition.unpark()
         return False
     command = CommitRoll(
         topic_id=partition.metadata.topic_id,
         sid=bucket.sid,
         open_epoch=bucket.lease.epoch,
         end=SealedEnd(segment.end_offset, segment.size, segment.digest, segment.max_timestamp),
-        holders=((bucket.writer.node, disk),),
+        holders=tuple((node, state.brokers[node].disk) for node in caught_up),
         next=next_writer,
     )
     try:

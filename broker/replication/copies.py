@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from broker.ports import Buffer
+from broker.replication import header as segment_header
 from broker.replication.replica import Definite, Refused, Replica, SealAnswer, Unknown
 from broker.replication.store import Store
 from broker.replication.tail import Tail
 from engine.batch import BatchHeader
 from engine.errors import PromiseRefused
-from engine.format import SegmentEnd
 from engine.log import TopicLog
 from engine.producer_state import ProducerState
 from engine.segment import Segment
@@ -26,18 +26,26 @@ Key = tuple[bytes, int]
 
 
 class LocalCopy:
-    """One copy. `window` is the idempotence window as of the copy's end."""
+    """One copy. Made by `Copies`."""
 
     def __init__(
-        self, log: TopicLog, segment: Segment, replica: Replica, window: ProducerState, store: Store
+        self,
+        log: TopicLog,
+        segment: Segment,
+        replica: Replica,
+        window: ProducerState | None,
+        store: Store,
     ) -> None:
         self.log = log
         self.segment = segment
         self.replica = replica
         self.window = window
+        """The idempotence window as of the copy's end; None while it is not known here."""
         self.tail = Tail(segment.end_offset)
-        self.head: bytes | None = None
-        """The segment's header object once it is known; the writer makes it, followers get it."""
+        self.head = b""
+        """The segment's header object, once a first batch has come; see `replication/header.py`."""
+        self.make_head: Callable[[], bytes] = lambda: self.head
+        """The writer's: asked when the first batch comes. Followers receive theirs."""
         self.on_durable: Callable[[int], None] = _ignore
         self.on_failed: Callable[[OSError], None] = _ignore
         self._appended = anyio.Event()
@@ -45,35 +53,49 @@ class LocalCopy:
         segment.on_durable = self._durable
         segment.on_failed = self._failed
 
+    def first_head(self) -> bytes:
+        """For the engine, when the first batch (or a promise) makes the segment's files."""
+        self.head = self.make_head()
+        return self.head
+
+    def received_head(self, head: bytes) -> None:
+        """The writer's header object, before the first batch. Later ones change nothing."""
+        if self.segment.end_offset == self.segment.base_offset and head:
+            self.head = head
+            self.window = ProducerState.restore(segment_header.decode(head).producers)
+
     def append(self, placed: BatchHeader, buffers: Sequence[Buffer]) -> None:
         """Take a batch that the replica accepts. Raises what `Segment.append` raises."""
         self.segment.append(placed, buffers)
         self.replica.appended(placed.next_offset)
         self.tail.push(placed.base_offset, placed.next_offset, buffers)
-        self.window.update(placed)
-        self._wake()
+        if self.window is not None:
+            self.window.update(placed)
+        self.wake()
 
-    def repair(self, header: BatchHeader, batch: Buffer) -> None:
+    def repair(self, placed: BatchHeader, batch: Buffer) -> None:
         """Take a batch that belongs below a fixed end, whatever was promised meanwhile.
 
         Raises what `Segment.repair` raises.
         """
-        self.segment.repair(header, [batch])
-        self.replica.end_offset = header.next_offset
-        self.window.update(header)
+        self.segment.repair(placed, [batch])
+        self.replica.end_offset = placed.next_offset
+        if self.window is not None:
+            self.window.update(placed)
 
     async def appended(self) -> None:
         """Wait for the next append, or for the end of appending."""
         await self._appended.wait()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Those who wait in `appended` look again."""
         event, self._appended = self._appended, anyio.Event()
         event.set()
 
     async def answer_seal(self, seal_epoch: int) -> SealAnswer:
         """Promise, make it durable, say where this copy ends. Raises StorageFailed."""
         refused = self.replica.ask_promise(seal_epoch)
-        self._wake()
+        self.wake()
         if refused is not None:
             return refused
         try:
@@ -82,16 +104,16 @@ class LocalCopy:
             return Refused(refusal.promised_epoch)
         return self.replica.promised(end)
 
-    def sealed(self, end: SegmentEnd) -> None:
+    def sealed(self, end_offset: int) -> None:
         """The segment's end is fixed and this copy matches it."""
-        self.replica.sealed(end.end_offset)
-        self._wake()
+        self.replica.sealed(end_offset)
+        self.wake()
 
     def _durable(self, end_offset: int) -> None:
         self.on_durable(end_offset)
 
     def _failed(self, error: OSError) -> None:
-        self._wake()
+        self.wake()
         self.on_failed(error)
 
 
@@ -113,32 +135,38 @@ class Copies:
         sid: int,
         base_offset: int,
         epoch: int,
-        window: ProducerState,
-        head: Callable[[], bytes],
+        window: ProducerState | None,
     ) -> LocalCopy:
-        """A copy of a segment that has just been opened; its files come with its first batch."""
-        segment = log.open(sid, base_offset, epoch, head)
-        return self.add(log, topic_id, segment, window, Replica(epoch=epoch, end_offset=base_offset))
+        """A copy of a segment that holds nothing here yet; its files come with its first batch."""
+        copy: LocalCopy
+        segment = log.open(sid, base_offset, epoch, lambda: copy.first_head())
+        replica = Replica(epoch=epoch, end_offset=base_offset)
+        copy = self.add(log, topic_id, segment, window, replica)
+        return copy
 
     def add(
         self,
         log: TopicLog,
         topic_id: bytes,
         segment: Segment,
-        window: ProducerState,
+        window: ProducerState | None,
         replica: Replica,
     ) -> LocalCopy:
+        """A copy that was read back."""
         copy = LocalCopy(log, segment, replica, window, self._store)
         self._copies[topic_id, segment.sid] = copy
         return copy
 
     def forget(self, topic_id: bytes, sid: int) -> None:
-        """The segment is sealed, or gone."""
-        self._copies.pop((topic_id, sid), None)
+        """The segment is sealed here, or its files are gone."""
+        copy = self._copies.pop((topic_id, sid), None)
+        if copy is not None:
+            copy.wake()
 
     def forget_topic(self, topic_id: bytes) -> None:
+        """The topic was deleted."""
         for key in [key for key in self._copies if key[0] == topic_id]:
-            del self._copies[key]
+            self.forget(*key)
 
 
 def _ignore(_: object) -> None:

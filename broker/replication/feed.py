@@ -61,16 +61,16 @@ class Feed:
     async def run(self) -> None:
         """Raises PeerUnreachable, StorageFailed. Ends when the segment takes no more and all of it
         was sent."""
-        head = self._copy.head
-        if head is not None:
-            await self._conversation.send(
-                messages.encode(messages.Head(self._handle, head))
-            )
         self._judge()
+        is_headed = False
         while True:
             buffers, end_offset = await self._more()
             if not buffers:
                 return
+            if not is_headed:
+                head = messages.Head(self._handle, self._copy.head)
+                await self._conversation.send(messages.encode(head))
+                is_headed = True
             frames = messages.Frames(self._handle, self._next_offset)
             size = sum(map(len, buffers))
             self._under_way.append((end_offset, size))

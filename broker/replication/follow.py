@@ -34,7 +34,6 @@ class Following:
     sid: int
     epoch: int
     copy: LocalCopy
-    on_head: Callable[[bytes], None]
     handle: int = -1
 
 
@@ -177,7 +176,7 @@ class _Writer:
             return
         match message:
             case messages.Head(head=head):
-                following.on_head(head)
+                following.copy.received_head(head)
             case messages.Frames():
                 self._take(following, bytes(batches))
             case messages.Refuse(why=why):

@@ -74,9 +74,11 @@ class ReadAsk(Message, frozen=True, tag="read"):
 
 
 class ReadReply(Message, frozen=True, tag="batches"):
-    """The batches follow. `why` is set when there is no such copy here."""
+    """The batches follow. `why` is set when there is no such copy here. `head` is the segment's
+    header object, with the first of its batches."""
 
     why: str = ""
+    head: bytes = b""
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
@@ -177,7 +179,8 @@ def decode_reply(frame: memoryview) -> tuple[CallReply, memoryview]:
 
 def decode_to_writer(frame: memoryview) -> ToWriter:
     """As `decode_call`."""
-    return _to_writer.decode(_split(frame)[0])
+    message: ToWriter = _to_writer.decode(_split(frame)[0])
+    return message
 
 
 def decode_to_follower(frame: memoryview) -> tuple[ToFollower, memoryview]:

@@ -57,6 +57,8 @@ class CatchUp:
             reply, batches = messages.decode_reply(frame)
             if not isinstance(reply, messages.ReadReply) or reply.why or not batches:
                 raise PeerUnreachable(f"node {source} sent no batches: {reply}")
+            if segment.end_offset == segment.base_offset:
+                copy.received_head(reply.head)
             self._append(copy, bytes(batches))
 
     def _append(self, copy: LocalCopy, batches: bytes) -> None:

@@ -97,7 +97,11 @@ class Service:
             )
         except StorageFailed as error:
             return messages.encode(messages.ReadReply(str(error)))
-        return messages.encode(messages.ReadReply(), data)
+        head = b""
+        if ask.offset == segment.base_offset:
+            stored = await self._store.run(segment.head)
+            head = stored or b""
+        return messages.encode(messages.ReadReply(head=head), data)
 
     # -- follow streams
 

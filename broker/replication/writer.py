@@ -57,6 +57,8 @@ class Writer:
         self.next_offset = base_offset
         self.high_watermark = base_offset
         self.durable = dict.fromkeys(replicas, base_offset)
+        self.heard: dict[int, float] = {}
+        """Followers and when they last acknowledged anything, on the node's monotonic clock."""
         self._live = {node}
 
     def admit(self, header: BatchHeader, *, acks: int) -> Duplicate | None:
@@ -86,10 +88,9 @@ class Writer:
                 raise FencedProducer(f"{_who(header)}: its epoch is older than {epoch}")
 
     def accept(self, placed: BatchHeader) -> None:
-        """The log holds `placed`, a header with its final base offset."""
+        """The log holds `placed`, a header with its final base offset; so does the window."""
         if placed.base_offset != self.next_offset:
             raise AssertionError(f"batch at {placed.base_offset}, expected {self.next_offset}")
-        self.window.update(placed)
         self.next_offset = placed.next_offset
 
     def on_durable(self, replica: int, end_offset: int) -> bool:

@@ -1,0 +1,92 @@
+"""Which segments this node holds a copy of, and whom it follows for them: from the metadata alone.
+
+A node opens a copy of every segment that names it among its replicas, and follows the segment's
+writer while the segment is open. The bytes of a copy come from its writer (our own bucket, or the
+follow stream); closing and completing it is `housekeeping`.
+"""
+
+from broker.replication.copies import Copies, LocalCopy
+from broker.replication.follow import Followers, Following
+from broker.replication.store import Store
+from engine.producer_state import ProducerState
+from raft.state import ClusterState, Segment, SegmentState, Topic
+
+
+class Holding:
+    """One node's copies. `on_change` is a metadata listener; `begin` starts it."""
+
+    def __init__(self, *, node: int, store: Store, copies: Copies, followers: Followers) -> None:
+        self._node = node
+        self._store = store
+        self._copies = copies
+        self._followers = followers
+        self._is_begun = False
+        self._followed: dict[bytes, tuple[int, int]] = {}
+        """Topic id → (sid, writer) of the open segment that is followed."""
+
+    def begin(self, state: ClusterState) -> None:
+        """What was stored has been read back: take part from here on."""
+        self._is_begun = True
+        for topic in state.topics.values():
+            self._sync(topic)
+
+    def on_change(self, before: ClusterState, after: ClusterState) -> None:
+        if not self._is_begun:
+            return
+        for topic_id, topic in after.topics.items():
+            if before.topics.get(topic_id) is not topic:
+                self._sync(topic)
+        for topic_id in [topic_id for topic_id in self._followed if topic_id not in after.topics]:
+            self._unfollow(topic_id)
+        for topic_id in before.topics:
+            if topic_id not in after.topics:
+                self._copies.forget_topic(topic_id)
+
+    def _sync(self, topic: Topic) -> None:
+        last = topic.segments[-1]
+        copy = self._copies.get(topic.topic_id, last.sid)
+        if copy is None and self._node in last.replicas:
+            copy = self._open(topic, last)
+        followed = (last.sid, last.writer)
+        is_follower = (
+            copy is not None and last.state is SegmentState.OPEN and last.writer != self._node
+        )
+        if topic.topic_id in self._followed and (
+            not is_follower or self._followed[topic.topic_id] != followed
+        ):
+            self._unfollow(topic.topic_id)
+        if is_follower and topic.topic_id not in self._followed:
+            assert copy is not None
+            self._followed[topic.topic_id] = followed
+            self._followers.follow(
+                last.writer, Following(topic.topic_id, last.sid, last.epoch, copy)
+            )
+
+    def _open(self, topic: Topic, last: Segment) -> LocalCopy:
+        return self._copies.open(
+            self._store.log(topic.name, topic.topic_id),
+            topic.topic_id,
+            sid=last.sid,
+            base_offset=last.base_offset,
+            epoch=last.epoch,
+            window=self._window(topic),
+        )
+
+    def _window(self, topic: Topic) -> ProducerState | None:
+        """The window as of the base of the last segment, if this node knows it at once.
+
+        It does when it holds all of the segment before, and nothing more. Whoever needs it and does
+        not have it reads it back (`windows.py`).
+        """
+        if len(topic.segments) == 1 and topic.segments[0].base_offset == 0:
+            return ProducerState()
+        for before in reversed(topic.segments[:-1]):
+            copy = self._copies.get(topic.topic_id, before.sid)
+            if copy is None or copy.segment.end_offset != before.end_offset:
+                return None
+            return copy.window
+        return None
+
+    def _unfollow(self, topic_id: bytes) -> None:
+        sid, writer = self._followed.pop(topic_id)
+        self._followers.unfollow(writer, topic_id, sid)

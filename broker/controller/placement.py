@@ -1,0 +1,98 @@
+"""Who writes next, and on which nodes (pure).
+
+A segment takes as many live nodes as there are, up to the topic's target. The leader goes round when
+a segment rolls, unless the topic is pinned, and only to a node that already holds what came before:
+nobody waits for a copy to be made.
+"""
+
+from collections.abc import Collection, Sequence
+
+from crc32c import crc32c
+
+from raft.commands import Next
+from raft.state import ClusterState, Topic
+
+
+def live_nodes(state: ClusterState) -> list[int]:
+    """Registered and not fenced, in order."""
+    return sorted(node for node, broker in state.brokers.items() if not broker.fenced)
+
+
+def replicas_min(state: ClusterState, target: int, min_insync_replicas: int) -> int:
+    """A segment that opens with fewer replicas would be safe on fewer disks than it promises."""
+    possible = min(target, len(state.brokers))
+    return max(possible // 2 + 1, min(min_insync_replicas, len(state.brokers)))
+
+
+def for_new_topic(state: ClusterState, name: str, target: int) -> Next | None:
+    """Spread by name; None while no node is live."""
+    live = live_nodes(state)
+    if not live:
+        return None
+    start = crc32c(name.encode()) % len(live)
+    return _next(state, live[start], live, target)
+
+
+def for_roll(
+    state: ClusterState, topic: Topic, caught_up: Collection[int], *, keep_leader: bool = False
+) -> Next | None:
+    """After a planned end. `caught_up` nodes hold all of the segment durably, the writer included.
+
+    None when too few nodes are live to open a segment that keeps its promise.
+    """
+    live = live_nodes(state)
+    writer = topic.segments[-1].writer
+    candidates = [node for node in live if node in caught_up]
+    if not candidates:
+        return None
+    stays = (topic.pinned or keep_leader) and writer in candidates
+    return _next(
+        state,
+        writer if stays else _after(writer, candidates),
+        live,
+        topic.replication_factor,
+        prefer=topic.segments[-1].replicas,
+    )
+
+
+def after_seal(
+    state: ClusterState, topic: Topic, holders: Collection[int], min_insync_replicas: int
+) -> Next | None:
+    """After the end of a segment whose writer was lost: one of those who hold all of it.
+
+    The old writer's node is taken again if it is back: clients know it.
+    """
+    live = live_nodes(state)
+    candidates = [node for node in live if node in holders]
+    if not candidates:
+        return None
+    writer = topic.segments[-1].writer
+    opened = _next(
+        state,
+        writer if writer in candidates else _after(writer, candidates),
+        live,
+        topic.replication_factor,
+        prefer=topic.segments[-1].replicas,
+    )
+    needed = replicas_min(state, topic.replication_factor, min_insync_replicas)
+    return opened if len(opened.replicas) >= needed else None
+
+
+def _after(node: int, candidates: Sequence[int]) -> int:
+    """The next one in the round, `node` itself last."""
+    return min(candidates, key=lambda other: (other <= node, other))
+
+
+def _next(
+    state: ClusterState, writer: int, live: Sequence[int], target: int, *, prefer: Sequence[int] = ()
+) -> Next:
+    others = [node for node in live if node != writer]
+    start = next((index for index, node in enumerate(others) if node > writer), 0)
+    round_robin = others[start:] + others[:start]
+    chosen = [node for node in round_robin if node in prefer]
+    chosen += [node for node in round_robin if node not in prefer]
+    return Next(
+        writer,
+        state.brokers[writer].incarnation,
+        tuple(sorted([writer, *chosen[: max(target, 1) - 1]])),
+    )

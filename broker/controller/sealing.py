@@ -1,0 +1,172 @@
+"""Seals the segments that the metadata has given to this node to seal.
+
+The metadata says who recovers what, at which seal epoch; this is where it is noticed and done, a
+task for each. Ends that become known in the same moment are proposed in one command. A higher seal
+epoch, or another recoverer, ends our attempt: its commit would be refused anyway.
+"""
+
+from collections.abc import Callable
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from broker.controller import placement
+from broker.controller.metadata import Metadata
+from broker.controller.topic_config import TopicConfig
+from broker.errors import RequestError, StorageFailed
+from broker.replication.recoverer import Patient, Recoverer
+from broker.replication.seal import Commit
+from raft.commands import CommitSealMany, SealedEnd, SealItem
+from raft.state import ClusterState, SegmentState, Topic
+
+_log = structlog.get_logger(__name__)
+
+SEALS_PER_COMMAND_MAX = 150
+"""Keeps a CommitSealMany well below the largest command."""
+
+RUNNING_MAX = 64
+"""Recoveries at the same time; each is a few syncs."""
+
+RETRY_PAUSE_S = 0.2
+"""Between two proposals while too few nodes are live to open a successor."""
+
+
+class Sealing:
+    """One node's recoveries. `on_change` is a metadata listener; `run` does the work."""
+
+    def __init__(self, *, node: int, metadata: Metadata, recoverer: Recoverer) -> None:
+        self._node = node
+        self._metadata = metadata
+        self._recoverer = recoverer
+        self._running: dict[bytes, tuple[int, anyio.CancelScope]] = {}
+        self._limiter = anyio.CapacityLimiter(RUNNING_MAX)
+        self._found: list[tuple[Topic, Commit]] = []
+        self._wake = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as self._tasks:
+            self.on_change(self._metadata.state, self._metadata.state)
+            while True:
+                self._wake = anyio.Event()
+                while self._found:
+                    found = self._found[:SEALS_PER_COMMAND_MAX]
+                    del self._found[:SEALS_PER_COMMAND_MAX]
+                    await self._commit(found)
+                await self._wake.wait()
+
+    def on_change(self, before: ClusterState, after: ClusterState) -> None:
+        """Start what is new, stop what is no longer ours."""
+        if self._tasks is None:
+            return
+        for topic_id, (seal_epoch, scope) in list(self._running.items()):
+            topic = after.topics.get(topic_id)
+            if topic is None or not self._is_ours(topic, seal_epoch):
+                scope.cancel()
+                del self._running[topic_id]
+        for topic_id, topic in after.topics.items():
+            last = topic.segments[-1]
+            if self._is_ours(topic, last.seal_epoch) and topic_id not in self._running:
+                scope = anyio.CancelScope()
+                self._running[topic_id] = (last.seal_epoch, scope)
+                self._tasks.start_soon(self._recover, topic, scope)
+
+    def _is_ours(self, topic: Topic, seal_epoch: int) -> bool:
+        last = topic.segments[-1]
+        return (
+            last.state is SegmentState.SEALING
+            and last.recoverer == self._node
+            and last.seal_epoch == seal_epoch
+        )
+
+    async def _recover(self, topic: Topic, scope: anyio.CancelScope) -> None:
+        last = topic.segments[-1]
+        void = frozenset(node for node, _ in last.void)
+        if void and len(last.replicas) == 1:
+            _log.error(
+                "this disk may have lost acknowledged writes, and there is no other copy:"
+                " keeping the longest valid prefix",
+                topic=topic.name,
+                sid=last.sid,
+            )
+            void = frozenset()
+        patient = Patient(
+            topic.name, topic.topic_id, last.sid, last.seal_epoch, last.replicas, void
+        )
+        with scope:
+            async with self._limiter:
+                try:
+                    decision = await self._recoverer.recover(patient)
+                except StorageFailed as error:
+                    _log.error("cannot seal", topic=topic.name, sid=last.sid, error=str(error))
+                    return
+            if isinstance(decision, Commit):
+                self._found.append((topic, decision))
+                self._wake.set()
+
+    async def _commit(self, found: list[tuple[Topic, Commit]]) -> None:
+        state = self._metadata.state
+        items = []
+        for topic, commit in found:
+            item = _item(state, topic, commit)
+            if item is None:
+                _log.warning("too few live nodes to go on", topic=topic.name)
+                self._later(topic, commit)
+            else:
+                items.append(item)
+        if not items:
+            return
+        try:
+            applied = await self._metadata.propose(CommitSealMany(tuple(items)))
+        except RequestError as error:
+            _log.warning("the end of a segment is not known to be fixed", error=str(error))
+            for topic, commit in found:
+                self._later(topic, commit)
+            return
+        for item, (topic_id, sid, epoch) in zip(items, applied.items, strict=True):
+            topic_now = self._metadata.state.topics.get(topic_id)
+            if sid >= 0:
+                _log.info(
+                    "sealed",
+                    topic=topic_now.name if topic_now else "?",
+                    sid=item.sid,
+                    end_offset=item.end.end_offset,
+                    next_writer=item.next.writer,
+                    leader_epoch=epoch,
+                )
+            elif topic_now is not None and self._is_ours(topic_now, item.seal_epoch):
+                self._later(topic_now, next(c for t, c in found if t.topic_id == topic_id))
+
+    def _later(self, topic: Topic, commit: Commit) -> None:
+        """Propose again soon, if it is still ours to do."""
+
+        async def again() -> None:
+            await anyio.sleep(RETRY_PAUSE_S)
+            now = self._metadata.state.topics.get(topic.topic_id)
+            if now is not None and self._is_ours(now, topic.segments[-1].seal_epoch):
+                self._found.append((now, commit))
+                self._wake.set()
+
+        assert self._tasks is not None
+        self._tasks.start_soon(again)
+
+
+def _item(state: ClusterState, topic: Topic, commit: Commit) -> SealItem | None:
+    last = topic.segments[-1]
+    config = TopicConfig.of(topic.configs)
+    opened = placement.after_seal(state, topic, commit.holders, config.min_insync_replicas)
+    if opened is None:
+        return None
+    end = commit.end
+    return SealItem(
+        topic_id=topic.topic_id,
+        sid=last.sid,
+        seal_epoch=last.seal_epoch,
+        end=SealedEnd(end.end_offset, end.size, end.digest, end.max_timestamp),
+        holders=tuple((node, state.brokers[node].disk) for node in commit.holders),
+        next=opened,
+    )
+
+

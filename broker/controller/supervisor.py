@@ -1,0 +1,152 @@
+"""What the Raft leader does for the others: fence who has fallen silent, and have somebody seal what
+they left open.
+
+`decide` is pure; `Supervisor` asks it whenever something may have changed and proposes what it says.
+Every proposal is a compare-and-set, so two supervisors at once (an old leader that does not know)
+do no harm.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from broker.controller.liveness import TIME_TO_LIVE_S, Liveness
+from broker.controller.metadata import Metadata
+from broker.errors import RequestError
+from broker.ports import Clock
+from raft.commands import BeginSeal, FenceBroker
+from raft.state import ClusterState, Segment, SegmentState, Topic
+
+_log = structlog.get_logger(__name__)
+
+CHECK_S = 0.1
+"""How often the leader looks. A silent node is fenced after its time to live and this."""
+
+GRACE_S = 2 * TIME_TO_LIVE_S
+"""A new leader has heard of nobody: how long it waits before it takes silence for death."""
+
+SEAL_PATIENCE_S = 5.0
+"""How long a recoverer may take before another one is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What the leader knows about time: all in seconds on its own clock."""
+
+    now: float
+    seen: Mapping[int, float]
+    """When each node was last heard of."""
+    led_since: float
+    sealing_since: Mapping[bytes, tuple[int, float]]
+    """Topic id → (seal epoch, when it was first seen)."""
+
+
+def decide(state: ClusterState, silence: Silence) -> list[FenceBroker | BeginSeal]:
+    """The commands that are due."""
+    due: list[FenceBroker | BeginSeal] = []
+    for node, broker in sorted(state.brokers.items()):
+        last_heard = max(silence.seen.get(node, 0.0), silence.led_since + GRACE_S - TIME_TO_LIVE_S)
+        if not broker.fenced and silence.now - last_heard > TIME_TO_LIVE_S:
+            due.append(FenceBroker(node, broker.incarnation))
+    for topic in state.topics.values():
+        if _needs_seal(state, topic, silence):
+            recoverer = _recoverer(state, topic)
+            if recoverer is not None:
+                due.append(
+                    BeginSeal(topic.topic_id, topic.segments[-1].sid, topic.epoch, recoverer)
+                )
+    return due
+
+
+def _needs_seal(state: ClusterState, topic: Topic, silence: Silence) -> bool:
+    last = topic.segments[-1]
+    if last.state is SegmentState.OPEN:
+        return not _is_alive(state, last.writer, last.writer_incarnation)
+    recoverer = state.brokers.get(last.recoverer)
+    if recoverer is None or recoverer.fenced:
+        return True
+    epoch, since = silence.sealing_since.get(topic.topic_id, (-1, silence.now))
+    return epoch == last.seal_epoch and silence.now - since > SEAL_PATIENCE_S
+
+
+def _is_alive(state: ClusterState, node: int, incarnation: int) -> bool:
+    broker = state.brokers.get(node)
+    return broker is not None and not broker.fenced and broker.incarnation == incarnation
+
+
+def _recoverer(state: ClusterState, topic: Topic) -> int | None:
+    """A live replica; another one each time, so that one that cannot does not stand in the way."""
+    last = topic.segments[-1]
+    live = [node for node in last.replicas if _is_live(state, node)]
+    if not live:
+        return None
+    before = last.recoverer if last.state is SegmentState.SEALING else last.writer
+    return min(live, key=lambda node: (node <= before, node))
+
+
+def _is_live(state: ClusterState, node: int) -> bool:
+    broker = state.brokers.get(node)
+    return broker is not None and not broker.fenced
+
+
+def unsealed(state: ClusterState) -> dict[bytes, Segment]:
+    """Topics whose last segment is being sealed."""
+    return {
+        topic_id: topic.segments[-1]
+        for topic_id, topic in state.topics.items()
+        if topic.segments[-1].state is SegmentState.SEALING
+    }
+
+
+class Supervisor:
+    """Runs on every node; acts on the one that leads Raft."""
+
+    def __init__(
+        self,
+        *,
+        metadata: Metadata,
+        liveness: Liveness,
+        clock: Clock,
+        is_leader: Callable[[], bool],
+    ) -> None:
+        self._metadata = metadata
+        self._liveness = liveness
+        self._clock = clock
+        self._is_leader = is_leader
+        self._led_since: float | None = None
+        self._sealing_since: dict[bytes, tuple[int, float]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await anyio.sleep(CHECK_S)
+            now = self._clock.monotonic()
+            if not self._is_leader():
+                self._led_since = None
+                continue
+            if self._led_since is None:
+                self._led_since = now
+                self._liveness.seen.clear()
+            self._watch_seals(now)
+            silence = Silence(now, self._liveness.seen, self._led_since, self._sealing_since)
+            for command in decide(self._metadata.state, silence):
+                await self._propose(command)
+
+    def _watch_seals(self, now: float) -> None:
+        sealing = unsealed(self._metadata.state)
+        for topic_id in self._sealing_since.keys() - sealing.keys():
+            del self._sealing_since[topic_id]
+        for topic_id, segment in sealing.items():
+            if self._sealing_since.get(topic_id, (-1, 0.0))[0] != segment.seal_epoch:
+                self._sealing_since[topic_id] = (segment.seal_epoch, now)
+
+    async def _propose(self, command: FenceBroker | BeginSeal) -> None:
+        try:
+            applied = await self._metadata.propose(command)
+        except RequestError as error:
+            _log.warning("not decided", command=type(command).__name__, why=str(error))
+            return
+        if isinstance(command, FenceBroker) and not applied.refusal:
+            _log.warning("a node has fallen silent", node=command.node)
