@@ -49,6 +49,7 @@ SEQUENCE_MAX = 2**31 - 1
 CODEC_MASK, APPEND_TIME_BIT, TRANSACTIONAL_BIT, CONTROL_BIT = 0x07, 0x08, 0x10, 0x20
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
+_EXTENT = struct.Struct(">qi4xb6xi")
 _PLACE = struct.Struct(">q4xi")
 _BODY_TIMES = struct.Struct(">q")
 _U16 = struct.Struct(">h")
@@ -133,6 +134,18 @@ def parse_header(buf: Buffer, position: Position = 0) -> BatchHeader:
     if header.batch_length < HEADER_SIZE - LENGTH_END:
         raise CorruptBatchError(f"batch length {header.batch_length} is too small for a header")
     return header
+
+
+def parse_extent(buf: Buffer, position: Position = 0) -> tuple[Offset, Offset, Size]:
+    """(base offset, offset after the last record, size) of the batch at `position`, which has its
+    whole header there: all that walking a log needs, at a third of the cost of `parse_header`.
+
+    Raises CorruptBatchError for another magic, or a length below a header's.
+    """
+    base_offset, length, magic, last_delta = _EXTENT.unpack_from(buf, position)
+    if magic != MAGIC or length < HEADER_SIZE - LENGTH_END:
+        raise CorruptBatchError(f"magic {magic} and batch length {length} are no batch header's")
+    return base_offset, base_offset + last_delta + 1, LENGTH_END + length
 
 
 def check_batch(buf: Buffer, header: BatchHeader, position: Position = 0) -> None:

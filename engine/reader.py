@@ -10,7 +10,7 @@ from engine.batch import (
     Offset,
     Position,
     Size,
-    parse_header,
+    parse_extent,
 )
 from engine.errors import CorruptBatchError
 
@@ -48,6 +48,8 @@ class BatchRead:
         self._end_offset = end_offset
         self._size_max = size_max
         self._on_done = on_done
+        self.next: tuple[Offset, Position] | None = None
+        """Where a read of what follows the result would start."""
 
     def start(self) -> None:
         self._read(self._size_max + SCAN_SIZE)
@@ -95,14 +97,12 @@ class BatchRead:
         """Where in `data` the wanted batch starts; None if it lies beyond and is being read."""
         start = 0
         while len(data) - start >= HEADER_SIZE:
-            header = parse_header(data, start)
-            if header.base_offset > self._offset and start == 0:
-                raise CorruptBatchError(
-                    f"offset {header.base_offset} at a place before {self._offset}"
-                )
-            if header.next_offset > self._offset:
+            base_offset, next_offset, size = parse_extent(data, start)
+            if base_offset > self._offset and start == 0:
+                raise CorruptBatchError(f"offset {base_offset} at a place before {self._offset}")
+            if next_offset > self._offset:
                 return start
-            start += header.size
+            start += size
         if start == 0:
             raise CorruptBatchError(f"{len(data)} bytes are no batch header")
         self._position += start
@@ -114,12 +114,12 @@ class BatchRead:
         below the end)."""
         end, first_size = start, 0
         while len(data) - end >= HEADER_SIZE:
-            header = parse_header(data, end)
-            if header.next_offset > self._end_offset:
+            _, next_offset, size = parse_extent(data, end)
+            if next_offset > self._end_offset:
                 break
-            first_size = first_size or header.size
-            next_end = end + header.size
-            if next_end > len(data) or (next_end - start > self._size_max and end > start):
+            first_size = first_size or size
+            if end + size > len(data) or (end + size - start > self._size_max and end > start):
                 break
-            end = next_end
+            end += size
+            self.next = (next_offset, self._position + end)
         return end, first_size

@@ -31,6 +31,10 @@ ACK_MARK_SIZE: Size = 1024 * 1024
 to."""
 
 
+RESUME_COUNT_MAX = 64
+"""Places at which sequential readers of a segment are expected next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What all segments of a Wal share."""
@@ -105,6 +109,7 @@ class Segment:
         self._told_durable = self.durable_offset
         self._ack_mark_size = found.end.size
         self._holds_file = False
+        self._resume: dict[Offset, Position] = {}
 
     # -- where it ends
 
@@ -279,6 +284,7 @@ class Segment:
             on_done(result)
             return
         self._index = result
+        self._resume.clear()
         self._end = end
         self._on_disk = True
         self.sealed = True
@@ -332,17 +338,20 @@ class Segment:
         file: int,
     ) -> None:
         assert self._index is not None
-        position = self._index.position_before(offset)
+        position = self._resume.get(offset) or self._index.position_before(offset)
 
         def done(result: bytes | Exception) -> None:
             self._services.open_files.release(self._files.log_path)
             if result == b"":
                 result = CorruptBatchError(f"no batch reaches offset {offset}")
             if not isinstance(result, CorruptBatchError):
+                if read.next is not None:
+                    self._remember(*read.next)
                 on_done(result)
             elif may_rebuild and self.sealed:
                 # An index is a hint: follow a fresh one before the log itself is blamed.
                 self._index = None
+                self._resume.clear()
                 again = partial(self._read, offset, size_max, end_offset, False, on_done)
                 self._with_file(again, on_done, rebuild=True)
             else:
@@ -359,6 +368,12 @@ class Segment:
             on_done=done,
         )
         read.start()
+
+    def _remember(self, offset: Offset, position: Position) -> None:
+        """A consumer has read up to here and will ask for what follows: no index is as exact."""
+        self._resume[offset] = position
+        if len(self._resume) > RESUME_COUNT_MAX:
+            del self._resume[next(iter(self._resume))]
 
     def offset_before_timestamp(self, timestamp_ms: int) -> Offset:
         """An offset such that all batches wholly before it have max_timestamp < `timestamp_ms`.

@@ -193,9 +193,13 @@ class SegmentFiles:
         if self._fs.exists(doomed):
             remove_tree(self._fs, doomed)
         if self._fs.exists(self.directory):
-            self._fs.rename(self.directory, doomed)
-            self._fs.fsync_dir(self.directory.parent)
-            remove_tree(self._fs, doomed)
+            try:
+                self._fs.rename(self.directory, doomed)
+                self._fs.fsync_dir(self.directory.parent)
+                remove_tree(self._fs, doomed)
+            except FileNotFoundError:
+                # The whole topic is being deleted at the same time.
+                return
 
     def _write(self, path: Path, data: Buffer) -> None:
         file = self._fs.open(path, create=True)
@@ -215,7 +219,7 @@ class SegmentFiles:
 
 
 def remove_tree(fs: Fs, directory: Path) -> None:
-    """Delete a directory and what is in it, at most two levels deep, then sync its parent. Raises
+    """Delete a directory and all that is in it, then sync its parent. Raises
     OSError."""
     _remove_contents(fs, directory)
     fs.rmdir(directory)
@@ -227,10 +231,11 @@ def _remove_contents(fs: Fs, directory: Path) -> None:
         path = directory / name
         try:
             fs.unlink(path)
+        except FileNotFoundError:
+            continue
         except OSError as error:
-            # A directory: EISDIR on Linux, EPERM by POSIX, and ENOENT from a file system without
-            # such detail.
-            if error.errno not in (errno.EISDIR, errno.EPERM, errno.ENOENT):
+            # It is a directory: EISDIR on Linux, EPERM by POSIX.
+            if error.errno not in (errno.EISDIR, errno.EPERM):
                 raise
             _remove_contents(fs, path)
             fs.rmdir(path)

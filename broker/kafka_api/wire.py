@@ -56,8 +56,8 @@ def _absent(**_: Any) -> None:
     return None
 
 
-def _narrow(entity: Callable[..., Any]) -> Callable[..., Any]:
-    known = frozenset(item.name for item in fields(entity))  # type: ignore[arg-type]
+def _narrow(entity: Any) -> Callable[..., Any]:
+    known = frozenset(item.name for item in fields(entity))
     has_throttle = "throttle_time" in known
 
     def make(**values: Any) -> Any:

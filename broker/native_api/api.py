@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 import anyio
 import anyio.abc
 
-from broker.native_api.cursor import CACHE_SIZE_MAX, SECTION_SIZE_MAX, Cursors
+from broker.native_api.cursor import CACHE_SIZE_MAX, Cursors
 from broker.native_api.handlers import Context
 from broker.native_api.packer import Packer
+from broker.native_api.reader import SECTION_SIZE_MAX
 from broker.native_api.session import NativeSession
 from broker.ports import Clock, Controller, GroupOffsets, NodeStatus
 from broker.telemetry.metrics import NATIVE_LATENCY, NATIVE_REQUESTS, RequestMeter, Sample
@@ -33,18 +34,21 @@ class NativeApi:
         cache_size_max: int = CACHE_SIZE_MAX,
     ) -> None:
         self._packer = Packer(controller, clock, timeout_s=put_timeout_s)
-        cursors = Cursors(
+        self._cursors = Cursors(
             controller, offsets, section_size_max=section_size_max, cache_size_max=cache_size_max
         )
-        self._ctx = Context(controller, self._packer, cursors, status, metrics)
+        self._ctx = Context(controller, self._packer, self._cursors, status, metrics)
         self._meter = RequestMeter(NATIVE_REQUESTS, NATIVE_LATENCY)
         self._clock = clock
 
     async def run(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """What goes on behind the connections, until cancelled: after them, or their PUTs hang."""
-        await self._packer.run(task_status=task_status)
+        """What goes on behind the connections. Cancel it after them, or their requests hang."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._packer.run)
+            await tasks.start(self._cursors.run)
+            task_status.started()
 
     def session(self, peer: str) -> NativeSession:
         """The protocol of one new connection; `peer` is its address."""

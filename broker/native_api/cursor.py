@@ -2,12 +2,12 @@
 
 The cursor of topic `t` is the committed offset of the consumer group `walrus.get.t`, so it lives
 where all committed offsets live, survives what they survive, and Kafka's tools can look at it and
-move it. There is no second copy of it here: every GET asks for the group's position.
+move it. There is no second copy of it here: every round of GETs asks for the group's position.
 
-Taking a record and appending the commit that moves the cursor past it happen under the topic's
-lock, in the order of the GETs. Waiting for that commit to be durable happens outside, so that many
-GETs share one data sync. The answer leaves only after it: a record is handed out at most once, and
-is lost to GET when the answer is.
+A round is what PUT's pack is: the GETs of a topic that arrive in one turn of the event loop are
+served together, in their order, and one commit moves the cursor past all that they took. They are
+answered when that commit is durable. A record is so handed out at most once, and is lost to GET
+when the answer is.
 
 A batch that cannot be read although its CRC holds (it decompresses beyond the limit, or is garbage
 inside) is its producer's fault and would block the topic for ever. It is reported once, by an error
@@ -17,54 +17,75 @@ each time, and the cursor stays.
 """
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import anyio
-import anyio.to_thread
+import anyio.abc
 import structlog
 
-from broker.errors import OffsetOutOfRange, StorageFailed
-from broker.native_api.unpack import Unpacked, Unreadable
+from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
+from broker.native_api.reader import SECTION_SIZE_MAX, TopicReader, Unpacker, UnreadableBatch
 from broker.ports import Controller, Finish, GroupOffsets, Partition, TopicView
-from engine.batch import BatchHeader, CorruptBatchError, iter_headers
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-READ_SIZE = 256 * 1024
-"""Bytes asked of the log at once; a larger batch comes whole."""
-
-SECTION_SIZE_MAX = 64 * 1024 * 1024
-"""Bytes of one batch when decompressed. Kafka's producers fill batches of 16 KiB to 1 MiB; tenfold
-compression is usual and a thousandfold is an attack."""
-
 CACHE_SIZE_MAX = 128 * 1024 * 1024
-"""Bytes of decoded batches over all topics; the topic that was read longest ago goes first."""
-
-INLINE_SIZE_MAX = 32 * 1024
-"""Bytes of a batch that is unpacked on the event loop; a larger one goes to a thread."""
-
-UNPACK_THREADS_MAX = 2
-"""Batches that are decompressed at the same time; each may need SECTION_SIZE_MAX beside the
-cache."""
+"""Bytes of batches over all topics; what the topic read longest ago holds goes first."""
 
 TOPICS_MAX = 10_000
 """Topics of which anything is remembered."""
 
+ROUND_COUNT_MAX = 1_000
+"""Records handed out by one round, a bound on the time that it holds the event loop."""
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What one GET got; `value` may be handed out once `committed` has been awaited."""
+ROUND_SIZE_MAX = 1024 * 1024
+"""Bytes handed out by one round, but for its last record."""
 
-    value: bytes
-    failure: str
-    """Why there is no value; "" if there is one."""
-    committed: Finish
+
+class Ticket:
+    """One GET's place in the line, and then what it got."""
+
+    __slots__ = ("_failure", "_value", "done")
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self._value: bytes | None = None
+        self._failure: RequestError | None = None
+
+    async def taken(self) -> bytes | None:
+        """The record's value, once the cursor is durably past it; None if there is none yet.
+
+        Raises NotLeader, Loading, UnknownTopicId, StorageFailed, UnreadableBatch.
+        """
+        if not self.done.is_set():  # A finish that is ready must not yield: see connection.py.
+            await self.done.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._value
+
+    def end(self, outcome: bytes | RequestError | None) -> None:
+        """Say what became of it; the first word counts."""
+        if self.done.is_set():
+            return
+        if isinstance(outcome, RequestError):
+            self._failure = outcome
+        else:
+            self._value = outcome
+        self.done.set()
+
+
+class _Lane:
+    """One topic: who waits, and what has been read ahead."""
+
+    def __init__(self, unpacker: Unpacker) -> None:
+        self.waiting: deque[Ticket] = deque()
+        self.reader = TopicReader(unpacker)
+        self.is_serving = False
 
 
 class Cursors:
-    """The shared cursors of all topics on this node."""
+    """The shared cursors of all topics on this node. `run` must be running while `get` is used."""
 
     def __init__(
         self,
@@ -73,117 +94,91 @@ class Cursors:
         *,
         section_size_max: int = SECTION_SIZE_MAX,
         cache_size_max: int = CACHE_SIZE_MAX,
-        read_size: int = READ_SIZE,
     ) -> None:
         self._controller = controller
         self._offsets = offsets
-        self._section_size_max = section_size_max
+        self._unpacker = Unpacker(section_size_max=section_size_max)
         self._cache_size_max = cache_size_max
-        self._read_size = read_size
-        self._readers: OrderedDict[UUID, _Reader] = OrderedDict()
+        self._lanes: OrderedDict[UUID, _Lane] = OrderedDict()
         """Least recently used first."""
         self.held_size = 0
         """Bytes of batches that are read ahead or decoded."""
-        self._threads = anyio.CapacityLimiter(UNPACK_THREADS_MAX)
+        self._tasks: anyio.abc.TaskGroup | None = None
 
-    async def take(self, topic: TopicView) -> Taken | None:
-        """The next record, and the commit that moves the cursor past it; None if there is none yet.
+    async def run(
+        self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve rounds until cancelled."""
+        async with anyio.create_task_group() as self._tasks:
+            task_status.started()
+            await anyio.sleep_forever()
 
-        Raises NotLeader, Loading, UnknownTopicId, StorageFailed.
-        """
-        reader = self._reader(topic.topic_id)
-        async with reader.lock:
-            partition = self._controller.partition(topic)
-            group = group_of(topic.name)
-            position = await self._offsets.position(group, topic.topic_id)
-            start = partition.log_start_offset
-            offset = start if position is None else max(position, start)
-            commit = partial(self._offsets.commit, group, topic.topic_id)
-            size_before = reader.size
+    def get(self, topic: TopicView) -> Ticket:
+        """Queue behind every earlier `get` of this topic."""
+        assert self._tasks is not None, "the cursors are not running"
+        lane = self._lanes.get(topic.topic_id)
+        if lane is None:
+            lane = self._lanes[topic.topic_id] = _Lane(self._unpacker)
+        self._lanes.move_to_end(topic.topic_id)
+        ticket = Ticket()
+        lane.waiting.append(ticket)
+        if not lane.is_serving:
+            lane.is_serving = True
+            self._tasks.start_soon(self._serve, topic, lane)
+        return ticket
+
+    async def _serve(self, topic: TopicView, lane: _Lane) -> None:
+        while lane.waiting:
+            count = min(len(lane.waiting), ROUND_COUNT_MAX)
+            tickets = [lane.waiting.popleft() for _ in range(count)]
+            size_before = lane.reader.size
             try:
-                found = await self._next(reader, partition, offset)
-            except _Skip as skip:
-                _log.warning("native GET skips a batch that cannot be read", reason=skip.text)
-                return Taken(b"", skip.text, await commit(skip.next_offset))
-            except OffsetOutOfRange:
-                # The log ends before the cursor: it lost its tail, which weaker durability allows.
-                end = partition.high_watermark
-                _log.warning("native cursor set back", topic=topic.name, offset=offset, end=end)
-                await commit(end)
-                return None
-            finally:
-                self.held_size += reader.size - size_before
-                self._trim(reader)
-            if found is None:
-                return None
-            return Taken(found[1], "", await commit(found[0] + 1))
-
-    async def _next(
-        self, reader: "_Reader", partition: Partition, offset: int
-    ) -> tuple[int, bytes] | None:
-        while True:
-            unpacked = reader.unpacked
-            if unpacked is None or not unpacked.covers(offset):
-                batch = reader.batch_at(offset)
-                if batch is None:
-                    data = await self._read(partition, offset)
-                    if not data:
-                        return None
-                    reader.refill(data)
-                    batch = reader.batch_from(offset)
-                    if batch is None:
-                        return None
-                unpacked = await self._unpack(partition, reader, *batch)
-            offset = max(offset, unpacked.header.base_offset)
-            try:
-                if found := unpacked.at(offset):
-                    return found
-            except Unreadable as error:
-                raise _Skip(partition.topic.name, unpacked.header, error) from error
-            offset = unpacked.header.next_offset
-
-    async def _read(self, partition: Partition, offset: int) -> bytes:
-        try:
-            return await partition.read(offset, size_max=self._read_size)
-        except OffsetOutOfRange:
-            if offset >= partition.log_start_offset:
-                raise
-            # The log start moved while we looked.
-            return await partition.read(partition.log_start_offset, size_max=self._read_size)
-
-    async def _unpack(
-        self, partition: Partition, reader: "_Reader", header: BatchHeader, batch: memoryview
-    ) -> Unpacked:
-        unpack = partial(Unpacked, batch, header, size_max=self._section_size_max)
-        try:
-            if len(batch) <= INLINE_SIZE_MAX and header.codec == 0:
-                reader.unpacked = unpack()
+                await self._round(topic, lane, tickets)
+            except RequestError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001  Whatever it is, it befell this round alone.
+                _log.exception("a native GET failed by a fault of ours", topic=topic.name)
+                failure = StorageFailed(f"internal error: {type(error).__name__}")
             else:
-                reader.unpacked = await anyio.to_thread.run_sync(unpack, limiter=self._threads)
-        except Unreadable as error:
-            raise _Skip(partition.topic.name, header, error) from error
-        return reader.unpacked
+                continue
+            finally:
+                self.held_size += lane.reader.size - size_before
+                self._trim(lane)
+            for ticket in tickets:
+                ticket.end(failure)
+        lane.is_serving = False
 
-    def _reader(self, topic_id: UUID) -> "_Reader":
-        reader = self._readers.get(topic_id)
-        if reader is None:
-            reader = self._readers[topic_id] = _Reader()
-        self._readers.move_to_end(topic_id)
-        return reader
+    async def _round(self, topic: TopicView, lane: _Lane, tickets: list[Ticket]) -> None:
+        partition = self._controller.partition(topic)
+        group = group_of(topic.name)
+        position = await self._offsets.position(group, topic.topic_id)
+        start = partition.log_start_offset
+        offset = start if position is None else max(position, start)
+        haul = await _haul(lane.reader, partition, offset, len(tickets))
+        if haul.offset != offset:
+            committed = await self._offsets.commit(group, topic.topic_id, haul.offset)
+            assert self._tasks is not None
+            self._tasks.start_soon(_settle, committed, tickets[: len(haul.taken)], haul.taken)
+        rest = tickets[len(haul.taken) :]
+        if haul.has_more:
+            lane.waiting.extendleft(reversed(rest))
+        else:
+            for ticket in rest:
+                ticket.end(haul.failure)
 
-    def _is_over(self) -> bool:
-        return self.held_size > self._cache_size_max or len(self._readers) > TOPICS_MAX
-
-    def _trim(self, current: "_Reader") -> None:
+    def _trim(self, current: _Lane) -> None:
         """Forget the topics read longest ago until the rest fits. One that is in use stays."""
         if not self._is_over():
             return
-        for topic_id, reader in list(self._readers.items()):
-            if reader is not current and not reader.lock.locked():
-                self.held_size -= reader.size
-                del self._readers[topic_id]
+        for topic_id, lane in list(self._lanes.items()):
+            if lane is not current and not lane.is_serving:
+                self.held_size -= lane.reader.size
+                del self._lanes[topic_id]
                 if not self._is_over():
                     return
+
+    def _is_over(self) -> bool:
+        return self.held_size > self._cache_size_max or len(self._lanes) > TOPICS_MAX
 
 
 def group_of(topic: str) -> str:
@@ -191,51 +186,60 @@ def group_of(topic: str) -> str:
     return f"walrus.get.{topic}"
 
 
-class _Skip(Exception):
-    def __init__(self, topic: str, header: BatchHeader, error: Unreadable) -> None:
-        self.next_offset = header.next_offset
-        self.text = (
-            f"offsets {header.base_offset} to {header.last_offset} of topic {topic} cannot be read"
-            f" and are skipped: {error}"
+@dataclass(slots=True)
+class _Haul:
+    """What one round took out of the log."""
+
+    offset: int
+    """Where the cursor stands after it."""
+    taken: list[bytes | UnreadableBatch] = field(default_factory=list)
+    """For the first tickets of the round, in order."""
+    has_more: bool = False
+    """The round was large enough; there may be records for the others."""
+    failure: RequestError | None = None
+    """What the others are told; None: there is nothing yet."""
+
+
+async def _haul(reader: TopicReader, partition: Partition, offset: int, count: int) -> _Haul:
+    haul = _Haul(offset)
+    size = 0
+    try:
+        while len(haul.taken) < count and size < ROUND_SIZE_MAX:
+            try:
+                found = await reader.next(partition, haul.offset)
+            except UnreadableBatch as error:
+                _log.warning("native GET skips a batch", reason=str(error))
+                haul.taken.append(error)
+                haul.offset = error.next_offset
+                continue
+            if found is None:
+                return haul
+            haul.taken.append(found.value)
+            haul.offset = found.offset + 1
+            size += len(found.value)
+        haul.has_more = True
+    except OffsetOutOfRange:
+        # The log ends before the cursor: it lost its tail, which weaker durability allows.
+        haul.offset = partition.high_watermark
+        _log.warning(
+            "native cursor set back", topic=partition.topic.name, offset=offset, end=haul.offset
         )
-        super().__init__(self.text)
+    except RequestError as error:
+        haul.failure = error
+    return haul
 
 
-class _Reader:
-    """What one topic has read ahead: whole batches, the first of them unpacked."""
-
-    __slots__ = ("_batches", "_data_size", "lock", "unpacked")
-
-    def __init__(self) -> None:
-        self.lock = anyio.Lock(fast_acquire=True)
-        self.unpacked: Unpacked | None = None
-        self._batches: deque[tuple[BatchHeader, memoryview]] = deque()
-        self._data_size = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes that are held."""
-        return self._data_size + (0 if self.unpacked is None else self.unpacked.size)
-
-    def refill(self, data: bytes) -> None:
-        """Hold these batches instead of what is left. Raises StorageFailed if they are none."""
-        view = memoryview(data)
-        try:
-            self._batches = deque(
-                (header, view[position : position + header.size])
-                for position, header in iter_headers(data)
-            )
-        except CorruptBatchError as error:
-            raise StorageFailed(f"what was read from the log is damaged: {error}") from error
-        self._data_size = len(data)
-
-    def batch_at(self, offset: int) -> tuple[BatchHeader, memoryview] | None:
-        """The batch that contains `offset`, if it was read ahead."""
-        batch = self.batch_from(offset)
-        return batch if batch is not None and batch[0].base_offset <= offset else None
-
-    def batch_from(self, offset: int) -> tuple[BatchHeader, memoryview] | None:
-        """The first batch that ends after `offset`; those before it are dropped."""
-        while self._batches and self._batches[0][0].next_offset <= offset:
-            self._batches.popleft()
-        return self._batches[0] if self._batches else None
+async def _settle(
+    committed: Finish, tickets: list[Ticket], taken: list[bytes | UnreadableBatch]
+) -> None:
+    """Answer a round once its commit is durable."""
+    failure: RequestError | None = None
+    try:
+        await committed()
+    except RequestError as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001  Whatever it is, it befell this round alone.
+        _log.exception("a native GET failed by a fault of ours")
+        failure = StorageFailed(f"internal error: {type(error).__name__}")
+    for ticket, outcome in zip(tickets, taken, strict=True):
+        ticket.end(failure or outcome)

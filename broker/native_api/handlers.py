@@ -9,7 +9,7 @@ import msgspec
 
 from broker.errors import InvalidTopic, RequestError, TopicExists, UnknownTopic
 from broker.native_api import commands
-from broker.native_api.cursor import Cursors, Taken
+from broker.native_api.cursor import Cursors, Ticket
 from broker.native_api.errors import text_of
 from broker.native_api.framing import EMPTY, OK, bare, error, ok_with
 from broker.native_api.packer import Pack, Packer
@@ -56,19 +56,19 @@ async def _finish_put(topic: TopicView, pack: Pack) -> Reply:
     return OK
 
 
-async def begin_get(ctx: Context, command: commands.Get) -> Finish:
-    """GET: takes its record now, answers when the cursor is durably past it."""
+async def begin_get(ctx: Context, command: commands.Get) -> tuple[Ticket, Finish]:
+    """GET: takes its place in the line now, answers when the cursor is durably past its record."""
     topic = _public(ctx, command.topic)
-    taken = await ctx.cursors.take(topic)
-    return partial(_say, EMPTY) if taken is None else partial(_finish_get, topic, taken)
+    ticket = ctx.cursors.get(topic)
+    return ticket, partial(_finish_get, topic, ticket)
 
 
-async def _finish_get(topic: TopicView, taken: Taken) -> Reply:
+async def _finish_get(topic: TopicView, ticket: Ticket) -> Reply:
     try:
-        await taken.committed()
+        value = await ticket.taken()
     except RequestError as failure:
         return refusal(failure, topic.name, topic)
-    return error(taken.failure) if taken.failure else ok_with(taken.value)
+    return EMPTY if value is None else ok_with(value)
 
 
 async def begin_state(ctx: Context, command: commands.State) -> Finish:

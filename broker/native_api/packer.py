@@ -22,7 +22,7 @@ from engine.batch import HEADER_SIZE, SEQUENCE_MAX, Record, build
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-RECORDS_PER_PACK_MAX = 10_000
+RECORDS_PER_PACK_MAX = 2_000
 """A bound on the time that building one batch holds the event loop: about 10 ms."""
 
 RECORD_OVERHEAD_SIZE = 20
@@ -59,7 +59,8 @@ class Pack:
 
     async def settled(self) -> None:
         """Wait until the fate is known. Raises the RequestError that befell the pack."""
-        await self.done.wait()
+        if not self.done.is_set():  # A finish that is ready must not yield: see connection.py.
+            await self.done.wait()
         if self.failure is not None:
             raise self.failure
 

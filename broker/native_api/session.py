@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import anyio
 import structlog
 
 from broker.errors import RequestError
 from broker.native_api import commands, handlers, strangers
 from broker.native_api.commands import CommandError, Get, Metrics, Put, Register, State, parse
+from broker.native_api.cursor import Ticket
 from broker.native_api.framing import EMPTY, INVALID_LENGTH, error, is_error
 from broker.native_api.handlers import Context, refusal
 from broker.native_api.packer import Pack
@@ -17,6 +19,10 @@ from broker.ports import Finish, Reply, TopicView
 from broker.telemetry.metrics import RequestMeter, RequestStats
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+GETS_IN_FLIGHT_MAX: Final = 32
+"""Per connection, taken and not yet answered: what a client loses that goes away, and what its
+messages may occupy. Further GETs wait before they take anything."""
 
 _VERBS: Final[dict[type[commands.Command], str]] = {
     Register: "REGISTER",
@@ -30,8 +36,8 @@ _VERBS: Final[dict[type[commands.Command], str]] = {
 class NativeSession:
     """The protocol of one connection.
 
-    A connection sees its own commands take effect in order: a GET waits for the PUTs before it, so
-    that what was put is there, also when the client did not wait for the answers.
+    A connection sees its own commands take effect in order, also when it does not wait for the
+    answers: a GET waits for the PUTs before it, and a PUT for the GETs before it.
     """
 
     def __init__(
@@ -43,8 +49,10 @@ class NativeSession:
         self._peer = peer
         self._is_first = True
         self._unsettled: deque[Pack] = deque()
-        """The packs of this connection's PUTs, in order; those that are done leave from the
-        front."""
+        """What this connection's PUTs wait for, in order; what is done leaves from the front."""
+        self._untaken: deque[Ticket] = deque()
+        """What its GETs wait for."""
+        self._gets = anyio.Semaphore(GETS_IN_FLIGHT_MAX, fast_acquire=True)
 
     async def begin(self, frame: memoryview) -> Finish:
         """Stage 1. Never the peer's last word: whatever a frame holds, it is answered."""
@@ -72,22 +80,45 @@ class NativeSession:
     async def _begin(self, command: commands.Command) -> Finish:
         match command:
             case Put():
-                while self._unsettled and self._unsettled[0].done.is_set():
-                    self._unsettled.popleft()
-                pack, finish = await handlers.begin_put(self._ctx, command)
-                if not self._unsettled or self._unsettled[-1] is not pack:
-                    self._unsettled.append(pack)
-                return finish
+                return await self._begin_put(command)
             case Get():
-                while self._unsettled:
-                    await self._unsettled.popleft().done.wait()
-                return await handlers.begin_get(self._ctx, command)
+                return await self._begin_get(command)
             case Register():
                 return await handlers.begin_register(self._ctx, command)
             case State():
                 return await handlers.begin_state(self._ctx, command)
             case Metrics():
                 return await handlers.begin_metrics(self._ctx)
+
+    async def _begin_put(self, command: Put) -> Finish:
+        while self._untaken:
+            await self._untaken.popleft().done.wait()
+        while self._unsettled and self._unsettled[0].done.is_set():
+            self._unsettled.popleft()
+        pack, finish = await handlers.begin_put(self._ctx, command)
+        if not self._unsettled or self._unsettled[-1] is not pack:
+            self._unsettled.append(pack)
+        return finish
+
+    async def _begin_get(self, command: Get) -> Finish:
+        while self._unsettled:
+            await self._unsettled.popleft().done.wait()
+        while self._untaken and self._untaken[0].done.is_set():
+            self._untaken.popleft()
+        await self._gets.acquire()
+        try:
+            ticket, finish = await handlers.begin_get(self._ctx, command)
+        except BaseException:
+            self._gets.release()
+            raise
+        self._untaken.append(ticket)
+        return partial(self._finish_get, finish)
+
+    async def _finish_get(self, finish: Finish) -> Reply:
+        try:
+            return await finish()
+        finally:
+            self._gets.release()
 
     def _known(self, name: str) -> TopicView | None:
         try:

@@ -8,7 +8,8 @@
   * `_answer` awaits the finishes in the order of the requests, so replies never overtake each
     other.
   * `_write` sends whatever is ready with one system call; it is its own loop so that ready replies
-    leave while the next finish waits.
+    leave while the next finish waits. A finish that has nothing to wait for should therefore not
+    yield to the event loop: its reply would be sent alone.
 
 The end of a connection runs down the same pipe: the reader puts END behind the last request, and
 everything that was begun is answered and sent before the socket closes. Only a peer that is gone, a

@@ -82,7 +82,10 @@ class Backend(Protocol):
         """A descriptor that is readable when `reap` has work."""
 
     def reap(self) -> None:
-        """Run the `on_done` of everything that has finished. Never blocks."""
+        """Run the `on_done` of everything that has finished. Never blocks.
+
+        What an `on_done` raises comes out here; the rest stays for the next call, and signals.
+        """
 
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
@@ -130,7 +133,9 @@ def choose(*, disable_uring: bool = False, prefer: str | None = None) -> Backend
     try:
         from engine.backends._uring import UringBackend
 
-        return UringBackend(reason="asked for" if prefer else "io_uring works here")
+        return UringBackend(
+            reason="asked for" if prefer else "the kernel allows it, and a test write worked"
+        )
     except (ImportError, BackendUnavailableError) as error:
         if prefer is not None:
             raise BackendUnavailableError(str(error)) from error

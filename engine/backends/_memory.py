@@ -145,8 +145,12 @@ class MemoryBackend:
                 os.eventfd_read(self._eventfd)
             except BlockingIOError:
                 pass
-        for _ in range(len(self._ready)):
-            self._ready.popleft()()
+        try:
+            for _ in range(len(self._ready)):
+                self._ready.popleft()()
+        except BaseException:
+            self._signal()
+            raise
 
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
@@ -204,6 +208,9 @@ class MemoryBackend:
 
     def _make_ready(self, job: Callable[[], None]) -> None:
         self._ready.append(job)
+        self._signal()
+
+    def _signal(self) -> None:
         if self._eventfd >= 0:
             os.eventfd_write(self._eventfd, 1)
         if self.on_ready is not None:
@@ -309,7 +316,10 @@ class MemoryFs:
 
     def unlink(self, path: Path) -> None:
         self._before("unlink", path)
-        if not isinstance(self._find(path), _File):
+        node = self._find(path)
+        if isinstance(node, _Directory):
+            raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+        if node is None:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
         self._directory(path.parent).change(partial(_remove, path.name))
 

@@ -95,6 +95,10 @@ class Completions:
     def put(self, callback: Callable[[], None]) -> None:
         """From any thread. deque.append is atomic; the eventfd write comes after it."""
         self._finished.append(callback)
+        self.signal()
+
+    def signal(self) -> None:
+        """There is work."""
         os.eventfd_write(self.eventfd, 1)
 
     def clear_signal(self) -> None:

@@ -30,7 +30,11 @@ class PreadBackend:
 
     def reap(self) -> None:
         self._completions.clear_signal()
-        self._completions.run()
+        try:
+            self._completions.run()
+        except BaseException:
+            self._completions.signal()
+            raise
 
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone

@@ -94,7 +94,13 @@ class UringBackend:
         self._queued: deque[_Operation] = deque()
         self._operations: dict[int, _Operation] = {}
         self._next_id = 0
-        self._probe()
+        try:
+            self._probe()
+        except BackendUnavailableError:
+            self._workers.close()
+            ring_api.io_uring_queue_exit(self._ring)
+            self._completions.close()
+            raise
 
     # -- Backend
 
@@ -103,11 +109,15 @@ class UringBackend:
 
     def reap(self) -> None:
         self._completions.clear_signal()
-        self._reap_ring()
-        if self._queued:
-            # The ring was full, or a write was short.
-            self.submit()
-        self._completions.run()
+        try:
+            self._reap_ring()
+            if self._queued:
+                # The ring was full, or a write was short.
+                self.submit()
+            self._completions.run()
+        except BaseException:
+            self._completions.signal()
+            raise
 
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone

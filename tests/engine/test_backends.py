@@ -169,6 +169,27 @@ def test_callback_may_start_the_next_operation(backend: Backend, file: int) -> N
     assert finish(backend, results, 20) == [None] * 20
 
 
+def test_callback_that_raises_does_not_lose_the_others(backend: Backend, file: int) -> None:
+    fileno = backend.fileno()
+    results: list[OSError | None] = []
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    backend.write(file, 0, [b"x"], sync=False, on_done=broken)
+    for i in range(5):
+        backend.write(file, i, [b"x"], sync=False, on_done=results.append)
+    backend.submit()
+    raised = 0
+    while len(results) < 5 or not raised:
+        assert select.select([fileno], [], [], 10)[0]
+        try:
+            backend.reap()
+        except RuntimeError:
+            raised += 1
+    assert (results, raised) == ([None] * 5, 1)
+
+
 def test_file_system_operations(backend: Backend, tmp_path: Path) -> None:
     fs, home = backend.fs, directory(backend, tmp_path)
     fs.mkdir(home / "a")

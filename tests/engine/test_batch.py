@@ -14,6 +14,7 @@ from engine.batch import (
     check_batch,
     iter_headers,
     iter_records,
+    parse_extent,
     parse_header,
     patch,
     placed_at,
@@ -71,6 +72,18 @@ def test_our_batch_is_what_a_real_client_would_have_written() -> None:
     )
     theirs = client_batch()
     assert ours[16:] == theirs[16:], "all that the CRC covers, and the CRC"
+
+
+def test_extent_is_what_the_header_says() -> None:
+    batch = bytearray(client_batch())
+    patch(batch, base_offset=77, leader_epoch=1)
+    assert parse_extent(b"xx" + batch, 2) == (77, 80, len(batch))
+    for position, value in ((16, 1), (11, 48), (8, 0xFF)):
+        damaged = bytearray(batch)
+        damaged[8:11] = bytes(3)
+        damaged[position] = value
+        with pytest.raises(CorruptBatchError):
+            parse_extent(damaged)
 
 
 def test_attributes_of_a_transactional_compressed_batch() -> None:

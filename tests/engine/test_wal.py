@@ -1,6 +1,8 @@
 """The public face: what is on disk, what is left over, and closing."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,10 @@ import pytest
 
 from engine.backends import choose
 from engine.backends._memory import MemoryBackend
+from engine.batch import iter_headers
 from tests.engine.support import DISK, EPOCH, TOPIC_ID, Rig, make_batch
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_stored_lists_segments_whatever_the_metadata_says() -> None:
@@ -96,6 +101,42 @@ def test_real_files_come_back_after_a_restart(prefer: str | None, tmp_path: Path
     assert list((tmp_path / "data").iterdir()) == []
     rig.wal.close()
     backend.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from engine.backends import choose
+from tests.engine.support import Rig
+
+rig = Rig(choose(prefer=sys.argv[1] or None), Path(sys.argv[2]))
+segment = rig.open()
+segment.on_durable = lambda end: sys.stdout.write(f"{end}\\n") and sys.stdout.flush()
+while True:
+    for i in range(7):
+        rig.append(segment, size=i * 500)
+    rig.settle(segment)
+"""
+
+
+@pytest.mark.parametrize("prefer", ["pread", ""], ids=["pread", "best"])
+def test_killed_process_keeps_what_it_called_durable(prefer: str, tmp_path: Path) -> None:
+    for count in (1, 5, 40):
+        directory = tmp_path / str(count)
+        command = [sys.executable, "-c", WRITER, prefer, str(directory)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as writer:
+            assert writer.stdout is not None
+            durable = [int(writer.stdout.readline()) for _ in range(count)]
+            writer.kill()
+            durable += [int(line) for line in writer.stdout if line.endswith("\n")]
+        backend = choose(prefer="pread")
+        rig = Rig(backend, directory)
+        segment = rig.recover()
+        assert segment.end_offset >= durable[-1]
+        data = rig.read(segment, 0, size_max=10**9)
+        assert sum(header.record_count for _, header in iter_headers(data)) == segment.end_offset
+        rig.wal.close()
+        backend.close()
 
 
 @pytest.mark.anyio

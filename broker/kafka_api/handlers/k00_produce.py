@@ -200,7 +200,8 @@ def _response(request: ProduceRequest, outcomes: list[_Outcome]) -> Response:
         )
         for topic in request.topic_data
     )
-    return make.ProduceResponse(responses=responses)  # type: ignore[no-any-return]
+    response: Response = make.ProduceResponse(responses=responses)
+    return response
 
 
 def _append_time(timestamp_ms: int) -> datetime | None:

@@ -170,7 +170,7 @@ def _response(
         else _described(make, one, live, operations)
         for one in found
     )
-    return make.MetadataResponse(  # type: ignore[no-any-return]
+    response: Response = make.MetadataResponse(
         brokers=brokers,
         cluster_id=ctx.controller.cluster_id,
         controller_id=live_controller_id(ctx),
@@ -178,3 +178,4 @@ def _response(
         cluster_authorized_operations=CLUSTER_OPERATIONS if wants_cluster else OPERATIONS_NOT_ASKED,
         error_code=code,
     )
+    return response

@@ -48,4 +48,5 @@ def _response(ctx: Context, request: ApiVersionsRequest, code: ErrorCode) -> Res
         make.ApiVersion(api_key=key, min_version=lowest, max_version=highest)
         for key, lowest, highest in ctx.advertised
     )
-    return make.ApiVersionsResponse(error_code=code, api_keys=api_keys)  # type: ignore[no-any-return]
+    response: Response = make.ApiVersionsResponse(error_code=code, api_keys=api_keys)
+    return response

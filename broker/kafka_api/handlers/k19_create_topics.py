@@ -65,7 +65,8 @@ def failed(ctx: Context, request: CreateTopicsRequest, code: ErrorCode) -> Respo
     make = maker(request)
     text = "the broker failed while serving this request"
     topics = tuple(_refused(make, topic.name, code, text) for topic in request.topics)
-    return make.CreateTopicsResponse(topics=topics)  # type: ignore[no-any-return]
+    response: Response = make.CreateTopicsResponse(topics=topics)
+    return response
 
 
 async def _create(ctx: Context, request: CreateTopicsRequest, topic: CreatableTopic) -> TopicView:

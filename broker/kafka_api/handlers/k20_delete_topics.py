@@ -63,7 +63,8 @@ def failed(ctx: Context, request: DeleteTopicsRequest, code: ErrorCode) -> Respo
     make = maker(request)
     text = "the broker failed while serving this request"
     responses = tuple(_result(make, asked, None, code, text) for asked in _asked(request))
-    return make.DeleteTopicsResponse(responses=responses)  # type: ignore[no-any-return]
+    response: Response = make.DeleteTopicsResponse(responses=responses)
+    return response
 
 
 def _asked(request: DeleteTopicsRequest) -> list[_Asked]:

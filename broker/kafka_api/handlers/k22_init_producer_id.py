@@ -53,6 +53,7 @@ def failed(ctx: Context, request: InitProducerIdRequest, code: ErrorCode) -> Res
 def _response(
     request: InitProducerIdRequest, code: ErrorCode, producer_id: int, epoch: int
 ) -> Response:
-    return maker(request).InitProducerIdResponse(  # type: ignore[no-any-return]
+    response: Response = maker(request).InitProducerIdResponse(
         error_code=code, producer_id=producer_id, producer_epoch=epoch
     )
+    return response

@@ -63,7 +63,8 @@ def failed(ctx: Context, request: DescribeConfigsRequest, code: ErrorCode) -> Re
     make = maker(request)
     text = "the broker failed while serving this request"
     results = tuple(_result(make, resource, code, text, ()) for resource in request.resources)
-    return make.DescribeConfigsResponse(results=results)  # type: ignore[no-any-return]
+    response: Response = make.DescribeConfigsResponse(results=results)
+    return response
 
 
 def _entries(ctx: Context, resource: DescribeConfigsResource) -> Sequence[Entry]:

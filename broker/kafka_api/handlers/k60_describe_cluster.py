@@ -65,7 +65,7 @@ async def begin(ctx: Context, request: DescribeClusterRequest) -> Finish:
 
 def failed(ctx: Context, request: DescribeClusterRequest, code: ErrorCode) -> Response:
     """No brokers, and why."""
-    return maker(request).DescribeClusterResponse(  # type: ignore[no-any-return]
+    response: Response = maker(request).DescribeClusterResponse(
         error_code=code,
         error_message=code.name.replace("_", " "),
         endpoint_type=getattr(request, "endpoint_type", BROKERS),
@@ -74,3 +74,4 @@ def failed(ctx: Context, request: DescribeClusterRequest, code: ErrorCode) -> Re
         brokers=(),
         cluster_authorized_operations=OPERATIONS_NOT_ASKED,
     )
+    return response

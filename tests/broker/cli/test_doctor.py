@@ -66,8 +66,14 @@ def test_a_data_directory_that_is_a_file_fails(tmp_path: Path) -> None:
     assert found["data"]["level"] == "fail"
 
 
-def test_an_advertised_name_without_an_address_is_noticed() -> None:
-    config = Config(kafka_host="0.0.0.0", kafka_advertise=HostPort("no-such-host.invalid", 1))
+def test_an_advertised_name_without_an_address_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    config = Config(kafka_host="0.0.0.0", kafka_advertise=HostPort("no-such-host", 1))
     (check,) = check_advertised(config)
     assert check.level == "warn"
     assert "kafka_advertise" in check.advice

@@ -1,10 +1,12 @@
 """Batches as other producers make them."""
 
+import struct
 from collections.abc import Callable, Sequence
 
 import cramjam
+from crc32c import crc32c
 
-from engine.batch import CONTROL_BIT, Record, build
+from engine.batch import CONTROL_BIT, CRC_POSITION, CRC_START, HEADER_SIZE, Record, build
 
 CODECS: dict[str, tuple[int, Callable[[bytes], bytes] | None]] = {
     "none": (0, None),
@@ -40,3 +42,12 @@ def garbage_batch(count: int) -> bytes:
             compress=lambda data: b"this is not gzip",
         )
     )
+
+
+def torn_batch(values: Sequence[bytes]) -> bytes:
+    """The first record is fine, the second says it is longer than its batch; the CRC holds."""
+    torn = bytearray(batch(values))
+    second = HEADER_SIZE + 1 + torn[HEADER_SIZE] // 2
+    torn[second] = 0x7E
+    struct.pack_into(">I", torn, CRC_POSITION, crc32c(memoryview(torn)[CRC_START:]))
+    return bytes(torn)

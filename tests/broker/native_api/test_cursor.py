@@ -1,12 +1,16 @@
 """GET never repeats a record, never blocks on a bad batch, and moves nothing when there is
 nothing."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 
 from broker.errors import NotLeader, StorageFailed
-from broker.native_api.cursor import Cursors, Taken, group_of
-from tests.broker.native_api.batches import CODECS, batch, garbage_batch
+from broker.native_api.cursor import Cursors, group_of
+from broker.native_api.reader import UnreadableBatch
+from tests.broker.native_api.batches import CODECS, batch, garbage_batch, torn_batch
 from tests.broker.native_api.fakes import FakeController, FakeOffsets, FakePartition
 
 
@@ -32,21 +36,35 @@ class Shared:
     def position(self, offset: int) -> None:
         self.offsets.positions[group_of("logs"), self.logs.topic.topic_id] = offset
 
-    async def take(self, partition: FakePartition | None = None) -> Taken | None:
-        return await self.cursors.take((partition or self.logs).topic)
+    async def take(self, partition: FakePartition | None = None) -> bytes | None:
+        return await self.cursors.get((partition or self.logs).topic).taken()
 
     async def values(self) -> list[bytes]:
         """Everything that is left."""
         out = []
-        while taken := await self.take():
-            assert taken.failure == ""
-            await taken.committed()
-            out.append(taken.value)
+        while (value := await self.take()) is not None:
+            out.append(value)
         return out
 
 
-async def test_records_come_once_in_order_and_then_nothing() -> None:
-    shared = Shared()
+@asynccontextmanager
+async def sharing(
+    *, section_size_max: int = 10**6, cache_size_max: int = 10**7
+) -> AsyncIterator[Shared]:
+    shared = Shared(section_size_max=section_size_max, cache_size_max=cache_size_max)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(shared.cursors.run)
+        yield shared
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def shared() -> AsyncIterator[Shared]:
+    async with sharing() as shared:
+        yield shared
+
+
+async def test_records_come_once_in_order_and_then_nothing(shared: Shared) -> None:
     shared.logs.store(batch([b"a", b"b"]))
     shared.logs.store(batch([b"c"]))
     assert await shared.values() == [b"a", b"b", b"c"]
@@ -55,8 +73,7 @@ async def test_records_come_once_in_order_and_then_nothing() -> None:
     assert await shared.values() == [b"d"]
 
 
-async def test_an_empty_get_commits_nothing() -> None:
-    shared = Shared()
+async def test_an_empty_get_commits_nothing(shared: Shared) -> None:
     assert await shared.take() is None
     assert shared.offsets.commit_count == 0
     assert shared.position is None
@@ -69,31 +86,31 @@ async def test_an_empty_get_commits_nothing() -> None:
     assert shared.position == 1
 
 
-async def test_a_restart_goes_on_after_the_last_record_handed_out() -> None:
-    shared = Shared()
+async def test_a_restart_goes_on_after_the_last_record_handed_out(shared: Shared) -> None:
     shared.logs.store(batch([b"a", b"b", b"c", b"d"]))
     await shared.take()
     await shared.take()
-    shared.cursors = Cursors(shared.controller, shared.offsets)
-    assert await shared.values() == [b"c", b"d"]
+    async with sharing() as restarted:
+        restarted.cursors._controller = shared.controller
+        restarted.cursors._offsets = shared.offsets
+        assert await restarted.take(shared.logs) == b"c"
 
 
 @pytest.mark.parametrize("codec", CODECS)
-async def test_values_of_kafka_producers_come_out_whatever_their_codec(codec: str) -> None:
-    shared = Shared()
+async def test_values_of_kafka_producers_come_out_whatever_their_codec(
+    shared: Shared, codec: str
+) -> None:
     values = [b"value %d " % number * 50 for number in range(200)]
     shared.logs.store(batch(values, codec))
     assert await shared.values() == values
 
 
-async def test_a_null_value_is_an_empty_one() -> None:
-    shared = Shared()
+async def test_a_null_value_is_an_empty_one(shared: Shared) -> None:
     shared.logs.store(batch([None, b"", b"x"]))
     assert await shared.values() == [b"", b"", b"x"]
 
 
-async def test_control_batches_are_passed_over() -> None:
-    shared = Shared()
+async def test_control_batches_are_passed_over(shared: Shared) -> None:
     shared.logs.store(batch([b"a"]))
     shared.logs.store(batch([b"marker"], is_control=True))
     shared.logs.store(batch([b"b"]))
@@ -101,41 +118,57 @@ async def test_control_batches_are_passed_over() -> None:
     assert await shared.values() == [b"a", b"b"]
 
 
-async def test_many_gets_share_one_data_sync_and_keep_their_order() -> None:
-    """None of the commits is durable yet, and still the next GET gets the next record."""
-    shared = Shared()
+async def test_gets_of_one_loop_turn_share_one_commit_and_keep_their_order(shared: Shared) -> None:
     shared.logs.store(batch([b"%d" % number for number in range(50)]))
-    shared.offsets.gate = anyio.Event()
-    taken: list[bytes] = []
-
-    async def get() -> None:
-        got = await shared.take()
-        assert got is not None
-        taken.append(got.value)
-        await got.committed()
-
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(50):
-                tasks.start_soon(get)
-            await anyio.wait_all_tasks_blocked()
-            assert taken == [b"%d" % number for number in range(50)]
-            shared.offsets.gate.set()
+    tickets = [shared.cursors.get(shared.logs.topic) for _ in range(60)]
+    values = [await ticket.taken() for ticket in tickets]
+    assert values == [*(b"%d" % number for number in range(50)), *[None] * 10]
+    assert shared.offsets.commit_count == 1
     assert shared.position == 50
-    assert shared.logs.read_count == 1
+    assert shared.logs.read_count <= 2
 
 
-async def test_what_retention_removed_is_skipped() -> None:
-    shared = Shared()
+async def test_the_next_round_does_not_wait_for_the_sync_of_the_last(shared: Shared) -> None:
+    shared.logs.store(batch([b"a", b"b"]))
+    shared.offsets.gate = gate = anyio.Event()
+    first = shared.cursors.get(shared.logs.topic)
+    await anyio.wait_all_tasks_blocked()
+    assert not first.done.is_set()
+    shared.offsets.gate = anyio.Event()
+    shared.offsets.gate.set()
+    assert await shared.take() == b"b"
+    assert not first.done.is_set()
+    gate.set()
+    assert await first.taken() == b"a"
+
+
+async def test_a_commit_that_fails_hands_out_nothing(shared: Shared) -> None:
+    shared.logs.store(batch([b"a", b"b"]))
+    shared.offsets.failure = StorageFailed("the disk is full")
+    with pytest.raises(StorageFailed):
+        await shared.take()
+    shared.offsets.failure = None
+    assert await shared.take() == b"b"
+
+
+async def test_a_round_hands_out_a_bounded_number_of_bytes(shared: Shared) -> None:
+    values = [bytes([number]) * 400_000 for number in range(10)]
+    for value in values:
+        shared.logs.store(batch([value]))
+    tickets = [shared.cursors.get(shared.logs.topic) for _ in range(11)]
+    assert [await ticket.taken() for ticket in tickets] == [*values, None]
+    assert shared.offsets.commit_count == 4
+
+
+async def test_what_retention_removed_is_skipped(shared: Shared) -> None:
     for number in range(5):
         shared.logs.store(batch([b"%d" % number]))
-    assert (await shared.take()) is not None
+    assert await shared.take() == b"0"
     shared.logs.log_start_offset = 3
     assert await shared.values() == [b"3", b"4"]
 
 
-async def test_a_cursor_moved_by_a_kafka_tool_is_followed_both_ways() -> None:
-    shared = Shared()
+async def test_a_cursor_moved_by_a_kafka_tool_is_followed_both_ways(shared: Shared) -> None:
     shared.logs.store(batch([b"a", b"b", b"c", b"d", b"e"]))
     assert await shared.values() == [b"a", b"b", b"c", b"d", b"e"]
     shared.position = 1
@@ -146,8 +179,9 @@ async def test_a_cursor_moved_by_a_kafka_tool_is_followed_both_ways() -> None:
     assert await shared.values() == [b"e"]
 
 
-async def test_a_cursor_beyond_a_log_that_lost_its_tail_goes_back_to_its_end() -> None:
-    shared = Shared()
+async def test_a_cursor_beyond_a_log_that_lost_its_tail_goes_back_to_its_end(
+    shared: Shared,
+) -> None:
     shared.logs.store(batch([b"a"]))
     shared.position = 10
     assert await shared.take() is None
@@ -160,29 +194,37 @@ async def test_a_cursor_beyond_a_log_that_lost_its_tail_goes_back_to_its_end() -
 async def test_a_batch_that_inflates_beyond_the_limit_is_reported_once_and_passed(
     codec: str,
 ) -> None:
-    shared = Shared(section_size_max=100_000)
-    shared.logs.store(batch([b"before"]))
-    shared.logs.store(batch([bytes(60_000), bytes(60_000)], codec))
-    shared.logs.store(batch([b"after"]))
-    assert (await shared.take()) is not None
-    bomb = await shared.take()
-    assert bomb is not None
-    assert bomb.failure.startswith("offsets 1 to 2 of topic logs cannot be read and are skipped")
-    assert await shared.values() == [b"after"]
+    async with sharing(section_size_max=100_000) as shared:
+        shared.logs.store(batch([b"before"]))
+        shared.logs.store(batch([bytes(60_000), bytes(60_000)], codec))
+        shared.logs.store(batch([b"after"]))
+        tickets = [shared.cursors.get(shared.logs.topic) for _ in range(3)]
+        assert await tickets[0].taken() == b"before"
+        with pytest.raises(UnreadableBatch, match="^offsets 1 to 2 of topic logs cannot be read"):
+            await tickets[1].taken()
+        assert await tickets[2].taken() == b"after"
 
 
-async def test_garbage_with_a_good_crc_is_reported_once_and_passed() -> None:
-    shared = Shared()
+async def test_garbage_with_a_good_crc_is_reported_once_and_passed(shared: Shared) -> None:
     shared.logs.store(garbage_batch(3))
     shared.logs.store(batch([b"after"]))
-    bad = await shared.take()
-    assert bad is not None
-    assert "offsets 0 to 2 of topic logs" in bad.failure
+    with pytest.raises(UnreadableBatch, match="offsets 0 to 2 of topic logs"):
+        await shared.take()
     assert await shared.values() == [b"after"]
 
 
-async def test_a_damaged_stored_batch_is_an_error_each_time_and_nothing_is_skipped() -> None:
-    shared = Shared()
+async def test_garbage_in_the_middle_costs_the_rest_of_its_batch_only(shared: Shared) -> None:
+    shared.logs.store(torn_batch([b"good", b"torn", b"lost"]))
+    shared.logs.store(batch([b"after"]))
+    assert await shared.take() == b"good"
+    with pytest.raises(UnreadableBatch, match="offsets 0 to 2"):
+        await shared.take()
+    assert await shared.values() == [b"after"]
+
+
+async def test_a_damaged_stored_batch_is_an_error_each_time_and_nothing_is_skipped(
+    shared: Shared,
+) -> None:
     shared.logs.store(batch([b"precious"]))
     stored = bytearray(shared.logs.batches[0])
     stored[-3] ^= 1
@@ -193,8 +235,18 @@ async def test_a_damaged_stored_batch_is_an_error_each_time_and_nothing_is_skipp
     assert shared.position is None
 
 
-async def test_another_nodes_topic_is_not_read_here() -> None:
-    shared = Shared()
+async def test_records_before_a_damaged_batch_are_still_handed_out(shared: Shared) -> None:
+    shared.logs.store(batch([b"fine"]))
+    shared.logs.store(batch([b"precious"]))
+    shared.logs.batches[1] = shared.logs.batches[1][:-1] + b"?"
+    tickets = [shared.cursors.get(shared.logs.topic) for _ in range(2)]
+    assert await tickets[0].taken() == b"fine"
+    with pytest.raises(StorageFailed):
+        await tickets[1].taken()
+    assert shared.position == 1
+
+
+async def test_another_nodes_topic_is_not_read_here(shared: Shared) -> None:
     shared.logs.store(batch([b"a"]))
     shared.controller.is_leader = False
     with pytest.raises(NotLeader):
@@ -202,8 +254,16 @@ async def test_another_nodes_topic_is_not_read_here() -> None:
     assert shared.offsets.commit_count == 0
 
 
-async def test_a_large_batch_is_read_and_decoded_once_for_all_its_records() -> None:
-    shared = Shared()
+async def test_a_fault_of_ours_ends_the_round_and_not_the_cursor(shared: Shared) -> None:
+    shared.logs.store(batch([b"a"]))
+    partition = shared.controller.partitions.pop(shared.logs.topic.topic_id)
+    with pytest.raises(StorageFailed, match="KeyError"):
+        await shared.take()
+    shared.controller.partitions[shared.logs.topic.topic_id] = partition
+    assert await shared.take() == b"a"
+
+
+async def test_a_large_batch_is_read_and_decoded_once_for_all_its_records(shared: Shared) -> None:
     values = [b"%d" % number * 20 for number in range(5_000)]
     shared.logs.store(batch(values, "lz4"))
     assert await shared.values() == values
@@ -211,12 +271,13 @@ async def test_a_large_batch_is_read_and_decoded_once_for_all_its_records() -> N
 
 
 async def test_memory_of_decoded_batches_is_bounded_over_topics() -> None:
-    shared = Shared(cache_size_max=300_000)
-    topics = [shared.controller.add(f"t{number}") for number in range(20)]
-    for topic in topics:
-        topic.store(batch([bytes(50_000), b"x"], "gzip"))
-    for _ in range(2):
+    async with sharing(cache_size_max=300_000) as shared:
+        topics = [shared.controller.add(f"t{number}") for number in range(20)]
         for topic in topics:
-            assert (await shared.take(topic)) is not None
-            assert shared.cursors.held_size <= 300_000
-    assert shared.cursors.held_size > 100_000
+            topic.store(batch([bytes(50_000), b"x"], "gzip"))
+        for expected in (bytes(50_000), b"x"):
+            for topic in topics:
+                assert await shared.take(topic) == expected
+                await anyio.wait_all_tasks_blocked()
+                assert shared.cursors.held_size <= 300_000
+        assert shared.cursors.held_size > 100_000

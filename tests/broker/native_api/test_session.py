@@ -1,6 +1,7 @@
 """The native protocol as a client sees it, over real sockets."""
 
 import json
+from collections.abc import Sequence
 
 import anyio
 import pytest
@@ -9,7 +10,8 @@ from structlog.typing import EventDict
 from broker.errors import StorageFailed
 from broker.native_api import FRAME_SIZE_MAX
 from broker.native_api.cursor import group_of
-from broker.ports import SegmentView
+from broker.net.stream import SocketStream
+from broker.ports import Buffer, SegmentView
 from tests.broker.native_api.batches import batch
 from tests.broker.native_api.harness import framed, running
 
@@ -68,6 +70,32 @@ async def test_a_thousand_pipelined_puts_become_few_batches_and_are_each_answere
         assert len(logs.batches) < 50
         gets = await node.ask(*[b"GET logs"] * 1_001)
         assert gets == [*(b"OK %d" % number for number in range(1_000)), b"EMPTY"]
+
+
+async def test_the_answers_of_a_pack_and_of_a_round_leave_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    send = SocketStream.send
+
+    async def counting(self: SocketStream, buffers: Sequence[Buffer]) -> int:
+        sizes.append(await send(self, buffers))
+        return sizes[-1]
+
+    monkeypatch.setattr(SocketStream, "send", counting)
+    async with running() as node:
+        logs = node.controller.add("logs")
+        logs.hold()
+        client = await node.connect()
+        await client.send(*[b"PUT logs x"] * 500)
+        await node.until(lambda: logs.end_offset == 500)
+        logs.let_go()
+        assert [await client.receive() for _ in range(500)] == [b"OK"] * 500
+        assert len(sizes) < 20
+        sizes.clear()
+        await client.send(*[b"GET logs"] * 320)
+        assert [await client.receive() for _ in range(320)] == [b"OK x"] * 320
+        assert len(sizes) < 50
 
 
 async def test_consumers_on_many_connections_share_one_stream() -> None:

@@ -3,12 +3,15 @@ word."""
 
 import socket
 import struct
+from collections.abc import Sequence
 
 import anyio
+import pytest
 from structlog.typing import EventDict
 
 from broker.net import Budget, Limits
-from broker.ports import Finish, Reply
+from broker.net.stream import SocketStream
+from broker.ports import Buffer, Finish, Reply
 from tests.broker.net.harness import EchoSession, prefixed, running
 
 
@@ -65,6 +68,28 @@ async def test_a_reply_of_thousands_of_buffers_is_sent_whole() -> None:
         client = await server.connect()
         await client.send(b"go")
         assert await client.receive() == b"0123456789" * 500
+
+
+async def test_replies_that_are_ready_together_leave_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    send = SocketStream.send
+
+    async def counting(self: SocketStream, buffers: Sequence[Buffer]) -> int:
+        sizes.append(await send(self, buffers))
+        return sizes[-1]
+
+    monkeypatch.setattr(SocketStream, "send", counting)
+    gate = anyio.Event()
+    session = EchoSession(gate)
+    async with running(lambda peer: session) as server:
+        client = await server.connect()
+        await client.send(b"wait", *[b"x" * 10] * 500)
+        await server.until(lambda: len(session.begun) == 501)
+        gate.set()
+        assert len([await client.receive() for _ in range(501)]) == 501
+    assert len(sizes) <= 2
 
 
 async def test_too_many_unanswered_requests_stop_the_reading() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from kio.schema.errors import ErrorCode
 
@@ -292,6 +293,22 @@ class TestLongPoll:
 
         answer = await woken_by(node, act, min_bytes=250)
         assert len(answer["records"]) > 250
+
+    async def test_many_small_appends_do_not_make_it_read_everything_again_each_time(
+        self, node: Node
+    ) -> None:
+        """A client that asks for a megabyte would else have it read once per message."""
+        partition = await filled(node)
+
+        async def act() -> None:
+            for index in range(200):
+                await partition.append(batch(b"%d" % index), acks=-1)
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+
+        answer = await woken_by(node, act, min_bytes=200 * 70)
+        assert len(answer["records"]) == sum(len(data) for _, _, data in partition.batches)
+        assert partition.read_count < 100
 
     async def test_min_bytes_above_what_may_be_returned_does_not_wait(self, node: Node) -> None:
         partition = await filled(node, batch(b"x" * 100))
