@@ -10,27 +10,50 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 import anyio
+import structlog
 from anyio.abc import TaskGroup
 
+from broker.controller import placement
+from broker.controller.holding import Holding
 from broker.controller.housekeeping import Housekeeping
 from broker.controller.leases import LeaseTable
+from broker.controller.liveness import Liveness
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import Monitor, RollLimits
 from broker.controller.partition import LocalPartition
 from broker.controller.restart import Restart
 from broker.controller.roll import roll
+from broker.controller.sealing import Sealing
+from broker.controller.supervisor import Supervisor
 from broker.controller.topics import Topics
 from broker.controller.views import Views, broker_addresses
-from broker.errors import MetadataUnavailable, NotLeader, UnknownTopic, UnknownTopicId
-from broker.ports import BrokerAddress, Clock, TopicView
+from broker.errors import (
+    MetadataUnavailable,
+    NotLeader,
+    RequestError,
+    UnknownTopic,
+    UnknownTopicId,
+)
+from broker.ports import BrokerAddress, Buffer, Clock, TopicView
+from broker.replication import messages
+from broker.replication.copies import Copies, LocalCopy
+from broker.replication.follow import Followers
+from broker.replication.peers import Peers
+from broker.replication.recoverer import Recoverer
+from broker.replication.repair import CatchUp
+from broker.replication.service import Service
 from broker.replication.store import Store
+from broker.replication.writer import Writer
+from engine.segment import Segment
 from raft.commands import (
     AllocateProducerIds,
+    Barrier,
     DeletePrefix,
     FormCluster,
-    Next,
     RegisterBroker,
 )
+
+_log = structlog.get_logger(__name__)
 
 _PRODUCER_IDS_PER_BLOCK = 1000
 
@@ -45,19 +68,39 @@ class LocalController:
         disk: bytes,
         metadata: Metadata,
         store: Store,
+        peers: Peers,
         clock: Clock,
         limits: RollLimits,
         monitor_interval_ms: int,
+        raft_leader: Callable[[], int | None],
         on_disk_failure: Callable[[OSError], None],
     ) -> None:
+        """`raft_leader` is the broker id of whoever leads Raft now, as far as this node knows."""
         self._node_id = node_id
-        self._disk = disk
-        self._incarnation = 0
         self._metadata = metadata
+        self._peers = peers
         self._store = store
         self._views = Views()
         self._producer_ids = range(0)
         self._producer_id_lock = anyio.Lock()
+        self._incarnation = 0
+        self._register: RegisterBroker | None = None
+        self._is_rejoining = False
+        self._tasks: TaskGroup | None = None
+        copies = self._copies = Copies(store)
+        catch_up = CatchUp(copies=copies, store=store, peers=peers)
+        self._followers = Followers(peers, incarnation=lambda: self._incarnation)
+        self._holding = Holding(
+            node=node_id, store=store, copies=copies, followers=self._followers
+        )
+        self._liveness = Liveness(
+            node=node_id,
+            metadata=metadata,
+            peers=peers,
+            clock=clock,
+            leader=raft_leader,
+            on_fenced=self._fenced,
+        )
         self._monitor = Monitor(
             limits,
             interval_ms=monitor_interval_ms,
@@ -67,58 +110,151 @@ class LocalController:
         self._leases = LeaseTable(
             node=node_id,
             store=store,
+            copies=copies,
             clock=clock,
+            is_lease_good=self._liveness.is_lease_good,
             after_append=self._monitor.after_append,
             on_disk_failure=on_disk_failure,
         )
-        self._housekeeping = Housekeeping(store)
-        self._topics = Topics(metadata, next_writer=self._next_writer)
+        self._restart = Restart(node=node_id, metadata=metadata, store=store, copies=copies)
+        self._sealing = Sealing(
+            node=node_id,
+            metadata=metadata,
+            recoverer=Recoverer(node=node_id, copies=copies, peers=peers, catch_up=catch_up),
+        )
+        self._housekeeping = Housekeeping(
+            node=node_id,
+            disk=disk,
+            metadata=metadata,
+            store=store,
+            copies=copies,
+            catch_up=catch_up,
+        )
+        self._supervisor = Supervisor(
+            metadata=metadata,
+            liveness=self._liveness,
+            clock=clock,
+            is_leader=lambda: raft_leader() == node_id,
+        )
+        self._raft_leader = raft_leader
+        self.service = Service(
+            copies=copies,
+            store=store,
+            catch_up=catch_up,
+            led=self._led,
+            held=self._held,
+            is_current=self._is_current,
+            monotonic=clock.monotonic,
+            on_progress=self._progress,
+        )
+        """What this node answers to other nodes."""
+        self._topics = Topics(metadata)
+        for listener in (
+            self._holding.on_change,
+            self._leases.sync,
+            self._sealing.on_change,
+            self._housekeeping.on_change,
+        ):
+            metadata.listen(listener)
 
     # -- the life of a node
 
-    async def join(self, *, cluster_id: str, register: RegisterBroker) -> None:
-        """Form the cluster if there is none yet (of id `cluster_id`), and take part in it as a new
-        incarnation."""
+    async def start(self, tasks: TaskGroup, *, cluster_id: str, register: RegisterBroker) -> None:
+        """Form the cluster if there is none yet (of id `cluster_id`), read back what is stored,
+        register as a new incarnation, and begin the background work.
+
+        Returns when every segment that earlier incarnations of this node left open is sealed.
+        Raises MetadataUnavailable, StorageFailed, engine.errors.CorruptSegmentError.
+        """
+        self._tasks = tasks
+        self._register = register
         if not self._metadata.state.cluster_id:
             await self._metadata.propose(FormCluster(cluster_id))
-        applied = await self._metadata.propose(register)
+        await self._metadata.propose(Barrier())
+        await self._take_part()
+        await self._restart.read_back()
+        self._holding.begin(self._metadata.state)
+        for work in (
+            self._followers.run,
+            self._leases.run,
+            self._sealing.run,
+            self._housekeeping.run,
+            self._liveness.run,
+            self._supervisor.run,
+            self._monitor.run,
+            self._store.sync_periodically,
+        ):
+            tasks.start_soon(work)
+        await self._restart.begin_seals(self._incarnation)
+        self._leases.begin(self._incarnation, self._metadata.state)
+        await self._sealed_all()
+
+    async def _take_part(self) -> None:
+        """Become a new incarnation. Everything earlier ones were writing will be sealed."""
+        assert self._register is not None
+        applied = await self._metadata.propose(self._register)
         if applied.refusal:
             raise MetadataUnavailable(f"node {self._node_id} may not register: {applied.refusal}")
         self._incarnation = applied.value
+        self._liveness.begin(applied.value)
 
-    async def recover(self) -> None:
-        """Read the logs back, seal what was open, lead again. Raises what `Restart.run` raises."""
-        restart = Restart(
-            node=self._node_id,
-            incarnation=self._incarnation,
-            disk=self._disk,
-            metadata=self._metadata,
-            store=self._store,
-        )
-        self._metadata.listen(self._housekeeping.on_change)
-        windows = await restart.run()
-        self._metadata.listen(self._leases.sync)
-        self._leases.begin(self._incarnation, windows, self._metadata.state)
+    async def _sealed_all(self) -> None:
+        """Wait until nothing of this node's earlier incarnations is open."""
+        while any(
+            topic.segments[-1].writer == self._node_id
+            and topic.segments[-1].writer_incarnation < self._incarnation
+            for topic in self._metadata.state.topics.values()
+        ):
+            await self._metadata.changed()
 
-    def start(self, tasks: TaskGroup) -> None:
-        """Begin the background work."""
-        tasks.start_soon(self._monitor.run)
-        tasks.start_soon(self._housekeeping.run)
-        tasks.start_soon(self._store.sync_periodically)
+    def _fenced(self) -> None:
+        """The cluster has given this incarnation up; come back as a new one."""
+        if self._tasks is not None and not self._is_rejoining:
+            self._is_rejoining = True
+            self._tasks.start_soon(self._rejoin)
+
+    async def _rejoin(self) -> None:
+        _log.warning("this node was taken for dead; it comes back as a new incarnation")
+        try:
+            await self._take_part()
+            self._leases.begin(self._incarnation, self._metadata.state)
+            await self._restart.begin_seals(self._incarnation)
+        except RequestError as error:
+            _log.warning("not back yet", why=str(error))
+        finally:
+            self._is_rejoining = False
 
     async def _roll(self, partition: LocalPartition, reason: str) -> bool:
-        return await roll(
-            partition,
-            self._metadata,
-            next_writer=self._next_writer(partition.metadata.replication_factor),
-            disk=self._disk,
-            reason=reason,
-        )
+        return await roll(partition, self._metadata, choose=placement.for_roll, reason=reason)
 
-    def _next_writer(self, replication_factor: int) -> Next:
-        """Who writes next, with which replicas: as many live nodes as there are, up to the
-        target."""
-        return Next(self._node_id, self._incarnation, (self._node_id,))
+    # -- what other nodes ask
+
+    async def answer(self, call: messages.Call) -> Sequence[Buffer]:
+        """One question of another node. Raises PeerUnreachable: ask again."""
+        if isinstance(call, messages.Heartbeat):
+            is_leader = self._raft_leader() == self._node_id
+            return messages.encode(self._liveness.answer(call, is_leader=is_leader))
+        return await self.service.answer(call)
+
+    def _led(self, topic_id: bytes, sid: int) -> tuple[LocalCopy, Writer] | None:
+        partition = self._leases.partitions.get(topic_id)
+        bucket = None if partition is None else partition.bucket
+        if bucket is None or bucket.sid != sid:
+            return None
+        return bucket.copy, bucket.writer
+
+    def _held(self, topic_id: bytes, sid: int) -> Segment | None:
+        topic = self._metadata.state.topics.get(topic_id)
+        return None if topic is None else self._store.log(topic.name, topic_id).get(sid)
+
+    def _is_current(self, node: int, incarnation: int) -> bool:
+        broker = self._metadata.state.brokers.get(node)
+        return broker is not None and broker.incarnation == incarnation and not broker.fenced
+
+    def _progress(self, topic_id: bytes, sid: int) -> None:
+        partition = self._leases.partitions.get(topic_id)
+        if partition is not None and partition.bucket is not None and partition.bucket.sid == sid:
+            partition.bucket.progress()
 
     # -- ports.Controller
 

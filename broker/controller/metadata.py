@@ -27,6 +27,7 @@ class Metadata:
         self._raft = raft
         self._call_soon = call_soon
         self._listeners: list[Listener] = []
+        self._changed_event = anyio.Event()
         self.state: ClusterState = raft.state
         raft.subscribe(self._changed)
 
@@ -45,6 +46,12 @@ class Metadata:
         self.state = after
         for listener in self._listeners:
             listener(before, after)
+        event, self._changed_event = self._changed_event, anyio.Event()
+        event.set()
+
+    async def changed(self) -> None:
+        """Wait for the next change."""
+        await self._changed_event.wait()
 
     async def propose(self, command: AnyCommand) -> Applied:
         """Have `command` committed and applied, and our view brought up to it.

@@ -33,10 +33,9 @@ class Restart:
     """One start of one node."""
 
     def __init__(
-        self, *, node: int, disk: bytes, metadata: Metadata, store: Store, copies: Copies
+        self, *, node: int, metadata: Metadata, store: Store, copies: Copies
     ) -> None:
         self._node = node
-        self._disk = disk
         self._metadata = metadata
         self._store = store
         self._copies = copies

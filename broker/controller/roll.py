@@ -7,7 +7,9 @@ the command is known to have been refused.
 """
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
+import anyio
 import structlog
 
 from broker.controller.metadata import Metadata
@@ -18,6 +20,9 @@ from raft.commands import CommitRoll, Next, SealedEnd
 from raft.state import ClusterState, Topic
 
 _log = structlog.get_logger(__name__)
+
+DRAIN_TIMEOUT_S = 5.0
+"""How long appends may be parked for a roll whose quorum does not answer."""
 
 
 async def roll(
@@ -36,9 +41,11 @@ async def roll(
         return False
     segment = bucket.segment
     bucket.writer.park()
-    try:
+    is_drained = False
+    with anyio.move_on_after(DRAIN_TIMEOUT_S), suppress(RequestError):
         await partition.drained()
-    except RequestError:
+        is_drained = True
+    if not is_drained:
         bucket.writer.unpark()
         partition.unpark()
         return False

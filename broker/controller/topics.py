@@ -2,15 +2,15 @@
 refused."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from broker.controller import topic_config
+from broker.controller import placement, topic_config
 from broker.controller.metadata import Metadata
 from broker.controller.topic_name import check_topic_name
 from broker.errors import InvalidTopic, MetadataUnavailable, TopicExists, UnknownTopicId
 from raft.apply import REPLICAS_MAX, apply
-from raft.commands import FORMAT_VERSION, CreateTopic, DeleteTopic, Envelope, Next
+from raft.commands import FORMAT_VERSION, CreateTopic, DeleteTopic, Envelope
 from raft.state import ClusterState, Topic
 
 OFFSETS_TOPIC: Final = "__consumer_offsets"
@@ -24,9 +24,8 @@ class Topics:
     """Topic changes proposed by this node. `next_writer` says who writes a new topic's first
     segment."""
 
-    def __init__(self, metadata: Metadata, *, next_writer: Callable[[int], Next]) -> None:
+    def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
-        self._next_writer = next_writer
 
     async def create(
         self,
@@ -49,6 +48,9 @@ class Topics:
             raise InvalidTopic(f"topic names beginning with {OFFSETS_TOPIC} belong to the broker")
         target = REPLICATION_FACTOR_DEFAULT if replication_factor == -1 else replication_factor
         target = max(1, min(target, REPLICAS_MAX))
+        opened = placement.for_new_topic(self._metadata.state, name, target)
+        if opened is None:
+            raise MetadataUnavailable(f"no live node for topic {name}")
         command = CreateTopic(
             topic_id=uuid.uuid4().bytes,
             name=name,
@@ -56,7 +58,7 @@ class Topics:
             replication_factor=target,
             internal=is_internal,
             pinned=is_internal,
-            next=self._next_writer(target),
+            next=opened,
         )
         state, refusal = await self._apply(command, validate_only=validate_only)
         if refusal:

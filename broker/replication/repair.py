@@ -21,10 +21,9 @@ READ_TIMEOUT_S = 10.0
 
 
 class CatchUp:
-    """Copies on behalf of one node."""
+    """One node's copies, completed."""
 
-    def __init__(self, *, node: int, copies: Copies, store: Store, peers: Peers) -> None:
-        self._node = node
+    def __init__(self, *, copies: Copies, store: Store, peers: Peers) -> None:
         self._copies = copies
         self._store = store
         self._peers = peers

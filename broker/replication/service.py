@@ -44,16 +44,18 @@ class Service:
         led: Led,
         held: Held,
         is_current: IsCurrent,
+        monotonic: Callable[[], float],
         on_progress: Callable[[bytes, int], None],
     ) -> None:
-        """`on_progress(topic_id, replica)` is called when a follower's acknowledgement may have
-        moved a high watermark."""
+        """`on_progress(topic_id, sid)` is called when a follower of a segment that we write has
+        said something: a high watermark may have moved, or a follower come alive."""
         self._copies = copies
         self._store = store
         self._catch_up = catch_up
         self._led = led
         self._held = held
         self._is_current = is_current
+        self._monotonic = monotonic
         self._on_progress = on_progress
 
     # -- calls
@@ -168,8 +170,10 @@ class Service:
 
         def on_ack(end_offset: int) -> None:
             # Only what we have ourselves given out may come back as an acknowledgement.
-            if end_offset <= writer.next_offset and writer.on_durable(node, end_offset):
-                self._on_progress(follow.topic_id, node)
+            if end_offset <= writer.next_offset:
+                writer.heard[node] = self._monotonic()
+                writer.on_durable(node, end_offset)
+                self._on_progress(follow.topic_id, follow.sid)
 
         return Feed(
             copy,
@@ -178,9 +182,11 @@ class Service:
             from_offset=follow.from_offset,
             store=self._store,
             on_ack=on_ack,
-            on_live=partial(self._on_live, follow.topic_id, writer, node),
+            on_live=partial(self._on_live, follow.topic_id, follow.sid, writer, node),
         )
 
-    def _on_live(self, topic_id: bytes, writer: Writer, node: int, live: bool) -> None:
+    def _on_live(
+        self, topic_id: bytes, sid: int, writer: Writer, node: int, live: bool
+    ) -> None:
         writer.on_live(node, live=live)
-        self._on_progress(topic_id, node)
+        self._on_progress(topic_id, sid)
