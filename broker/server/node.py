@@ -123,6 +123,8 @@ class Node:
         try:
             await self._serve(is_trusted)
         finally:
+            # From here on the engine belongs to the thread that closes it: one reaper at a time.
+            self._store.detach()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._close)
         if self._failure is not None:
