@@ -5,7 +5,7 @@ error stops everything behind it. After an error nothing is written any more: a 
 repeated, since the kernel may have dropped the pages and the second one would lie ("fsyncgate").
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from engine.backends import Backend
@@ -56,7 +56,7 @@ class Appender:
     def durable_size(self) -> Size:
         return self.synced_size if self._commit.policy.is_each else self.written_size
 
-    def enqueue(self, buffers: list[Buffer], size: Size, end_offset: Offset) -> None:
+    def enqueue(self, buffers: Sequence[Buffer], size: Size, end_offset: Offset) -> None:
         """Raises QueueFullError."""
         self._commit.reserve(size)
         self._queue += buffers

@@ -9,8 +9,9 @@ from engine.errors import CorruptSegmentError
 from engine.format import DELETED_SUFFIX, META_NAME, SegmentEnd, SegmentMeta, SegmentState
 from engine.index import SegmentIndex
 from engine.recovery import Scan, Visit, recover, truncate_at
-from engine.segment import Found, Segment, Services
+from engine.segment import Found, Segment
 from engine.segment_files import MetaFile, SegmentFiles, remove_tree
+from engine.services import Services
 
 
 class TopicLog:

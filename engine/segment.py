@@ -12,37 +12,20 @@ from functools import partial
 from crc32c import crc32c
 
 from engine.appender import Appender
-from engine.backends import Backend
-from engine.batch import HEADER_SIZE, BatchHeader, Buffer, Offset, Position, Size, placed_at
-from engine.durability import GroupCommit
-from engine.errors import CorruptBatchError, CorruptSegmentError
+from engine.batch import HEADER_SIZE, BatchHeader, Buffer, Offset, Size, placed_at
+from engine.errors import CorruptSegmentError
 from engine.errors import PromiseRefused as PromiseRefused
 from engine.errors import SegmentClosedError as SegmentClosedError
 from engine.format import SegmentEnd as SegmentEnd
 from engine.index import POSITION_MAX, SegmentIndex
 from engine.jobs import JobQueue
-from engine.open_files import OpenFiles
-from engine.reader import BatchRead
-from engine.recovery import scan_log
 from engine.segment_files import SegmentFiles
+from engine.segment_reader import SegmentReader
+from engine.services import Services
 
 ACK_MARK_SIZE: Size = 1024 * 1024
 """The ack mark is rewritten after this many bytes: what an undetected loss of the tail is limited
 to."""
-
-
-RESUME_COUNT_MAX = 64
-"""Places at which sequential readers of a segment are expected next."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all segments of a Wal share."""
-
-    backend: Backend
-    commit: GroupCommit
-    open_files: OpenFiles
-    index_interval: Size
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,7 +72,6 @@ class Segment:
         self.on_durable: Callable[[Offset], None] = _ignore
         self.on_failed: Callable[[OSError], None] = _ignore
         self._end = found.end
-        self._index = found.index
         self._on_disk = found.on_disk
         self._make_head = make_head
         self._head: bytes | None = None
@@ -97,6 +79,10 @@ class Segment:
         self._services = services
         self._files = files
         self._jobs = JobQueue(services.backend)
+        sealed_end = found.end if found.sealed else None
+        self._reader = SegmentReader(
+            services, files, self._jobs, base_offset, found.index, sealed_end
+        )
         self._appender = Appender(
             services.backend,
             services.commit,
@@ -108,8 +94,6 @@ class Segment:
         )
         self._told_durable = self.durable_offset
         self._ack_mark_size = found.end.size
-        self._holds_file = False
-        self._resume: dict[Offset, Position] = {}
 
     # -- where it ends
 
@@ -162,31 +146,31 @@ class Segment:
         """`append` for bytes that a seal has decided on: also after a promise, until it is sealed.
 
         A recoverer brings shorter copies up to the end it has chosen; the promise shuts out the
-        segment's writer, not the recoverer it was given to.
+        segment's writer, not the recoverer it was given to. Raises as `append` does.
         """
         if self.failed is not None or self.sealed or self._closed:
             raise SegmentClosedError(f"segment {self.sid} is {self._closed or 'sealed or failed'}")
         return self._enqueue(header, buffers)
 
     def _enqueue(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
-        end = self._end
+        end, size, next_offset = self._end, header.size, header.next_offset
         assert header.base_offset == end.end_offset, (header.base_offset, end.end_offset)
         assert placed_at(buffers[0]) == (end.end_offset, self.epoch), placed_at(buffers[0])
-        assert header.size == sum(map(len, buffers))
-        if end.size + header.size > POSITION_MAX:
+        assert size == sum(map(len, buffers))
+        if end.size + size > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} bytes at most")
         # Now, and not when the file is made: by then the owner's state includes this very batch.
         self._capture_head()
-        self._appender.enqueue(list(buffers), header.size, header.next_offset)
-        if self._index is not None:
-            self._index.add(header, end.size)
+        self._appender.enqueue(buffers, size, next_offset)
+        assert self._reader.index is not None
+        self._reader.index.add(header, end.size)
         self._end = SegmentEnd(
-            header.next_offset,
-            end.size + header.size,
+            next_offset,
+            end.size + size,
             crc32c(memoryview(buffers[0])[:HEADER_SIZE], end.digest),
             max(end.max_timestamp, header.max_timestamp),
         )
-        return header.next_offset
+        return next_offset
 
     def note_acked(self, end_offset: Offset) -> None:
         """Everything below `end_offset` was acknowledged. Remembered on disk lazily, as far as it
@@ -260,9 +244,9 @@ class Segment:
         fs = self._services.backend.fs
         if not self._files.exists():
             self._files.create(self._head)
-        index = self._index
+        index = self._reader.index
         if end.size < self._end.size or index is None:
-            index = self._scan(end)
+            index = self._reader.make_index(end)
         file = self._files.open_log()
         try:
             if fs.size(file) > end.size:
@@ -283,22 +267,21 @@ class Segment:
             self._fail_on_error(result)
             on_done(result)
             return
-        self._index = result
-        self._resume.clear()
         self._end = end
         self._on_disk = True
         self.sealed = True
         self._appender.truncated(end.end_offset, end.size)
-        if self._holds_file:
-            self._holds_file = False
-            self._services.open_files.release(self._files.log_path)
+        self._reader.sealed(end, result)
         on_done(None)
 
     def _compare(self, end: SegmentEnd) -> CorruptSegmentError | None:
         if end == self._end:
             return None
-        return self._corrupt(
-            self._end.size, f"this copy ends as {self._end}, it was sealed as {end}"
+        return CorruptSegmentError(
+            self._files.log_path,
+            self._end.size,
+            f"this copy ends as {self._end}, it was sealed as {end}",
+            "Restore the file from another copy",
         )
 
     # -- read
@@ -326,54 +309,13 @@ class Segment:
         if self._closed == "dropped":
             on_done(SegmentClosedError(f"segment {self.sid} is dropped"))
             return
-        self._with_file(partial(self._read, offset, size_max, end_offset, True, on_done), on_done)
-
-    def _read(
-        self,
-        offset: Offset,
-        size_max: Size,
-        end_offset: Offset,
-        may_rebuild: bool,
-        on_done: Callable[[bytes | Exception], None],
-        file: int,
-    ) -> None:
-        assert self._index is not None
-        position = self._resume.get(offset) or self._index.position_before(offset)
-
-        def done(result: bytes | Exception) -> None:
-            self._services.open_files.release(self._files.log_path)
-            if result == b"":
-                result = CorruptBatchError(f"no batch reaches offset {offset}")
-            if not isinstance(result, CorruptBatchError):
-                if read.next is not None:
-                    self._remember(*read.next)
-                on_done(result)
-            elif may_rebuild and self.sealed:
-                # An index is a hint: follow a fresh one before the log itself is blamed.
-                self._index = None
-                self._resume.clear()
-                again = partial(self._read, offset, size_max, end_offset, False, on_done)
-                self._with_file(again, on_done, rebuild=True)
-            else:
-                on_done(self._corrupt(position, result.reason))
-
-        read = BatchRead(
-            self._services.backend,
-            file,
-            position=position,
-            limit=self._appender.written_size,
-            offset=offset,
-            end_offset=end_offset,
+        self._reader.read(
+            offset,
             size_max=size_max,
-            on_done=done,
+            end_offset=end_offset,
+            limit=self._appender.written_size,
+            on_done=on_done,
         )
-        read.start()
-
-    def _remember(self, offset: Offset, position: Position) -> None:
-        """A consumer has read up to here and will ask for what follows: no index is as exact."""
-        self._resume[offset] = position
-        if len(self._resume) > RESUME_COUNT_MAX:
-            del self._resume[next(iter(self._resume))]
 
     def offset_before_timestamp(self, timestamp_ms: int) -> Offset:
         """An offset such that all batches wholly before it have max_timestamp < `timestamp_ms`.
@@ -381,21 +323,12 @@ class Segment:
         A start for a search by reading. The base offset as long as the index of a sealed segment is
         not in memory (see `load_index`).
         """
-        if self._index is None:
-            return self.base_offset
-        return self._index.offset_before_timestamp(timestamp_ms)
+        index = self._reader.index
+        return self.base_offset if index is None else index.offset_before_timestamp(timestamp_ms)
 
     def load_index(self, on_done: Callable[[Exception | None], None]) -> None:
         """Have the index in memory; at once if it is."""
-
-        def loaded(_: int) -> None:
-            self._services.open_files.release(self._files.log_path)
-            on_done(None)
-
-        if self._index is not None or not self._on_disk:
-            on_done(None)
-        else:
-            self._with_file(loaded, on_done)
+        self._reader.load_index(on_done)
 
     def head(self) -> bytes | None:
         """Blocking. The head object; None if the segment has none. Raises OSError,
@@ -428,10 +361,7 @@ class Segment:
 
     def forget_file(self) -> None:
         """Close the log as soon as nobody reads it. After `stop`."""
-        if self._holds_file:
-            self._holds_file = False
-            self._services.open_files.release(self._files.log_path)
-        self._services.open_files.forget(self._files.log_path)
+        self._reader.forget()
 
     def drain(self, on_done: Callable[[], None]) -> None:
         """Write and sync everything queued and finish all jobs. For `Wal.close`."""
@@ -464,8 +394,7 @@ class Segment:
         def opened(result: int | Exception) -> None:
             if not isinstance(result, Exception):
                 self._on_disk = True
-                result = self._services.open_files.add(self._files.log_path, result)
-                self._holds_file = True
+                result = self._reader.hold(result)
             on_done(result)
 
         self._jobs.run(self._create_and_open, opened)
@@ -475,59 +404,6 @@ class Segment:
         if not self._files.exists():
             self._files.create(self._head)
         return self._files.open_log()
-
-    def _with_file(
-        self,
-        use: Callable[[int], None],
-        on_error: Callable[[Exception], None],
-        *,
-        rebuild: bool = False,
-    ) -> None:
-        """Call `use` with the open log and the index in memory. `use` releases the file."""
-        if self._index is not None:
-            file = self._services.open_files.take(self._files.log_path)
-            if file is not None:
-                use(file)
-                return
-
-        def prepared(result: tuple[int, SegmentIndex] | Exception) -> None:
-            if isinstance(result, Exception):
-                on_error(result)
-                return
-            file, index = result
-            self._index = self._index or index
-            use(self._services.open_files.add(self._files.log_path, file))
-
-        self._jobs.run(partial(self._prepare, self._index, rebuild), prepared)
-
-    def _prepare(self, index: SegmentIndex | None, rebuild: bool) -> tuple[int, SegmentIndex]:
-        """In a job: open the log; have an index."""
-        if index is None and not rebuild:
-            index = self._files.index(self._end.size, self._services.index_interval)
-        if index is None:
-            index = self._scan(self._end)
-        return self._files.open_log(), index
-
-    def _scan(self, end: SegmentEnd) -> SegmentIndex:
-        """In a job: the index of the log's batches up to `end`. Raises CorruptSegmentError if they
-        are not as sealed."""
-        fs = self._services.backend.fs
-        epoch = self._files.meta().epoch
-        index = SegmentIndex(self.base_offset, interval=self._services.index_interval)
-
-        def visit(position: Position, header: BatchHeader) -> None:
-            index.add(header, position)
-
-        file = self._files.open_log()
-        try:
-            scan = scan_log(
-                fs, file, base_offset=self.base_offset, epoch=epoch, visit=visit, size=end.size
-            )
-        finally:
-            fs.close(file)
-        if scan.end != end:
-            raise self._corrupt(scan.end.size, scan.why_torn or f"{scan.end} is not {end}")
-        return index
 
     def _progressed(self) -> None:
         durable = self.durable_offset
@@ -568,8 +444,3 @@ class Segment:
         # does.
         self.failed = error if isinstance(error, OSError) else OSError(str(error))
         self.on_failed(self.failed)
-
-    def _corrupt(self, position: Position, why: str) -> CorruptSegmentError:
-        return CorruptSegmentError(
-            self._files.log_path, position, why, "Restore the file from another copy"
-        )

@@ -26,8 +26,8 @@ from engine.format import (
 from engine.index import INTERVAL_DEFAULT
 from engine.log import TopicLog
 from engine.open_files import OpenFiles
-from engine.segment import Services
 from engine.segment_files import remove_tree
+from engine.services import Services
 
 WRITE_QUEUE_SIZE_MAX = 64 * 1024 * 1024
 """Bytes, over all segments, that may wait for the disk before appends are refused (Kafka has none

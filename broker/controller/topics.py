@@ -21,8 +21,7 @@ REPLICATION_FACTOR_DEFAULT: Final = 3
 
 
 class Topics:
-    """Topic changes proposed by this node. `next_writer` says who writes a new topic's first
-    segment."""
+    """Topic changes proposed by this node."""
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata

@@ -47,6 +47,11 @@ from raft.node import RaftNode
 _log = structlog.get_logger(__name__)
 
 
+SECOND_SIGNAL_S_MIN = 1.0
+"""A second signal ends the node at once, but not one that came with the first: `timeout` and some
+supervisors signal a process and its group."""
+
+
 class DiskFailed(BrokerError):
     """The disk lost a write it had taken; only a restart, which reads everything back, may go
     on."""
@@ -118,6 +123,8 @@ class Node:
         try:
             await self._serve(is_trusted)
         finally:
+            # From here on the engine belongs to the thread that closes it: one reaper at a time.
+            self._store.detach()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._close)
         if self._failure is not None:
@@ -221,13 +228,17 @@ class Node:
     # -- what ends it
 
     async def _wait_for_signals(self) -> None:
+        asked_at = 0.0
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
-                if self._stop.is_set():
+                now = self._clock.monotonic()
+                if not self._stop.is_set():
+                    _log.info("asked to stop", signal=signal.Signals(number).name)
+                    asked_at = now
+                    self._stop.set()
+                elif now - asked_at > SECOND_SIGNAL_S_MIN:
                     _log.warning("stopping at once", signal=signal.Signals(number).name)
                     raise KeyboardInterrupt
-                _log.info("asked to stop", signal=signal.Signals(number).name)
-                self._stop.set()
 
     def _metadata_failed(self, failure: BaseException) -> None:
         """On Raft's thread: its disk failed, or a bug showed. Nothing can change any more."""

@@ -7,7 +7,6 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 from broker.net.budget import Budget
@@ -15,6 +14,7 @@ from broker.net.limits import NetStats
 from broker.ports import Clock, Controller, NodeStatus
 from broker.telemetry import metrics
 from broker.telemetry.metrics import Sample
+from broker.telemetry.version import walrus_version
 from raft.node import RaftNode
 
 
@@ -40,7 +40,7 @@ class Samples:
         self._clock = clock
         self._data_path = data_path
         self._started_at = clock.monotonic()
-        self._build = (version("walrus-broker"), platform.python_version())
+        self._build = (walrus_version(), platform.python_version())
 
     def collect(self) -> Iterator[Sample]:
         """For the metrics registry."""

@@ -94,6 +94,8 @@ class UringBackend:
         self._queued: deque[_Operation] = deque()
         self._operations: dict[int, _Operation] = {}
         self._next_id = 0
+        self._is_late = False
+        """`reap` must submit, though nobody will ask for it."""
         try:
             self._probe()
         except BackendUnavailableError:
@@ -111,8 +113,8 @@ class UringBackend:
         self._completions.clear_signal()
         try:
             self._reap_ring()
-            if self._queued:
-                # The ring was full, or a write was short.
+            if self._is_late:
+                # The ring was full, a write was short, or the kernel took only a part.
                 self.submit()
             self._completions.run()
         except BaseException:
@@ -140,10 +142,21 @@ class UringBackend:
         self._workers.run(job, on_done)
 
     def submit(self) -> None:
+        self._is_late = False
         while self._queued and len(self._operations) < OPERATION_COUNT_MAX:
             self._prepare(self._queued.popleft())
-        if ring_api.io_uring_sq_ready(self._ring):
+        self._is_late = bool(self._queued)
+        if not ring_api.io_uring_sq_ready(self._ring):
+            return
+        try:
             ring_api.io_uring_submit(self._ring)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EBUSY, errno.EINTR):
+                raise
+        if ring_api.io_uring_sq_ready(self._ring):
+            # For want of memory or room: `reap` tries again.
+            self._is_late = True
+            self._completions.signal()
 
     def wait(self) -> None:
         self._completions.wait()
@@ -220,6 +233,7 @@ class UringBackend:
         operation.in_flight = None
         if operation.error is None and operation.buffers:
             self._queued.append(operation)
+            self._is_late = True
         elif call_back:
             operation.on_done(operation.error)
 

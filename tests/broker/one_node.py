@@ -15,6 +15,7 @@ from broker.controller.monitor import RollLimits
 from broker.controller.partition import LocalPartition
 from broker.groups.offsets import Offsets
 from broker.ports import ACKS_ALL, Appended
+from broker.replication.peers import NoPeers
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
 from engine.batch import Record, build, iter_headers, iter_records
@@ -90,6 +91,8 @@ async def running(
             disk=DISK,
             metadata=Metadata(raft, loop.call_soon_threadsafe),
             store=store,
+            peers=NoPeers(),
+            raft_leader=lambda: NODE,
             clock=clock,
             limits=RollLimits(entries_max, size_max),
             monitor_interval_ms=monitor_interval_ms,
@@ -100,10 +103,8 @@ async def running(
             node=NODE, disk=DISK, raft_host="127.0.0.1", raft_port=6000,
             listeners=(("PLAINTEXT", "127.0.0.1", 9092),), rack=None, clean=is_trusted,
         )  # fmt: skip
-        await controller.join(cluster_id="test-cluster", register=register)
-        await controller.recover()
         async with anyio.create_task_group() as tasks:
-            controller.start(tasks)
+            await controller.start(tasks, cluster_id="test-cluster", register=register)
             yield node
             tasks.cancel_scope.cancel()
     finally:

@@ -303,6 +303,27 @@ def test_group_commit_is_one_system_call(monkeypatch: pytest.MonkeyPatch, tmp_pa
     backend.close()
 
 
+def test_submission_that_the_kernel_puts_off_is_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    backend = _uring()
+    submit = ring_api.io_uring_submit
+    refusals = [errno.EAGAIN, errno.EBUSY]
+
+    def reluctant(ring: object) -> None:
+        if refusals:
+            raise OSError(refusals.pop(), "not now")
+        submit(ring)
+
+    monkeypatch.setattr("engine.backends._uring.ring_api.io_uring_submit", reluctant)
+    file = backend.fs.open(tmp_path / "log", create=True)
+    results: list[OSError | None] = []
+    backend.write(file, 0, [b"x"], sync=True, on_done=results.append)
+    assert finish(backend, results) == [None]
+    assert refusals == []
+    backend.close()
+
+
 def test_buffers_are_given_back(real_backend: Backend, tmp_path: Path) -> None:
     """Binding bugs that keep a reference to each buffer would keep every batch ever written."""
     backend = real_backend

@@ -1,0 +1,197 @@
+"""Reading one segment: where to start, with which descriptor, and what to do when an index lies.
+
+An open segment keeps its index in memory. That of a sealed one is read from its files at the first
+need, or made from the log if they are missing or turn out to be wrong.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from engine.batch import BatchHeader, Offset, Position, Size
+from engine.errors import CorruptBatchError, CorruptSegmentError
+from engine.format import SegmentEnd
+from engine.index import SegmentIndex
+from engine.jobs import JobQueue
+from engine.reader import BatchRead
+from engine.recovery import scan_log
+from engine.segment_files import SegmentFiles
+from engine.services import Services
+
+RESUME_COUNT_MAX = 64
+"""Places at which sequential readers of a segment are expected next."""
+
+ReadDone = Callable[[bytes | Exception], None]
+
+
+class SegmentReader:
+    """The reading half of a Segment: its index, and its users of the log's descriptor."""
+
+    def __init__(
+        self,
+        services: Services,
+        files: SegmentFiles,
+        jobs: JobQueue,
+        base_offset: Offset,
+        index: SegmentIndex | None,
+        sealed_end: SegmentEnd | None,
+    ) -> None:
+        """Without an `index`, the segment must be sealed."""
+        self.index = index
+        self.sealed_end = sealed_end
+        self._services = services
+        self._files = files
+        self._jobs = jobs
+        self._base_offset = base_offset
+        self._resume: dict[Offset, Position] = {}
+        self._is_held = False
+
+    def read(
+        self,
+        offset: Offset,
+        *,
+        size_max: Size,
+        end_offset: Offset,
+        limit: Position,
+        on_done: ReadDone,
+    ) -> None:
+        """See Segment.read. `offset` is below `end_offset`, and that is written before `limit`."""
+
+        def start(may_rebuild: bool, file: int) -> None:
+            assert self.index is not None
+            position = self._resume.get(offset) or self.index.position_before(offset)
+
+            def done(result: bytes | Exception) -> None:
+                self._services.open_files.release(self._files.log_path)
+                if result == b"":
+                    result = CorruptBatchError(f"no batch reaches offset {offset}")
+                if not isinstance(result, CorruptBatchError):
+                    self._remember(read.next)
+                    on_done(result)
+                elif may_rebuild and self.sealed_end is not None:
+                    # An index is a hint: follow a fresh one before the log itself is blamed.
+                    self.index = None
+                    self._resume.clear()
+                    self._with_file(partial(start, False), on_done, rebuild=True)
+                else:
+                    on_done(self._corrupt(position, result.reason))
+
+            read = BatchRead(
+                self._services.backend,
+                file,
+                position=position,
+                limit=limit,
+                offset=offset,
+                end_offset=end_offset,
+                size_max=size_max,
+                on_done=done,
+            )
+            read.start()
+
+        self._with_file(partial(start, True), on_done)
+
+    def load_index(self, on_done: Callable[[Exception | None], None]) -> None:
+        """Have the index in memory; at once if it is."""
+
+        def loaded(_: int) -> None:
+            self._services.open_files.release(self._files.log_path)
+            on_done(None)
+
+        if self.index is not None:
+            on_done(None)
+        else:
+            self._with_file(loaded, on_done)
+
+    def sealed(self, end: SegmentEnd, index: SegmentIndex) -> None:
+        """The segment was sealed at `end`, and perhaps cut."""
+        self.index = index
+        self.sealed_end = end
+        self._resume.clear()
+        self.let_go()
+
+    # -- the descriptor
+
+    def hold(self, file: int) -> int:
+        """Keep the log open for appending until `let_go`; the descriptor to use."""
+        self._is_held = True
+        return self._services.open_files.add(self._files.log_path, file)
+
+    def let_go(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._services.open_files.release(self._files.log_path)
+
+    def forget(self) -> None:
+        """The log is being deleted: close it as soon as nobody reads it."""
+        self.let_go()
+        self._services.open_files.forget(self._files.log_path)
+
+    def _with_file(
+        self,
+        use: Callable[[int], None],
+        on_error: Callable[[Exception], None],
+        *,
+        rebuild: bool = False,
+    ) -> None:
+        """Call `use` with the open log and the index in memory. `use` releases the file."""
+        if self.index is not None:
+            file = self._services.open_files.take(self._files.log_path)
+            if file is not None:
+                use(file)
+                return
+
+        def prepared(result: tuple[int, SegmentIndex] | Exception) -> None:
+            if isinstance(result, Exception):
+                on_error(result)
+                return
+            file, index = result
+            if self.index is None:
+                self.index = index
+            use(self._services.open_files.add(self._files.log_path, file))
+
+        self._jobs.run(partial(self._prepare, self.index, rebuild), prepared)
+
+    # -- in jobs
+
+    def _prepare(self, index: SegmentIndex | None, rebuild: bool) -> tuple[int, SegmentIndex]:
+        """Open the log; have an index."""
+        if index is None:
+            end = self.sealed_end
+            assert end is not None
+            if not rebuild:
+                index = self._files.index(end.size, self._services.index_interval)
+            if index is None:
+                index = self.make_index(end)
+        return self._files.open_log(), index
+
+    def make_index(self, end: SegmentEnd) -> SegmentIndex:
+        """Blocking. From the log up to `end`. Raises CorruptSegmentError if the log is not what
+        `end` says, and OSError."""
+        fs = self._services.backend.fs
+        epoch = self._files.meta().epoch
+        index = SegmentIndex(self._base_offset, interval=self._services.index_interval)
+
+        def visit(position: Position, header: BatchHeader) -> None:
+            index.add(header, position)
+
+        file = self._files.open_log()
+        try:
+            scan = scan_log(
+                fs, file, base_offset=self._base_offset, epoch=epoch, visit=visit, size=end.size
+            )
+        finally:
+            fs.close(file)
+        if scan.end != end:
+            raise self._corrupt(scan.end.size, scan.why_torn or f"{scan.end} is not {end}")
+        return index
+
+    def _remember(self, place: tuple[Offset, Position] | None) -> None:
+        """A consumer has read up to here and will ask for what follows: no index is as exact."""
+        if place is not None:
+            self._resume[place[0]] = place[1]
+            if len(self._resume) > RESUME_COUNT_MAX:
+                del self._resume[next(iter(self._resume))]
+
+    def _corrupt(self, position: Position, why: str) -> CorruptSegmentError:
+        return CorruptSegmentError(
+            self._files.log_path, position, why, "Restore the file from another copy"
+        )
