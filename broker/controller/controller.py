@@ -188,6 +188,7 @@ class LocalController:
         await self._restart.begin_seals(self._incarnation)
         self._leases.begin(self._incarnation, self._metadata.state)
         await self._sealed_all()
+        await self._leases.settled()
 
     async def _take_part(self) -> None:
         """Become a new incarnation. Everything earlier ones were writing will be sealed."""

@@ -60,9 +60,12 @@ class Housekeeping:
     async def run(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
-            for topic in self._metadata.state.topics.values():
-                self._complete_all(topic)
-            await anyio.sleep_forever()
+            try:
+                for topic in self._metadata.state.topics.values():
+                    self._complete_all(topic)
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
 
     @property
     def is_idle(self) -> bool:

@@ -54,6 +54,7 @@ class LeaseTable:
         self._on_disk_failure = on_disk_failure
         self._incarnation = 0
         self._state: ClusterState | None = None
+        self._synced = anyio.Event()
         self._preparing: set[tuple[bytes, int]] = set()
         self._tasks: TaskGroup | None = None
         self.partitions: dict[bytes, LocalPartition] = {}
@@ -61,9 +62,12 @@ class LeaseTable:
     async def run(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
-            if self._state is not None:
-                self.sync(self._state, self._state)
-            await anyio.sleep_forever()
+            try:
+                if self._state is not None:
+                    self.sync(self._state, self._state)
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
 
     def begin(self, incarnation: int, state: ClusterState) -> None:
         """Start leading as this incarnation."""
@@ -83,8 +87,22 @@ class LeaseTable:
             partition = self.partitions.get(topic_id)
             if partition is not None and partition.metadata is not topic:
                 partition.update(topic, topic_view(after, topic))
-            if partition is None or partition.bucket is None or partition.bucket.sid != lease.sid:
+            if not self._is_led(lease):
                 self._lead(lease, topic, after)
+        event, self._synced = self._synced, anyio.Event()
+        event.set()
+
+    async def settled(self) -> None:
+        """Wait until everything this process may write can be written."""
+        while self._state is not None and not all(
+            map(self._is_led, leases_of(self._state, self._node, self._incarnation).values())
+        ):
+            await self._synced.wait()
+
+    def _is_led(self, lease: Lease) -> bool:
+        partition = self.partitions.get(lease.topic_id)
+        bucket = None if partition is None else partition.bucket
+        return bucket is not None and bucket.sid == lease.sid
 
     def _lead(self, lease: Lease, topic: Topic, state: ClusterState) -> None:
         copy = self._copies.get(topic.topic_id, lease.sid)

@@ -48,14 +48,20 @@ class Sealing:
     async def run(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
-            self.on_change(self._metadata.state, self._metadata.state)
-            while True:
-                self._wake = anyio.Event()
-                while self._found:
-                    found = self._found[:SEALS_PER_COMMAND_MAX]
-                    del self._found[:SEALS_PER_COMMAND_MAX]
-                    await self._commit(found)
-                await self._wake.wait()
+            try:
+                self.on_change(self._metadata.state, self._metadata.state)
+                await self._commit_all()
+            finally:
+                self._tasks = None
+
+    async def _commit_all(self) -> None:
+        while True:
+            self._wake = anyio.Event()
+            while self._found:
+                found = self._found[:SEALS_PER_COMMAND_MAX]
+                del self._found[:SEALS_PER_COMMAND_MAX]
+                await self._commit(found)
+            await self._wake.wait()
 
     def on_change(self, before: ClusterState, after: ClusterState) -> None:
         """Start what is new, stop what is no longer ours."""
@@ -149,8 +155,8 @@ class Sealing:
                 self._found.append((now, commit))
                 self._wake.set()
 
-        assert self._tasks is not None
-        self._tasks.start_soon(again)
+        if self._tasks is not None:
+            self._tasks.start_soon(again)
 
 
 def _item(state: ClusterState, topic: Topic, commit: Commit) -> SealItem | None:

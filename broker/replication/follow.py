@@ -49,9 +49,12 @@ class Followers:
     async def run(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
-            for writer in self._writers.values():
-                self._tasks.start_soon(writer.run)
-            await anyio.sleep_forever()
+            try:
+                for writer in self._writers.values():
+                    self._tasks.start_soon(writer.run)
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
 
     def follow(self, node: int, following: Following) -> None:
         """Begin to copy a segment from its writer."""

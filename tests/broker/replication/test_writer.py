@@ -33,6 +33,12 @@ def batch(
     return parse_header(data)
 
 
+def accept(one: Writer, header: BatchHeader) -> None:
+    """What the copy and the writer do together with an admitted batch."""
+    one.window.update(header)
+    one.accept(header)
+
+
 def writer(replicas: tuple[int, ...] = (1,), quorum: int = 1, base_offset: int = 100) -> Writer:
     return Writer(
         node=1,
@@ -95,7 +101,7 @@ def test_acks_all_is_refused_before_the_append_when_too_few_replicas_live() -> N
 
 def test_a_repeated_batch_is_answered_with_its_first_offsets() -> None:
     one = writer()
-    one.accept(batch(100, 3, (7, 0, 0)))
+    accept(one, batch(100, 3, (7, 0, 0)))
     repeat = one.admit(batch(0, 3, (7, 0, 0)), acks=-1)
     assert repeat is not None
     assert (repeat.base_offset, repeat.end_offset) == (100, 103)
@@ -104,7 +110,7 @@ def test_a_repeated_batch_is_answered_with_its_first_offsets() -> None:
 def test_a_gap_an_old_repeat_and_an_old_epoch_are_told_apart() -> None:
     one = writer()
     for number in range(7):
-        one.accept(batch(100 + number, 1, (7, 1, number)))
+        accept(one, batch(100 + number, 1, (7, 1, number)))
     with pytest.raises(OutOfOrderSequence, match="expected 7"):
         one.admit(batch(0, 1, (7, 1, 9)), acks=-1)
     with pytest.raises(DuplicateSequence):
