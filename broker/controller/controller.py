@@ -88,11 +88,11 @@ class LocalController:
         self._is_rejoining = False
         self._tasks: TaskGroup | None = None
         copies = self._copies = Copies(store)
-        catch_up = CatchUp(copies=copies, store=store, peers=peers)
         self._followers = Followers(peers, incarnation=lambda: self._incarnation)
         self._holding = Holding(
             node=node_id, store=store, copies=copies, followers=self._followers
         )
+        catch_up = CatchUp(ensure=self._holding.ensure, store=store, peers=peers)
         self._liveness = Liveness(
             node=node_id,
             metadata=metadata,
@@ -103,6 +103,7 @@ class LocalController:
         )
         self._monitor = Monitor(
             limits,
+            misplaced=lambda partition: placement.misplaced(metadata.state, partition.metadata),
             interval_ms=monitor_interval_ms,
             partitions=lambda: self._leases.partitions.values(),
             roll=self._roll,

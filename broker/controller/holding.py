@@ -9,7 +9,7 @@ from broker.replication.copies import Copies, LocalCopy
 from broker.replication.follow import Followers, Following
 from broker.replication.store import Store
 from engine.producer_state import ProducerState
-from raft.state import ClusterState, Segment, SegmentState, Topic
+from raft.state import EMPTY, ClusterState, Segment, SegmentState, Topic
 
 
 class Holding:
@@ -21,16 +21,19 @@ class Holding:
         self._copies = copies
         self._followers = followers
         self._is_begun = False
+        self._state = EMPTY
         self._followed: dict[bytes, tuple[int, int]] = {}
         """Topic id → (sid, writer) of the open segment that is followed."""
 
     def begin(self, state: ClusterState) -> None:
         """What was stored has been read back: take part from here on."""
         self._is_begun = True
+        self._state = state
         for topic in state.topics.values():
             self._sync(topic)
 
     def on_change(self, before: ClusterState, after: ClusterState) -> None:
+        self._state = after
         if not self._is_begun:
             return
         for topic_id, topic in after.topics.items():
@@ -61,6 +64,17 @@ class Holding:
             self._followers.follow(
                 last.writer, Following(topic.topic_id, last.sid, last.epoch, copy)
             )
+
+    def ensure(self, topic_id: bytes, sid: int) -> LocalCopy | None:
+        """A copy of an unsealed segment, also where this node is no replica of it: a recoverer may
+        need one more holder. None if the metadata knows no such segment here yet."""
+        copy = self._copies.get(topic_id, sid)
+        topic = self._state.topics.get(topic_id)
+        if copy is None and topic is not None:
+            segment = topic.segment(sid)
+            if segment is not None and segment.state is not SegmentState.SEALED:
+                copy = self._open(topic, segment)
+        return copy
 
     def _open(self, topic: Topic, last: Segment) -> LocalCopy:
         return self._copies.open(

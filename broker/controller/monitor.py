@@ -37,17 +37,20 @@ class RollLimits:
 
 
 class Monitor:
-    """Calls `roll(partition, reason)` for what is due. `interval_ms` is WALRUS_MONITOR_CHECK_MS."""
+    """Calls `roll(partition, reason)` for what is due. `interval_ms` is WALRUS_MONITOR_CHECK_MS;
+    `misplaced` says why a segment should be on other nodes, "" if it should not."""
 
     def __init__(
         self,
         limits: RollLimits,
         *,
+        misplaced: Callable[[LocalPartition], str],
         interval_ms: int,
         partitions: Callable[[], Iterable[LocalPartition]],
         roll: Callable[[LocalPartition, str], Awaitable[object]],
     ) -> None:
         self._limits = limits
+        self._misplaced = misplaced
         self._interval_s = interval_ms / 1000
         self._partitions = partitions
         self._roll = roll
@@ -77,6 +80,6 @@ class Monitor:
                     await self._roll_if_due(partition)
 
     async def _roll_if_due(self, partition: LocalPartition) -> None:
-        reason = self._limits.reason(partition)
+        reason = self._limits.reason(partition) or self._misplaced(partition)
         if reason:
             await self._roll(partition, reason)

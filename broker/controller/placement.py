@@ -78,6 +78,18 @@ def after_seal(
     return opened if len(opened.replicas) >= needed else None
 
 
+def misplaced(state: ClusterState, topic: Topic) -> str:
+    """Why the open segment should give way to one on other nodes; "" if it should not.
+
+    It has fewer live replicas than it could: a node joined, or one of its replicas is gone.
+    """
+    live = live_nodes(state)
+    replicas = topic.segments[-1].replicas
+    has = sum(node in live for node in replicas)
+    could = min(topic.replication_factor, len(live))
+    return f"{has} live replicas where {could} are possible" if has < could else ""
+
+
 def _after(node: int, candidates: Sequence[int]) -> int:
     """The next one in the round, `node` itself last."""
     return min(candidates, key=lambda other: (other <= node, other))

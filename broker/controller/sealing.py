@@ -98,8 +98,15 @@ class Sealing:
                 sid=last.sid,
             )
             void = frozenset()
+        live = placement.live_nodes(self._metadata.state)
         patient = Patient(
-            topic.name, topic.topic_id, last.sid, last.seal_epoch, last.replicas, void
+            topic.name,
+            topic.topic_id,
+            last.sid,
+            last.seal_epoch,
+            last.replicas,
+            void,
+            spares=tuple(node for node in live if node not in last.replicas),
         )
         with scope:
             async with self._limiter:

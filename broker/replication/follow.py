@@ -22,6 +22,9 @@ from engine.errors import EngineError
 
 _log = structlog.get_logger(__name__)
 
+REFUSED_PAUSE_S = 0.02
+"""Before a segment is asked for again."""
+
 RETRY_PAUSE_S = (0.05, 1.0)
 """Before the first and at most before any later attempt to reach a writer."""
 
@@ -159,7 +162,15 @@ class _Writer:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._speak, conversation)
             while True:
-                self._listen(*messages.decode_to_follower(await conversation.receive()))
+                message, batches = messages.decode_to_follower(await conversation.receive())
+                known = self._by_handle.get(message.handle)
+                if known is None:
+                    continue
+                if isinstance(message, messages.Refuse):
+                    del self._by_handle[message.handle]
+                    tasks.start_soon(self._introduce_again, known)
+                else:
+                    self._listen(known, message, batches)
 
     async def _speak(self, conversation: Conversation) -> None:
         while True:
@@ -173,19 +184,21 @@ class _Writer:
             if not self._news and not self._acks:
                 await self._wake.wait()
 
-    def _listen(self, message: messages.ToFollower, batches: memoryview) -> None:
-        following = self._by_handle.get(message.handle)
-        if following is None:
-            return
+    async def _introduce_again(self, following: Following) -> None:
+        """The writer does not know yet that it is the writer, or we not yet that it no longer is:
+        the metadata reaches everybody in its own time."""
+        await anyio.sleep(REFUSED_PAUSE_S)
+        if self._followed.get((following.topic_id, following.sid)) is following:
+            self._introduce(following)
+
+    def _listen(
+        self, following: Following, message: messages.ToFollower, batches: memoryview
+    ) -> None:
         match message:
             case messages.Head(head=head):
                 following.copy.received_head(head)
             case messages.Frames():
                 self._take(following, bytes(batches))
-            case messages.Refuse(why=why):
-                # The metadata will say who writes it now; until then there is nothing to follow.
-                _log.debug("not followed", node=self._node, sid=following.sid, why=why)
-                del self._by_handle[message.handle]
 
     def _take(self, following: Following, batches: bytes) -> None:
         """Append what the replica accepts. A batch that does not fit ends the conversation: the

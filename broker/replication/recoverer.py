@@ -44,6 +44,8 @@ class Patient:
     seal_epoch: int
     replicas: tuple[int, ...]
     void: frozenset[int]
+    spares: tuple[int, ...]
+    """Live nodes outside the replica set, in the order in which they are to be asked to help."""
 
 
 class Recoverer:
@@ -59,7 +61,10 @@ class Recoverer:
         """Run the protocol to its end. Waits for ever while too few replicas answer; cancel it when
         another recoverer takes over. Raises StorageFailed when this node's own disk fails."""
         recovery = Recovery(
-            seal_epoch=patient.seal_epoch, replicas=patient.replicas, void=patient.void
+            seal_epoch=patient.seal_epoch,
+            replicas=patient.replicas,
+            void=patient.void,
+            spares=patient.spares,
         )
         decision: Commit | Superseded | None = None
 

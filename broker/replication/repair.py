@@ -5,10 +5,13 @@ the metadata has committed (a follower that was slow, a node that was away, a lo
 are checked batch by batch on arrival and by the digest of the whole at the end.
 """
 
+from collections.abc import Callable
+
 from broker.errors import StorageFailed
 from broker.replication import messages
-from broker.replication.copies import Copies, LocalCopy
+from broker.replication.copies import LocalCopy
 from broker.replication.peers import Peers, PeerUnreachable
+from broker.replication.replica import Refused
 from broker.replication.store import Store
 from engine.batch import CorruptBatchError, check_batch, iter_headers
 from engine.errors import EngineError
@@ -20,11 +23,15 @@ CHUNK_SIZE = 1024 * 1024
 READ_TIMEOUT_S = 10.0
 
 
+Ensure = Callable[[bytes, int], LocalCopy | None]
+
+
 class CatchUp:
     """One node's copies, completed."""
 
-    def __init__(self, *, copies: Copies, store: Store, peers: Peers) -> None:
-        self._copies = copies
+    def __init__(self, *, ensure: Ensure, store: Store, peers: Peers) -> None:
+        """`ensure` opens a copy of a segment that the metadata knows, if there is none yet."""
+        self._ensure = ensure
         self._store = store
         self._peers = peers
 
@@ -33,9 +40,12 @@ class CatchUp:
 
         Raises PeerUnreachable when it cannot be done now, StorageFailed when our disk refuses.
         """
-        copy = self._copies.get(ask.topic_id, ask.sid)
-        if copy is None or copy.segment.promised_epoch != ask.seal_epoch:
-            raise PeerUnreachable("this copy is not promised to that seal")
+        copy = self._ensure(ask.topic_id, ask.sid)
+        if copy is None:
+            raise PeerUnreachable("this node does not know the segment yet")
+        answer = await copy.answer_seal(ask.seal_epoch)
+        if isinstance(answer, Refused):
+            raise PeerUnreachable(f"promised to epoch {answer.promised_epoch} already")
         end = SegmentEnd(ask.end_offset, ask.size, ask.digest, ask.max_timestamp)
         await self.pull(copy, ask.topic_id, source=ask.source, end=end)
         promised = await self._store.promise(copy.segment, ask.seal_epoch)

@@ -55,15 +55,23 @@ class Recovery:
     """One attempt to seal one segment at one epoch. Feed it answers; do what it says.
 
     `replicas` is the segment's write set, `void` those that cannot vouch for it (they are asked,
-    and may receive copies, but never count as definite).
+    and may receive copies, but never count as definite). `spares` are live nodes outside the write
+    set: when too few replicas are there to hold what was chosen, they are given copies. They have
+    no say in where the segment ends.
     """
 
     def __init__(
-        self, *, seal_epoch: int, replicas: tuple[int, ...], void: frozenset[int] = frozenset()
+        self,
+        *,
+        seal_epoch: int,
+        replicas: tuple[int, ...],
+        void: frozenset[int] = frozenset(),
+        spares: tuple[int, ...] = (),
     ) -> None:
         self.seal_epoch = seal_epoch
         self.replicas = replicas
         self.void = void
+        self.spares = spares
         self._answers: dict[int, SealAnswer] = {}
         self._durable: dict[int, int] = {}
         self._chosen: SegmentEnd | None = None
@@ -104,7 +112,8 @@ class Recovery:
             return []
         self._chosen = max(definite.values(), key=lambda end: end.end_offset)
         effects: list[SealEffect] = []
-        for node in self._answers:
+        missing = max(0, ack_quorum(len(self.replicas)) - len(self._answers))
+        for node in (*self._answers, *self.spares[:missing]):
             effects += self._repair(node, commit=False)
         return effects + self._commit_if_safe()
 
@@ -121,7 +130,9 @@ class Recovery:
         if self._chosen is None or self._is_done:
             return []
         holders = tuple(
-            node for node in self.replicas if self._durable.get(node, -1) >= self._chosen.end_offset
+            node
+            for node in (*self.replicas, *self.spares)
+            if self._durable.get(node, -1) >= self._chosen.end_offset
         )
         if len(holders) < ack_quorum(len(self.replicas)):
             return []

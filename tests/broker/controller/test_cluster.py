@@ -1,0 +1,131 @@
+"""Three nodes: nodes die, leadership moves, and what was acknowledged stays at its offset."""
+
+import random
+from pathlib import Path
+
+import anyio
+import pytest
+
+from raft.state import SegmentState
+from tests.broker.cluster import Cluster, cluster
+from tests.broker.one_node import read_all, values
+
+
+async def acknowledged(made: Cluster, count: int, prefix: bytes = b"v") -> dict[int, bytes]:
+    """Put `count` values; what was acknowledged, by offset."""
+    known: dict[int, bytes] = {}
+    for number in range(count):
+        value = b"%s%d" % (prefix, number)
+        known[await made.put(value)] = value
+    return known
+
+
+async def check(made: Cluster, known: dict[int, bytes]) -> list[bytes | None]:
+    """Everything acknowledged is at its offset."""
+    found = await read_all(await made.leader())
+    by_offset = dict(found)
+    for offset, value in known.items():
+        assert by_offset.get(offset) == value, f"offset {offset}"
+    return values(found)
+
+
+async def settled_copies(made: Cluster) -> None:
+    """Wait until every live node has sealed and registered its copies of closed segments."""
+    with anyio.fail_after(20):
+        while True:
+            state = made.raft.state
+            if all(
+                {node for node, _ in segment.holders} >= set(segment.replicas) & set(made.network.nodes)
+                for topic in state.topics.values()
+                for segment in topic.segments
+                if segment.state is SegmentState.SEALED
+            ):
+                return
+            await anyio.sleep(0.02)
+
+
+async def test_a_record_is_on_two_disks_when_it_is_acknowledged(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 20)
+        partition = await made.leader()
+        holders = [
+            node
+            for node, member in made.network.nodes.items()
+            if (segment := member.store.log("t", partition.metadata.topic_id).get(1)) is not None
+            and segment.durable_offset >= len(known)
+        ]
+        assert len(holders) >= 2
+
+
+@pytest.mark.parametrize("mode", ["kill", "random"])
+async def test_the_leader_dies_and_another_goes_on(tmp_path: Path, mode: str) -> None:
+    async with cluster(tmp_path) as made:
+        made.raft_leader = 1
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 10)
+        for _ in range(3):
+            leader = (await made.leader()).topic.leader_id
+            if leader == made.raft_leader:
+                made.raft_leader = leader % 3 + 1
+            made.kill(leader, mode, random.Random(1))
+            known |= await acknowledged(made, 5, b"after%d-" % leader)
+            await check(made, known)
+            await made.start(leader)
+        known |= await acknowledged(made, 5, b"end")
+        assert len(await check(made, known)) == len(set(known.values()))
+
+
+async def test_planned_rolls_rotate_the_leader_and_lose_nothing(tmp_path: Path) -> None:
+    async with cluster(tmp_path, entries_max=5, monitor_interval_ms=20) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 60)
+        await check(made, known)
+        topic = made.controller(1).topic("t")
+        assert len(topic.segments) > 3
+        assert {segment.writer for segment in topic.segments} == {1, 2, 3}
+        await settled_copies(made)
+
+
+async def test_a_node_that_was_away_catches_up(tmp_path: Path) -> None:
+    async with cluster(tmp_path, entries_max=7, monitor_interval_ms=20) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 10)
+        made.kill(3)
+        known |= await acknowledged(made, 30, b"away")
+        await made.start(3)
+        known |= await acknowledged(made, 10, b"back")
+        await check(made, known)
+        await settled_copies(made)
+
+
+async def test_an_isolated_leader_acknowledges_nothing_more(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        old = await made.leader()
+        isolated = old.topic.leader_id
+        made.raft_leader = isolated % 3 + 1
+        made.network.isolate(isolated)
+        with anyio.fail_after(20):
+            while (await made.leader()).topic.leader_id == isolated:
+                await anyio.sleep(0.02)
+        known |= await acknowledged(made, 5, b"majority")
+        made.network.heal()
+        known |= await acknowledged(made, 5, b"healed")
+        await check(made, known)
+
+
+async def test_without_a_quorum_nothing_is_acknowledged_and_with_it_all_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        made.kill(2)
+        made.kill(3)
+        with pytest.raises(TimeoutError), anyio.fail_after(2):
+            await made.put(b"nobody hears this")
+        await made.start(2)
+        known |= await acknowledged(made, 5, b"again")
+        await check(made, known)
