@@ -256,7 +256,7 @@ class Connection:
         if not self._replies:
             self._sent_at = self._now()
             self._reply_put.notify()
-        self._account.charge(size)
+        self._account.charge_reply(size)
         self._replies_size += size
         self._replies.extend(reply)
 
@@ -275,7 +275,7 @@ class Connection:
         """The peer took `size` bytes from the front of the replies."""
         self._sent_at = self._now()
         self._stats.sent_size += size
-        self._account.release(size)
+        self._account.release_reply(size)
         self._replies_size -= size
         replies = self._replies
         while size:
