@@ -13,7 +13,7 @@ from broker.controller.controller import LocalController
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
 from broker.controller.partition import LocalPartition
-from broker.groups.offsets import Offsets
+from broker.groups.coordinator import Coordinator
 from broker.ports import ACKS_ALL, Appended
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
@@ -49,7 +49,7 @@ class OneNode:
         self.backend = backend
         self.controller = controller
         self.clock = clock
-        self.offsets = Offsets(controller, clock)
+        self.groups = Coordinator(controller, clock)
         self.disk_failures: list[OSError] = []
 
     async def topic(self, name: str = "t", **configs: str) -> LocalPartition:
@@ -104,6 +104,7 @@ async def running(
         await controller.recover()
         async with anyio.create_task_group() as tasks:
             controller.start(tasks)
+            node.groups.start(tasks)
             yield node
             tasks.cancel_scope.cancel()
     finally:
