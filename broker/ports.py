@@ -7,6 +7,7 @@ since 1970 unless the name says otherwise.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -40,6 +41,17 @@ class Session(Protocol):
     def frame_refused(self, size: int) -> Reply:
         """What to say before closing, when the length prefix announces `size` bytes, beyond the
         limit."""
+
+
+class Memory(Protocol):
+    """The bytes that all connections together may hold; `net.Budget` in production."""
+
+    def reserve(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Make a reply of about `size` bytes inside of this, in its turn.
+
+        Waits while replies being made or unsent occupy their share. What is made must reach the
+        connection without awaiting anything more, for there it is charged.
+        """
 
 
 # ---- the log, as the protocols see it ----------------------------------------------------------

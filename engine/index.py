@@ -67,6 +67,12 @@ class SegmentIndex:
         i = bisect_right(self._offsets, offset - self._base_offset) - 1
         return self._positions[i] if i >= 0 else 0
 
+    def batch_before(self, position: Position) -> tuple[Position, Offset]:
+        """(position, last offset) of the last batch with an entry that starts at or before
+        `position`; (-1, -1) if there is none."""
+        i = bisect_right(self._positions, position) - 1
+        return (self._positions[i], self._base_offset + self._offsets[i]) if i >= 0 else (-1, -1)
+
     def offset_before_timestamp(self, timestamp_ms: int) -> Offset:
         """An offset such that every batch wholly before it has max_timestamp < `timestamp_ms`."""
         i = bisect_left(self._timestamps, timestamp_ms) - 1

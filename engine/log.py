@@ -160,7 +160,7 @@ class TopicLog:
         """Delete the segment's files, durably, open or not. Appends still queued are forgotten."""
         segment = self._segments.pop(sid, None)
         if segment is not None:
-            segment.stop(partial(segment.remove, on_done))
+            segment.stop(partial(segment.remove, partial(_removed, on_done)))
         else:
             # Files of a segment that was never opened: only their directory matters.
             files = self._files(sid, 0, None)

@@ -13,6 +13,7 @@ from engine.batch import (
     parse_extent,
 )
 from engine.errors import CorruptBatchError
+from engine.index import SegmentIndex
 
 SCAN_SIZE: Size = 16 * 1024
 """Read beyond what was asked for, to skip from the index entry to the wanted batch without a second
@@ -30,6 +31,7 @@ class BatchRead:
         self,
         backend: Backend,
         file: int,
+        index: SegmentIndex,
         *,
         position: Position,
         limit: Position,
@@ -42,6 +44,7 @@ class BatchRead:
         what was written."""
         self._backend = backend
         self._file = file
+        self._index = index
         self._position = position
         self._limit = limit
         self._offset = offset
@@ -113,13 +116,26 @@ class BatchRead:
         """Where the batches to return end in `data`, and the size of the first one (0: none is
         below the end)."""
         end, first_size = start, 0
+        end_max = min(start + self._size_max, len(data))
+        jump, jump_offset = self._index.batch_before(self._position + end_max - HEADER_SIZE)
         while len(data) - end >= HEADER_SIZE:
             _, next_offset, size = parse_extent(data, end)
             if next_offset > self._end_offset:
                 break
             first_size = first_size or size
-            if end + size > len(data) or (end + size - start > self._size_max and end > start):
+            if end + size > len(data) or (end + size > end_max and end > start):
                 break
             end += size
             self.next = (next_offset, self._position + end)
+            if self._position + end < jump and jump_offset < self._end_offset:
+                end = self._jump(data, jump, jump_offset)
         return end, first_size
+
+    def _jump(self, data: Buffer, target: Position, last_offset: Offset) -> Position:
+        """All between here and the batch of an index entry is whole and wanted: no need to walk."""
+        position = target - self._position
+        base_offset, next_offset, _ = parse_extent(data, position)
+        if next_offset != last_offset + 1:
+            raise CorruptBatchError(f"no batch up to offset {last_offset} starts at {target}")
+        self.next = (base_offset, target)
+        return position

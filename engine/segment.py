@@ -213,7 +213,7 @@ class Segment:
             self._files.create(self._head, promised_epoch=epoch)
 
     def _promised(self, on_done: Callable[[SegmentEnd | Exception], None]) -> None:
-        self._on_disk = True
+        self._created()
         on_done(self._end)
 
     def seal(self, end: SegmentEnd, on_done: Callable[[Exception | None], None]) -> None:
@@ -267,8 +267,8 @@ class Segment:
             self._fail_on_error(result)
             on_done(result)
             return
+        self._created()
         self._end = end
-        self._on_disk = True
         self.sealed = True
         self._appender.truncated(end.end_offset, end.size)
         self._reader.sealed(end, result)
@@ -349,15 +349,10 @@ class Segment:
 
         self._appender.stop(stopped)
 
-    def remove(self, on_done: Callable[[OSError | None], None]) -> None:
+    def remove(self, on_done: Callable[[None | Exception], None]) -> None:
         """Delete the files, durably. After `stop`."""
-
-        def removed(result: None | Exception) -> None:
-            assert result is None or isinstance(result, OSError), result
-            on_done(result)
-
         self.forget_file()
-        self._jobs.run(self._files.remove, removed)
+        self._jobs.run(self._files.remove, on_done)
 
     def forget_file(self) -> None:
         """Close the log as soon as nobody reads it. After `stop`."""
@@ -390,10 +385,15 @@ class Segment:
         if not self._on_disk and self._head is None and self._make_head is not None:
             self._head = self._make_head()
 
+    def _created(self) -> None:
+        """The head is in its file now, and may be large."""
+        self._on_disk = True
+        self._head = self._make_head = None
+
     def _open_for_append(self, on_done: Callable[[int | Exception], None]) -> None:
         def opened(result: int | Exception) -> None:
             if not isinstance(result, Exception):
-                self._on_disk = True
+                self._created()
                 result = self._reader.hold(result)
             on_done(result)
 

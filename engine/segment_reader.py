@@ -78,6 +78,7 @@ class SegmentReader:
             read = BatchRead(
                 self._services.backend,
                 file,
+                self.index,
                 position=position,
                 limit=limit,
                 offset=offset,

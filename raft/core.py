@@ -502,7 +502,7 @@ class HardenedRaft:
         for index, (term, command) in enumerate(message.entries, message.prev_index + 1):
             self._append_entry(index, term, command)
         match_index = message.prev_index + len(message.entries)
-        self._commit_to(min(message.commit_index, match_index))
+        self._commit_to(min(message.commit_index, self._may_commit(match_index)))
         self.machine.send(voter, AppendReply(self.term, ok=True, index=match_index))
         if message.check is not None:
             self.machine.compare(voter, message.check)
@@ -543,6 +543,10 @@ class HardenedRaft:
         self.log.deleteEntriesFrom(index - self.log.first_index)
         self._members = [(at, members) for at, members in self._members if at < index]
         self._members_changed()
+
+    def _may_commit(self, match_index: int) -> int:
+        """No further than this message proves: what we have behind it may be another leader's."""
+        return match_index
 
     def _commit_to(self, index: int) -> None:
         if index > self.commit_index:

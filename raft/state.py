@@ -183,11 +183,12 @@ def parts(state: ClusterState) -> Iterator[tuple[str, Any]]:
     yield "head", (state.cluster_id, state.next_producer_id, state.revision, state.trail)
     yield "brokers", [state.brokers[node] for node in sorted(state.brokers)]
     yield "deleted", list(state.deleted_topics.items())
-    for client in sorted(state.clients):
-        yield "client", (client, state.clients[client])
-    for topic_id in sorted(state.topics):
-        topic = state.topics[topic_id]
-        yield "topic", msgspec.structs.replace(topic, configs=dict(sorted(topic.configs.items())))
+    for client in sorted(state.clients.items()):
+        yield "client", client
+    for _topic_id, topic in sorted(state.topics.items()):
+        if len(topic.configs) > 1:
+            topic = msgspec.structs.replace(topic, configs=dict(sorted(topic.configs.items())))
+        yield "topic", topic
 
 
 def state_hash(state: ClusterState) -> int:

@@ -187,6 +187,46 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
 
+    group_initial_rebalance_delay_ms: Annotated[
+        int,
+        About(
+            "Groups",
+            "How long the first member of an empty consumer group waits for others "
+            "(milliseconds). Kafka's 3000 delay every small application; 100 gather what one "
+            "process starts together.",
+            Integer(0, 600_000, "MS"),
+        ),
+    ] = 100
+    group_min_session_timeout_ms: Annotated[
+        int,
+        About(
+            "Groups",
+            "The shortest session a member may ask for (milliseconds); Kafka's default.",
+            Integer(1, INT32_MAX, "MS"),
+        ),
+    ] = 6_000
+    group_max_session_timeout_ms: Annotated[
+        int,
+        About(
+            "Groups",
+            "The longest session a member may ask for (milliseconds); Kafka's default.",
+            Integer(1, INT32_MAX, "MS"),
+        ),
+    ] = 1_800_000
+    group_max_size: Annotated[
+        int,
+        About("Groups", "The most members of one group.", Integer(1, 100_000)),
+    ] = 2_000
+    offsets_retention_minutes: Annotated[
+        int,
+        About(
+            "Groups",
+            "How long the offsets of a group without members are kept (minutes); Kafka's default "
+            "is 7 days, too.",
+            Integer(1, INT32_MAX, "MINUTES"),
+        ),
+    ] = 10_080
+
     request_size_max: Annotated[
         int,
         About(

@@ -36,7 +36,8 @@ class Lookup:
             segment = self._partition.log.get(span.sid)
             if segment is None:
                 continue
-            offset = max(start_offset, segment.offset_before_timestamp(timestamp_ms))
+            older_end = await self._partition.offset_before_timestamp(segment, timestamp_ms)
+            offset = max(start_offset, older_end)
             async for header, batch in self._batches(offset, span.end_offset):
                 if header.max_timestamp >= timestamp_ms:
                     found = await _in_batch(header, batch, timestamp_ms)

@@ -38,6 +38,7 @@ from broker.replication.progress import Progress
 from broker.replication.store import Store
 from broker.replication.writer import WriterPhase
 from engine.log import TopicLog
+from engine.segment import Segment
 from raft.state import Topic
 
 
@@ -216,6 +217,11 @@ class LocalPartition:
             high_watermark if span.end_offset is None else min(high_watermark, span.end_offset)
         )
         return await self._store.read(segment, offset, size_max=size_max, end_offset=end_offset)
+
+    async def offset_before_timestamp(self, segment: Segment, timestamp_ms: int) -> int:
+        """Every batch of the segment before this offset is older."""
+        await self._store.load_index(segment)
+        return segment.offset_before_timestamp(timestamp_ms)
 
     async def first_header(self) -> SegmentHeader | None:
         """The header object of the segment at the log start; None while nothing was ever written

@@ -1,23 +1,26 @@
 """One shard of keyed state: loaded from its internal topic, changed by appending to it.
 
-The state in memory is that of everything *appended*; an answer that must survive is given only when
-the append is committed. A shard belongs to one partition object: when leadership moves, a new one
-is loaded from the log.
+Changes that are put in one turn of the event loop go into one batch, and while a batch is on its
+way the next one fills: a thousand commits a second cost a few appends. A failed append leaves the
+memory ahead of the log, so it ends this object, and whoever needs the shard loads it anew. The same
+happens when leadership moves: a shard belongs to one partition object.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from broker import codecs
 from broker.controller.controller import LocalController
 from broker.controller.partition import LocalPartition
-from broker.errors import RequestError
+from broker.errors import NotLeader, RequestError
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
-from broker.ports import ACKS_ALL, Clock, Finish, Reply
+from broker.ports import ACKS_ALL, Clock
 from engine.batch import Record, build, iter_headers, iter_records
 
 _log = structlog.get_logger(__name__)
@@ -25,28 +28,56 @@ _log = structlog.get_logger(__name__)
 COMMIT_TIMEOUT_S: Final = 30.0
 """How long a change may take to become durable before its outcome is called unknown."""
 
+PACK_SIZE_MAX: Final = 512 * 1024
+"""Bytes of changes in one batch; a larger set of changes is a batch of its own."""
+
 _READ_SIZE: Final = 1024 * 1024
+
+Durable = Callable[[], Awaitable[None]]
+"""Await its result to wait until something is durable. Raises NotLeader, OutcomeUnknown,
+StorageFailed and what `Partition.append` raises."""
+
+
+class _Pack:
+    """Changes that share a batch."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.size = 0
+        self.written = anyio.Event()
+        self.end_offset = -1
+        self.failure: RequestError | None = None
 
 
 class StateLog:
-    """See the module's text. Make one with `load`."""
+    """See the module's text. Make one with `load`, and `run` it in a task."""
 
     def __init__(
         self, controller: LocalController, partition: LocalPartition, clock: Clock
     ) -> None:
         self.partition = partition
         self.live: dict[bytes, bytes] = {}
+        """The state as of everything that was appended."""
+        self.failure: RequestError | None = None
+        """Why nothing can be put any more."""
         self._controller = controller
         self._clock = clock
-        self._is_trimming = False
+        self._packs: deque[_Pack] = deque()
+        """Not appended yet; the last one still fills."""
+        self._last = _Pack()
+        self._last.written.set()
+        self._put = anyio.Event()
 
     @classmethod
     async def load(
         cls, controller: LocalController, partition: LocalPartition, clock: Clock
     ) -> "StateLog":
-        """Read the whole shard back: the snapshot of its first segment, then every change after
-        it."""
+        """Read the whole shard back: the snapshot of its first segment, then every change after it.
+
+        Raises NotLeader, StorageFailed, and ValueError for what this broker cannot read.
+        """
         shard = cls(controller, partition, clock)
+        await partition.drained()
         header = await partition.first_header()
         if header is not None:
             shard.live = decode_snapshot(header.keyed)
@@ -70,39 +101,88 @@ class StateLog:
             next_offset = header.next_offset
         return next_offset
 
-    async def append(self, changes: Sequence[Change]) -> Finish:
-        """Make the changes, in one batch; awaiting the result waits until they are durable.
+    # ---- changing it -----------------------------------------------------------------------------
 
-        Raises NotLeader, StorageFailed; the result raises OutcomeUnknown, StorageFailed.
-        """
+    def put(self, changes: Sequence[Change]) -> Durable:
+        """Append the changes, all or none, in the order of the calls. Raises what ended the log."""
+        if self.failure is not None:
+            raise self.failure
+        size = sum(len(key) + len(value or b"") for key, value in changes)
+        if not self._packs or self._last.size + size > PACK_SIZE_MAX:
+            self._last = _Pack()
+            self._packs.append(self._last)
+            self._put.set()
+        self._last.changes += changes
+        self._last.size += size
+        return partial(self._durable, self._last)
+
+    def settled(self) -> Durable:
+        """For who has seen the state and wants to speak of it: all that was put is durable."""
+        return partial(self._durable, self._last)
+
+    async def _durable(self, pack: _Pack) -> None:
+        await pack.written.wait()
+        if pack.failure is not None:
+            raise pack.failure
+        if pack.end_offset > self.partition.high_watermark:
+            await self.partition.committed(
+                pack.end_offset, acks=ACKS_ALL, timeout_s=COMMIT_TIMEOUT_S
+            )
+
+    def fail(self, failure: RequestError) -> None:
+        """Put nothing any more; whoever waits for an append waits in vain."""
+        if self.failure is None:
+            self.failure = failure
+        while self._packs:
+            pack = self._packs.popleft()
+            pack.failure = self.failure
+            pack.written.set()
+        self._put.set()
+
+    async def run(self) -> None:
+        """Append what is put, until the log fails. Ends quietly."""
+        while self.failure is None:
+            if not self._packs:
+                self._put = anyio.Event()
+                await self._put.wait()
+                continue
+            await self._append(self._packs.popleft())
+            await self._trim()
+
+    async def _append(self, pack: _Pack) -> None:
         batch = build(
             [
                 Record(offset_delta=index, timestamp_delta=0, key=key, value=value, headers=())
-                for index, (key, value) in enumerate(changes)
+                for index, (key, value) in enumerate(pack.changes)
             ],
             base_timestamp=self._clock.now_ms(),
         )
-        appended = await self.partition.append(batch, acks=ACKS_ALL)
-        apply_changes(self.live, changes)
-
-        async def finish() -> Reply:
-            await self.partition.committed(
-                appended.end_offset, acks=ACKS_ALL, timeout_s=COMMIT_TIMEOUT_S
+        try:
+            appended = await self.partition.append(batch, acks=ACKS_ALL)
+        except RequestError as error:
+            _log.warning(
+                "a state log could not be written",
+                topic=self.partition.topic.name,
+                error=str(error),
             )
-            await self._trim()
-            return ()
-
-        return finish
+            pack.failure = error
+            self.fail(error)
+        else:
+            apply_changes(self.live, pack.changes)
+            pack.end_offset = appended.end_offset
+        finally:
+            if pack.end_offset < 0 and pack.failure is None:
+                pack.failure = NotLeader("the node stops")
+            pack.written.set()
 
     async def _trim(self) -> None:
         """The open segment's header holds everything before it: give the older segments up."""
         bucket = self.partition.bucket
-        if bucket is None or self._is_trimming:
+        if bucket is None:
             return
         base_offset = bucket.segment.base_offset
         if not self.partition.log_start_offset < base_offset < self.partition.high_watermark:
             return
-        self._is_trimming = True
         try:
             await self._controller.delete_prefix(self.partition.topic.topic_id, base_offset)
         except RequestError as error:
@@ -111,5 +191,3 @@ class StateLog:
                 topic=self.partition.topic.name,
                 error=str(error),
             )
-        finally:
-            self._is_trimming = False

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.controller.topic_config import ConfigType
+from broker.groups.coordinator import Coordinator
 from broker.ports import Clock, Controller
 
 MIB: Final = 1024 * 1024
@@ -68,6 +69,7 @@ class Context:
     """One connection's surroundings."""
 
     controller: Controller
+    groups: Coordinator
     clock: Clock
     listener: str
     """The name of the listener the client came in by: Metadata answers with that listener's

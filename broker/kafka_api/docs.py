@@ -34,10 +34,14 @@ def _table() -> list[str]:
     ]
     rows += [
         f"| {api.key} | [{api.name}](#{api.name.lower()}) | {_range(api.served)} "
-        f"| {_range(api.advertised)} | {api.first_flexible} | {api.clients} |"
+        f"| {_range(api.advertised)} | {_first_flexible(api)} | {api.clients} |"
         for api in APIS
     ]
     return rows
+
+
+def _first_flexible(api: Api) -> str:
+    return str(api.first_flexible) if api.is_flexible(api.served[1]) else "none"
 
 
 def _range(versions: tuple[int, int]) -> str:

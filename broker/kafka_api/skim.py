@@ -61,7 +61,10 @@ last."""
 
 
 def skim(request_type: type[Any], frame: memoryview, position: int) -> tuple[memoryview, int]:
-    """Check that a body of `request_type` starts at `position` and ends where the frame ends.
+    """Check that a whole body of `request_type` starts at `position`.
+
+    Bytes after its end are ignored, as Kafka ignores them: librdkafka asks for the metadata of all
+    topics with a count of the wrong width, and only so is it understood.
 
     Answers the bytes and the position to parse from: the same ones, unless the body has tagged
     fields that `request_type` does not know. Those are to be ignored (KIP-482), and kio would
@@ -75,8 +78,6 @@ def skim(request_type: type[Any], frame: memoryview, position: int) -> tuple[mem
         raise FrameError("the request ends in the middle of a field") from None
     if end > len(frame):
         raise FrameError("the request ends in the middle of a field")
-    if end < len(frame):
-        raise FrameError(f"{len(frame) - end} bytes follow the end of the request")
     return (memoryview(_edited(scan, position)), 0) if scan.edits else (frame, position)
 
 

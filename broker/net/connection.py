@@ -19,6 +19,7 @@ A `PeerError` closes the connection after what was said before it is sent. `sess
 the session has one, is named in the log lines.
 """
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import islice
@@ -84,7 +85,7 @@ class Connection:
         """Since when the reader waits for bytes, and for nothing else."""
         self._frame_wait_s = 0.0
         """How long it has waited for the frame that has begun, without the present wait."""
-        self._sent_at = self._now()
+        self._sent_at = -math.inf
         """When the peer last took bytes, or was first offered some."""
 
     async def run(self) -> None:
@@ -256,7 +257,7 @@ class Connection:
         if not self._replies:
             self._sent_at = self._now()
             self._reply_put.notify()
-        self._account.charge(size)
+        self._account.charge_reply(size)
         self._replies_size += size
         self._replies.extend(reply)
 
@@ -267,7 +268,8 @@ class Connection:
             if self._is_answered:
                 break
             await self._reply_put.wait()
-        if not self._peer_finished:
+        is_being_read = self._now() - self._sent_at <= self._limits.linger_s
+        if is_being_read and not self._peer_finished:
             await self._linger()
         self._scope.cancel()
 
@@ -275,7 +277,7 @@ class Connection:
         """The peer took `size` bytes from the front of the replies."""
         self._sent_at = self._now()
         self._stats.sent_size += size
-        self._account.release(size)
+        self._account.release_reply(size)
         self._replies_size -= size
         replies = self._replies
         while size:

@@ -99,6 +99,10 @@ class Store:
             f"read at offset {offset} of segment {segment.sid}",
         )
 
+    async def load_index(self, segment: Segment) -> None:
+        """Before a question that only the index can answer quickly."""
+        await _outcome(segment.load_index, f"index of segment {segment.sid}")
+
     async def promise(self, segment: Segment, epoch: int) -> SegmentEnd:
         """Make the seal promise durable and learn where this copy ends. Raises PromiseRefused."""
         return await _outcome(

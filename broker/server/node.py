@@ -27,7 +27,8 @@ from broker.controller.data_dir import DataDir
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
 from broker.errors import BrokerError
-from broker.groups.offsets import Offsets
+from broker.groups.coordinator import Coordinator, GroupConfig
+from broker.groups.states import GroupLimits
 from broker.kafka_api import prepare
 from broker.net.budget import Budget
 from broker.net.limits import Limits
@@ -141,6 +142,7 @@ class Node:
         self._store.attach()
         self._metadata = Metadata(self._raft, self._loop.call_soon_threadsafe)
         self._controller = self._make_controller()
+        self._groups = Coordinator(self._controller, self._clock, _group_config(self._config))
         self._samples = Samples(
             status=self.status,
             controller=self._controller,
@@ -153,7 +155,7 @@ class Node:
         self._protocols = Protocols(
             self._config,
             controller=self._controller,
-            offsets=Offsets(self._controller, self._clock),
+            groups=self._groups,
             clock=self._clock,
             status=self.status,
             metrics=self._samples.native,
@@ -166,6 +168,7 @@ class Node:
             native, kafka = await self._bind()
             await self._recover(native, kafka, is_trusted)
             self._controller.start(tasks)
+            self._groups.start(tasks)
             await self._protocols.start(tasks)
             tasks.start_soon(self._net.serve)
             self._detail = ""
@@ -219,6 +222,7 @@ class Node:
 
     async def _drain(self) -> None:
         self._detail = "stopping"
+        self._groups.release()
         if self._failure is None:
             _log.info(
                 "stopping: begun requests may finish", grace_ms=self._config.shutdown_grace_ms
@@ -301,6 +305,18 @@ def _limits(config: Config) -> Limits:
         idle_s=config.idle_ms_max / 1000,
         frame_stall_s=config.stall_ms_max / 1000,
         write_stall_s=max(300.0, config.stall_ms_max / 1000),
+    )
+
+
+def _group_config(config: Config) -> GroupConfig:
+    return GroupConfig(
+        limits=GroupLimits(
+            session_ms_min=config.group_min_session_timeout_ms,
+            session_ms_max=config.group_max_session_timeout_ms,
+            initial_delay_ms=config.group_initial_rebalance_delay_ms,
+            members_max=config.group_max_size,
+        ),
+        offsets_retention_ms=config.offsets_retention_minutes * 60_000,
     )
 
 

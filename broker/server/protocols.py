@@ -7,10 +7,11 @@ from anyio.abc import TaskGroup
 
 from broker.config import SETTINGS, Config, plain
 from broker.config import Listener as KafkaListener
+from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
 from broker.net.listener import Listener
-from broker.ports import Clock, Controller, GroupOffsets, NodeStatus
+from broker.ports import Clock, Controller, NodeStatus
 from broker.telemetry.metrics import Sample
 
 
@@ -22,16 +23,17 @@ class Protocols:
         config: Config,
         *,
         controller: Controller,
-        offsets: GroupOffsets,
+        groups: Coordinator,
         clock: Clock,
         status: Callable[[], NodeStatus],
         metrics: Callable[[], Mapping[str, object]],
     ) -> None:
         self._config = config
         self._controller = controller
+        self._groups = groups
         self._clock = clock
         self._native = NativeApi(
-            controller=controller, offsets=offsets, clock=clock, status=status, metrics=metrics
+            controller=controller, offsets=groups, clock=clock, status=status, metrics=metrics
         )
         self._kafka = KafkaConfig(
             auto_create_topics=config.auto_create_topics,
@@ -65,6 +67,7 @@ class Protocols:
             return KafkaSession(
                 Context(
                     controller=self._controller,
+                    groups=self._groups,
                     clock=self._clock,
                     listener=listener.name,
                     peer=peer,

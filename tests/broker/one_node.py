@@ -13,7 +13,7 @@ from broker.controller.controller import LocalController
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
 from broker.controller.partition import LocalPartition
-from broker.groups.offsets import Offsets
+from broker.groups.coordinator import Coordinator
 from broker.ports import ACKS_ALL, Appended
 from broker.replication.peers import NoPeers
 from broker.replication.store import Store
@@ -50,7 +50,7 @@ class OneNode:
         self.backend = backend
         self.controller = controller
         self.clock = clock
-        self.offsets = Offsets(controller, clock)
+        self.groups = Coordinator(controller, clock)
         self.disk_failures: list[OSError] = []
 
     async def topic(self, name: str = "t", **configs: str) -> LocalPartition:
@@ -105,6 +105,7 @@ async def running(
         )  # fmt: skip
         async with anyio.create_task_group() as tasks:
             await controller.start(tasks, cluster_id="test-cluster", register=register)
+            node.groups.start(tasks)
             yield node
             tasks.cancel_scope.cancel()
     finally:

@@ -339,6 +339,21 @@ def test_power_cut_at_every_operation_of_a_canonical_life(policy: str) -> None:
                 assert data == logs[sid][: segment.size], why
 
 
+@pytest.mark.parametrize("policy", ["none", "50"])
+def test_power_cut_without_syncs_leaves_a_prefix_that_can_be_kept(policy: str) -> None:
+    moments, logs = canonical_workload(policy)
+    end_of_first = next(moment.sealed for moment in moments if moment.sealed)
+    for moment in moments:
+        for seed in range(8):
+            rig = Rig(moment.disk("random", seed), policy=policy)
+            stored = {found.sid for found in rig.wal.stored()}
+            for sid, base_offset in _bases(end_of_first):
+                if sid in stored:
+                    segment = rig.log.recover(sid, base_offset, EPOCH, id, keep_prefix=True)
+                    data = rig.read(segment, base_offset)
+                    assert data == logs[sid][: segment.size], (moment.operation, seed)
+
+
 def _is_being_dropped(sid: int, moment: Moment) -> bool:
     """Between the start of the deletion and its answer, both outcomes are right."""
     return sid == 1 and moment.sealed is not None

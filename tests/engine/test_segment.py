@@ -296,9 +296,12 @@ def test_index_that_is_lost_or_lies_is_rebuilt(rig: Rig, backend: MemoryBackend,
         case "empty":
             index.clear()
     rig = Rig(again)
-    segment = rig.log.adopt(1, 0, segment.end)
+    adopted = rig.log.adopt(1, 0, segment.end)
+    assert rig.read(adopted, 0) == b"".join(batches), "entries are also used to jump ahead"
+    rig = Rig(again)
+    adopted = rig.log.adopt(1, 0, segment.end)
     for offset in (0, 399, 200, 37):
-        assert rig.read(segment, offset, size_max=1) == batches[offset]
+        assert rig.read(adopted, offset, size_max=1) == batches[offset]
 
 
 def test_read_of_a_damaged_log_is_an_error_and_not_a_wrong_record(

@@ -1,11 +1,18 @@
 """The thing under test is built here, and only here."""
 
+from collections.abc import AsyncIterator
+
+import anyio
 import pytest
 
 from tests.broker.kafka_api.harness import Node
 
 
 @pytest.fixture
-def node() -> Node:
+async def node() -> AsyncIterator[Node]:
     """A node that serves the Kafka protocol over a log in memory."""
-    return Node()
+    node = Node()
+    async with anyio.create_task_group() as tasks:
+        node.groups.start(tasks)
+        yield node
+        tasks.cancel_scope.cancel()

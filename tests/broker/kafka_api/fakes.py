@@ -5,7 +5,7 @@ test needs to go wrong (a disk that waits, a leader elsewhere) is set on the obj
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -92,6 +92,8 @@ class FakePartition:
         self.is_held = False
         self.read_count = 0
         self.error: Exception | None = None
+        self.keyed_snapshot: Callable[[], bytes] = bytes
+        self.bucket = None
         self._high_watermark = 0
         self._moved = anyio.Event()
         self._watchers: set[Waiter] = set()
@@ -179,6 +181,12 @@ class FakePartition:
         if self._high_watermark < end_offset:
             raise OutcomeUnknown(f"not durable after {timeout_s} s")
 
+    async def drained(self) -> None:
+        await self.committed(self.end_offset, acks=ACKS_ALL, timeout_s=60)
+
+    async def first_header(self) -> None:
+        """Nothing was ever given up here, so nothing is kept beside the log."""
+
     async def read(self, offset: int, *, size_max: int) -> bytes:
         self.read_count += 1
         if self.error is not None:
@@ -256,6 +264,7 @@ class FakeController:
         configs: Mapping[str, str],
         replication_factor: int = -1,
         validate_only: bool = False,
+        is_internal: bool = False,
     ) -> TopicView:
         check_topic_name(name)
         validate(configs)

@@ -1,8 +1,9 @@
 """A node and connections to it, as tests want to talk: values in, values out, bytes between."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.ports import Finish
 from tests.broker.kafka_api.fakes import FakeClock, FakeController, FakePartition
@@ -101,6 +102,7 @@ class Node:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.controller = FakeController(self.clock)
+        self.groups = Coordinator(cast(Any, self.controller), self.clock)
         self.counters = Counters()
         self.config = KafkaConfig(
             broker_configs=(
@@ -115,6 +117,7 @@ class Node:
     def connect(self, listener: str = "PLAINTEXT") -> Connection:
         context = Context(
             controller=self.controller,
+            groups=self.groups,
             clock=self.clock,
             listener=listener,
             peer="127.0.0.1:50000",

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.kafka_api.apis import APIS
-from tests.broker.kafka_api import layouts
+from tests.broker.kafka_api import group_layouts, layouts
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import Message
@@ -69,6 +69,8 @@ def request(node: Node, message: Message, version: int) -> dict[str, Any]:
                 {"type": 4, "name": "1"},
             ]
         }
+    if message in group_layouts.ALL:
+        return group_layouts.request(message, version)
     return {}
 
 

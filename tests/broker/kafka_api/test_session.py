@@ -3,10 +3,13 @@
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from broker.errors import FrameError, PeerError, UnsupportedRequest
 from broker.kafka_api import KafkaSession
+from broker.kafka_api.apis import SERVED
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, encode_request
 
@@ -159,3 +162,20 @@ async def test_a_reply_carries_the_correlation_id_it_was_asked_with(node: Node) 
         finish = await node.connect().session.begin(memoryview(frame))
         reply = b"".join(await finish())
         assert struct.unpack_from(">i", reply, 4) == (correlation_id,)
+
+
+@given(st.sampled_from(SERVED), st.binary(max_size=80))
+async def test_whatever_comes_is_answered_or_closes_the_connection(
+    served: tuple[int, int], body: bytes
+) -> None:
+    """And it is never our own mistake: nothing is logged as one."""
+    node = Node()
+    node.configure(fetch_wait_ms_max=0, admin_wait_ms_max=50)
+    frame = header(*served) + body
+    with capture_logs() as logs:
+        try:
+            reply = b"".join(await (await node.connect().session.begin(memoryview(frame)))())
+        except PeerError:
+            reply = b""
+    assert not reply or struct.unpack_from(">i", reply)[0] == len(reply) - 4
+    assert not [line for line in logs if line["log_level"] == "error"]

@@ -97,6 +97,7 @@ async def test_drain_answers_what_was_begun_and_takes_nothing_new() -> None:
             gate.set()
             assert await busy.receive() == b"wait"
             assert await busy.at_end()
+            await busy.stream.aclose()
         assert session.begun == [b"wait"]
         assert server.stats.connections == 0
 

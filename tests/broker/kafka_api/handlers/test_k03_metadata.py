@@ -9,7 +9,7 @@ from broker.errors import MetadataUnavailable, NotLeader, OutcomeUnknown, Reques
 from broker.ports import BrokerAddress, TopicView
 from tests.broker.kafka_api.fakes import FakeController
 from tests.broker.kafka_api.harness import Node
-from tests.broker.kafka_api.layouts import METADATA, ZERO_ID
+from tests.broker.kafka_api.layouts import METADATA, ZERO_ID, decode_response
 
 
 async def test_an_empty_list_means_all_in_v0_and_none_later(node: Node) -> None:
@@ -62,6 +62,16 @@ async def test_a_leader_that_is_not_live_is_no_leader(node: Node, leader_id: int
     assert topic["error"] == 0
     assert (topic["partitions"][0]["error"], topic["partitions"][0]["leader_id"]) == (5, -1)
     assert topic["partitions"][0]["leader_epoch"] == 3
+
+
+async def test_librdkafka_asks_for_all_topics_with_three_bytes_too_many(node: Node) -> None:
+    """As librdkafka 2.16 sends it (v13): a count of four bytes where one belongs. Kafka reads
+    the first as null and ignores the rest; refusing it breaks every `list_topics()`."""
+    await node.create("t")
+    frame = bytes.fromhex("0003000d00000003000772646b61666b61" + "00" + "00000000010000")
+    finish = await node.connect().session.begin(memoryview(bytearray(frame)))
+    _, answer = decode_response(METADATA, 13, b"".join(await finish()))
+    assert [one["name"] for one in answer["topics"]] == ["t"]
 
 
 class TestAutoCreate:

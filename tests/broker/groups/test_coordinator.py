@@ -12,13 +12,13 @@ from tests.broker.one_node import OneNode, put, running
 
 async def commit(node: OneNode, group: str, offset: int) -> None:
     partition = await node.topic()
-    finish = await node.offsets.commit(group, partition.topic.topic_id, offset)
+    finish = await node.groups.commit(group, partition.topic.topic_id, offset)
     await finish()
 
 
 async def position(node: OneNode, group: str) -> int | None:
     partition = await node.topic()
-    return await node.offsets.position(group, partition.topic.topic_id)
+    return await node.groups.position(group, partition.topic.topic_id)
 
 
 async def test_a_group_that_never_committed_has_no_position_and_makes_no_topic(
@@ -85,4 +85,4 @@ async def test_absurd_commit_metadata_is_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         topic_id = (await node.topic()).topic.topic_id
         with pytest.raises(InvalidRequest):
-            await node.offsets.commit("g", topic_id, 1, "x" * 5000)
+            await node.groups.commit("g", topic_id, 1, "x" * 5000)

@@ -1,0 +1,99 @@
+"""FindCoordinator, v0-v6.
+
+Behaviour
+  * A group's coordinator is the node that leads the group's shard. The shard is made when it is
+    first asked for, so the answer does not change with the first commit.
+  * While nobody leads the shard: COORDINATOR_NOT_AVAILABLE, which every client retries.
+  * The coordinator of a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the
+    one number that every client takes for final; other kinds with INVALID_REQUEST.
+Versions
+  v1 key types, error message · v3 flexible · v4 many keys (KIP-699) · v5 new error codes · v6 share
+  groups (KIP-932)
+Not here
+  transactions, share groups
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from kio.schema.errors import ErrorCode
+from kio.schema.find_coordinator.v6.request import FindCoordinatorRequest
+
+from broker.errors import InvalidRequest, MetadataUnavailable, RequestError
+from broker.kafka_api.context import Context
+from broker.kafka_api.errors import Refused, text_of
+from broker.kafka_api.groups import group_code
+from broker.kafka_api.handler import Finish, Response, ready
+from broker.kafka_api.wire import maker
+from broker.ports import BrokerAddress
+
+GROUP, TRANSACTION = 0, 1
+
+MANY_VERSION_MIN: Final = 4
+
+_NOWHERE: Final = BrokerAddress(node_id=-1, host="", port=-1)
+
+_Found = tuple[str, BrokerAddress, ErrorCode, str | None]
+"""Key, address, error, its text."""
+
+
+async def begin(ctx: Context, request: FindCoordinatorRequest) -> Finish:
+    """Look each key up, and make the shards that are missing."""
+    key_type = getattr(request, "key_type", GROUP)
+    found: list[_Found] = []
+    for key in _keys(request):
+        try:
+            found.append((key, await _find(ctx, key_type, key), ErrorCode.none, None))
+        except RequestError as error:
+            found.append((key, _NOWHERE, group_code(error), text_of(error)))
+    return ready(_response(request, found))
+
+
+def failed(ctx: Context, request: FindCoordinatorRequest, code: ErrorCode) -> Response:
+    """The same error for every key."""
+    return _response(request, [(key, _NOWHERE, code, None) for key in _keys(request)])
+
+
+def _keys(request: FindCoordinatorRequest) -> Sequence[str]:
+    if request.__version__ >= MANY_VERSION_MIN:
+        return request.coordinator_keys
+    return (request.key,)  # type: ignore[attr-defined]
+
+
+async def _find(ctx: Context, key_type: int, key: str) -> BrokerAddress:
+    if key_type == TRANSACTION:
+        raise Refused(
+            ErrorCode.transactional_id_authorization_failed, "transactions are not offered"
+        )
+    if key_type != GROUP:
+        raise InvalidRequest(f"coordinators of kind {key_type} are not offered")
+    leader_id = await ctx.groups.leader_of(key)
+    for broker in ctx.controller.brokers(ctx.listener):
+        if broker.node_id == leader_id:
+            return broker
+    raise MetadataUnavailable("nobody coordinates the group now")
+
+
+def _response(request: FindCoordinatorRequest, found: Sequence[_Found]) -> Response:
+    make = maker(request)
+    if request.__version__ >= MANY_VERSION_MIN:
+        coordinators = tuple(
+            make.Coordinator(
+                key=key,
+                node_id=address.node_id,
+                host=address.host,
+                port=address.port,
+                error_code=code,
+                error_message=text,
+            )
+            for key, address, code, text in found
+        )
+        return make.FindCoordinatorResponse(coordinators=coordinators)  # type: ignore[no-any-return]
+    _, address, code, text = found[0]
+    return make.FindCoordinatorResponse(  # type: ignore[no-any-return]
+        error_code=code,
+        error_message=text,
+        node_id=address.node_id,
+        host=address.host,
+        port=address.port,
+    )

@@ -1,0 +1,307 @@
+"""A cluster of real nodes on simulated disks and a simulated network, and the troubles it meets."""
+
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from raft import commands as c
+from raft.commands import Applied
+from raft.errors import NoLeader, RaftError
+from raft.node import RaftNode
+from tests.sim.raft.disk import PowerCut, SimDisk
+from tests.sim.raft.network import Network, Scheduler
+from tests.sim.raft.oracle import Oracle, Violation
+
+TICK_S = 0.05
+COMMAND_TIMEOUT_S = 4.0
+TOPICS_MAX = 150
+"""Enough to see one lost, few enough to hash often."""
+
+
+class _Link:
+    def __init__(self, network: Network, name: str) -> None:
+        self._network = network
+        self._name = name
+
+    def send(self, voter: str, data: bytes) -> bool:
+        return self._network.send(self._name, voter, data)
+
+
+class SimNode(RaftNode):
+    """A node whose every step is shown to the oracle."""
+
+    oracle: Oracle
+
+    def apply(self, index: int, command: bytes) -> None:
+        super().apply(index, command)
+        self.oracle.applied(self.voter_id, self.state)
+
+
+class Member:
+    """One machine: a disk that outlives the processes on it, and the process of the moment."""
+
+    def __init__(self, cluster: "Cluster", name: str, *, joins: bool) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.joins = joins
+        self.disk = SimDisk(random.Random(f"{cluster.seed} disk {name}"))
+        self.node: SimNode | None = None
+        self.paused_until = 0.0
+        self._life = 0
+        self._commit_index = 0
+        self._tick_is_due = False
+        self._last_checked = 0
+
+    # ---- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        cluster = self.cluster
+        self._life += 1
+        rng = random.Random(f"{cluster.seed} node {self.name} {self._life}")
+        node = cluster.node_class(
+            directory=Path("disk"),
+            voter_id=self.name,
+            peers=cluster.first_voters,
+            joins=self.joins,
+            link=_Link(cluster.network, self.name),
+            clock=lambda: cluster.scheduler.now,
+            rng=rng,
+            disk=self.disk,
+            compact_entries=cluster.rng.choice([5, 40, 4096]),
+            trailing_entries=cluster.rng.choice([0, 5, 50]),
+            debug=cluster.debug,
+            spawn=partial(self._spawn, self._life, rng),
+        )
+        node.oracle = cluster.oracle
+        self._commit_index = 0
+        self._last_checked = 0
+        self.node = node
+        if self._guard(node.open):
+            self._watch_log(node)
+            cluster.network.attach(self.name, self)
+            self._tick_every(self._life)
+
+    def _spawn(self, life: int, rng: random.Random, work: Callable[[], None]) -> Callable[[], None]:
+        """Another thread: its work happens a little later, if this process still lives then."""
+
+        def run() -> None:
+            if self._life == life and self.node is not None:
+                self._guard(work)
+                self.wake()
+
+        self.cluster.scheduler.after(rng.uniform(0.001, 0.3), run)
+        return lambda: None
+
+    def kill(self, *, power: bool) -> None:
+        """SIGKILL, or the plug."""
+        if self.node is None:
+            return
+        self.node = None
+        self._life += 1
+        self.disk.on_operation = lambda _operation: None
+        self.disk = self.disk.after_power_cut() if power else self.disk.after_kill()
+        if self.name in self.cluster.network.nodes:
+            self.cluster.network.detach(self.name)
+
+    def _guard(self, step: Callable[[], None]) -> bool:
+        """Run a step of the process; False if the machine died on the way."""
+        try:
+            step()
+        except PowerCut:
+            self.kill(power=self.cluster.rng.random() < 0.5)
+            self.cluster.restart_later(self)
+            return False
+        except Violation:
+            raise
+        except Exception as failure:
+            raise Violation(f"{self.name} failed: {failure!r}") from failure
+        return True
+
+    # ---- the network's side ----------------------------------------------------------------------
+
+    def receive(self, voter: str, data: bytes) -> None:
+        if self.node is not None:
+            self.node.receive(voter, data)
+            self.wake()
+
+    def connected(self, voter: str) -> None:
+        if self.node is not None:
+            self.node.connected(voter)
+
+    def disconnected(self, voter: str) -> None:
+        if self.node is not None:
+            self.node.disconnected(voter)
+
+    # ---- time ------------------------------------------------------------------------------------
+
+    def _tick_every(self, life: int) -> None:
+        if self._life == life and self.node is not None:
+            self.tick()
+            self.cluster.scheduler.after(TICK_S, lambda: self._tick_every(life))
+
+    def wake(self) -> None:
+        """Tick soon, once, however much arrives until then."""
+        if not self._tick_is_due:
+            self._tick_is_due = True
+            self.cluster.scheduler.after(0.0003, self._tick_due)
+
+    def _tick_due(self) -> None:
+        self._tick_is_due = False
+        self.tick()
+
+    def tick(self) -> None:
+        if self.node is None or self.cluster.scheduler.now < self.paused_until:
+            return
+        node = self.node
+        if self._guard(node.tick):
+            self._check(node)
+
+    # ---- what the oracle sees --------------------------------------------------------------------
+
+    def _watch_log(self, node: SimNode) -> None:
+        journal, oracle = node._raft.log, self.cluster.oracle
+        add = journal.add
+
+        def watched(command: bytes, idx: int, term: int) -> None:
+            oracle.has_entry(self.name, idx, term, command)
+            add(command, idx, term)
+
+        journal.add = watched  # type: ignore[method-assign]
+
+    def _check(self, node: SimNode) -> None:
+        raft, oracle = node._raft, self.cluster.oracle
+        if raft.is_leader:
+            oracle.leads(self.name, raft.term)
+        commit_index = raft.commit_index
+        if commit_index < self._commit_index:
+            raise Violation(f"the commit index of {self.name} went back to {commit_index}")
+        log = raft.log
+        first = max(self._last_checked + 1, log.first_index + 1)
+        for command, index, term in log[
+            first - log.first_index : commit_index + 1 - log.first_index
+        ]:
+            oracle.commits_entry(self.name, index, term, command)
+        self._commit_index = self._last_checked = commit_index
+
+
+class Cluster:
+    """The machines, the network between them, and clients that ask for things."""
+
+    def __init__(
+        self, seed: int, size: int, *, node_class: type[SimNode] = SimNode, debug: bool = False
+    ) -> None:
+        self.seed = seed
+        self.rng = random.Random(f"{seed} cluster")
+        self.debug = debug
+        self.node_class = node_class
+        self.scheduler = Scheduler()
+        self.network = Network(self.scheduler, seed)
+        self.oracle = Oracle()
+        self.first_voters = tuple(f"n{number}" for number in range(size))
+        self.members = {name: Member(self, name, joins=False) for name in self.first_voters}
+        self.is_healing = False
+        self.answers = 0
+        self._number = 0
+
+    def start(self) -> None:
+        for member in self.members.values():
+            member.start()
+
+    def live(self) -> list[Member]:
+        return [member for member in self.members.values() if member.node is not None]
+
+    def restart_later(self, member: Member, delay_s: float | None = None) -> None:
+        delay_s = self.rng.choice([0.02, 0.5, 3.0]) if delay_s is None else delay_s
+        self.scheduler.after(delay_s, lambda: self._restart(member))
+
+    def _restart(self, member: Member) -> None:
+        if member.node is None and self.members.get(member.name) is member:
+            member.start()
+
+    # ---- clients ---------------------------------------------------------------------------------
+
+    def ask(self, member: Member) -> None:
+        """One command of a random kind to this node; the oracle hears the answer."""
+        node = member.node
+        if node is None:
+            return
+        self._number += 1
+        brokers = node.state.brokers
+        if not brokers:
+            command: c.AnyCommand = c.RegisterBroker(1, b"d" * 16, "h", 1, (), None, True)
+            self._submit(node, command, lambda _outcome: None)
+        elif self.rng.random() < 0.3 and len(node.state.topics) < TOPICS_MAX:
+            topic_id = self._number.to_bytes(16, "big")
+            opens = c.Next(1, brokers[1].incarnation, (1,))
+            command = c.CreateTopic(topic_id, f"t{self._number}", {}, 1, False, False, opens)
+            self._submit(node, command, partial(self._created, topic_id))
+        else:
+            count = self.rng.randint(1, 3)
+            allocate = partial(self._allocated, f"{member.name} {self._number}", count)
+            self._submit(node, c.AllocateProducerIds(count), allocate)
+        member.wake()
+
+    def _submit(self, node: SimNode, command: c.AnyCommand, on_done: Callable[[Any], None]) -> None:
+        node.submit(command, self._raising(on_done), timeout_s=COMMAND_TIMEOUT_S)
+
+    def _raising(self, on_done: Callable[[Any], None]) -> Callable[[Any], None]:
+        """A node survives callbacks that fail; here they must not be swallowed."""
+
+        def call(outcome: Applied | RaftError) -> None:
+            self.answers += isinstance(outcome, Applied)
+            try:
+                on_done(outcome)
+            except Violation as violation:
+                self.scheduler.after(0.0, partial(_raise, violation))
+
+        return call
+
+    def _created(self, topic_id: bytes, outcome: Applied | RaftError) -> None:
+        if isinstance(outcome, NoLeader) or (isinstance(outcome, Applied) and outcome.refusal):
+            self.oracle.never.add(topic_id)
+        elif isinstance(outcome, Applied):
+            self.oracle.created.add(topic_id)
+
+    def _allocated(self, who: str, count: int, outcome: Applied | RaftError) -> None:
+        if isinstance(outcome, Applied):
+            self.oracle.allocated(who, outcome, count)
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """No more trouble: everybody up, every link fast, every disk well."""
+        self.is_healing = True
+        self.network.set_cut(set(), 0.0)
+        self.network.delay_s = (0.0005, 0.003)
+        self.network.echo_rate = 0.0
+        for member in list(self.members.values()):
+            member.disk.on_operation = lambda _operation: None
+            member.paused_until = 0.0
+            if member.node is None:
+                member.start()
+
+    def check_healed(self) -> None:
+        """One leader, and the same state everywhere, with all that was promised in it."""
+        voters = [member for member in self.live() if member.node is not None]
+        leaders = [m for m in voters if m.node is not None and m.node.is_leader]
+        if len(leaders) != 1:
+            raise Violation(f"{len(leaders)} leaders after healing")
+        leader = leaders[0].node
+        assert leader is not None
+        for member in voters:
+            node = member.node
+            assert node is not None
+            if member.name not in leader.members:
+                continue
+            if node.state.revision != leader.state.revision:
+                raise Violation(
+                    f"{member.name} is at {node.state.revision} after healing, and the leader at"
+                    f" {leader.state.revision}"
+                )
+            self.oracle.healed(member.name, node.state)
+
+
+def _raise(violation: Violation) -> None:
+    raise violation

@@ -1,0 +1,311 @@
+"""The corrections, taken back one by one: a simulator that cannot find these would find nothing.
+
+Each entry of `FAULTS` is a node that lacks one line of the protocol. `python -m tests.sim.raft
+--fault NAME` looks for a seed that shows it; without `--fault`, the very same seeds must be clean.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from unittest.mock import patch
+
+import msgspec
+
+from raft import journal as journal_module
+from raft.commands import Applied
+from raft.core import CANDIDATE
+from raft.errors import NoLeader
+from raft.members import Members
+from raft.messages import AnyMessage, Append, AppendReply, Chunk, Vote, VoteReply
+from raft.node import Raft
+from raft.pmap import PMap
+from tests.sim.raft.cluster import SimNode
+from tests.sim.raft.disk import SimDisk, SimFile
+
+# ---- durability ----------------------------------------------------------------------------------
+
+
+class SendsBeforeItIsDurable(SimNode):
+    """Votes and acknowledgements leave before the journal is synced."""
+
+    def send(self, voter: str, message: AnyMessage) -> bool:
+        with patch.object(self._journal, "sync"):
+            return super().send(voter, message)
+
+
+class CommitsBeforeItIsDurable(SimNode):
+    """The leader counts its own copy while it is still in memory."""
+
+    def open(self) -> None:
+        set_commit_index = journal_module.Journal.setRaftCommitIndex
+
+        def unsynced(journal: journal_module.Journal, index: int) -> None:
+            with patch.object(journal, "sync"):
+                set_commit_index(journal, index)
+
+        with patch.object(journal_module.Journal, "setRaftCommitIndex", unsynced):
+            super().open()
+        journal = self._journal
+        journal.setRaftCommitIndex = partial(unsynced, journal)  # type: ignore[method-assign]
+
+
+class ForgetsItsVote(SimNode):
+    """Term and vote live in memory only."""
+
+    def open(self) -> None:
+        def unsaved(journal: journal_module.Journal, term: int, vote: str | None) -> None:
+            journal._term, journal._vote = term, vote
+
+        with patch.object(journal_module.Journal, "setCurrentTerm", unsaved):
+            super().open()
+        journal = self._journal
+        journal.setCurrentTerm = partial(unsaved, journal)  # type: ignore[method-assign]
+        journal._hard_record = lambda: b""  # type: ignore[method-assign]
+
+
+class NeverSyncsFiles(SimNode):
+    """No fsync anywhere, as published."""
+
+    def tick(self) -> None:
+        with patch.object(SimFile, "sync"):
+            super().tick()
+
+    def open(self) -> None:
+        with patch.object(SimFile, "sync"):
+            super().open()
+
+
+class NeverSyncsDirectories(SimNode):
+    """A rename is taken for durable as soon as it is made."""
+
+    def tick(self) -> None:
+        with patch.object(SimDisk, "sync_directory"):
+            super().tick()
+
+    def open(self) -> None:
+        with patch.object(SimDisk, "sync_directory"):
+            super().open()
+
+
+class KeepsATornTail(SimNode):
+    """What follows a torn write is appended behind its remains."""
+
+    def open(self) -> None:
+        with patch.object(SimFile, "truncate"):
+            super().open()
+
+
+class TrustsItsJournal(SimNode):
+    """No checksums."""
+
+    def open(self) -> None:
+        def unchecked(data: bytes, position: int, _generation: int) -> bytes | None:
+            if position + 8 > len(data):
+                return None
+            size = int.from_bytes(data[position : position + 4], "little")
+            return data[position + 8 : position + 8 + size] if 0 < size < len(data) else None
+
+        with (
+            patch.object(journal_module, "_frame_at", unchecked),
+            patch.object(journal_module, "_good_frame_behind", return_value=None),
+        ):
+            super().open()
+
+
+class TrimsBeforeTheSnapshot(SimNode):
+    """The log is shortened while the snapshot that replaces it is still being written."""
+
+    def take_snapshot(self) -> None:
+        index = self._raft.applied_index
+        super().take_snapshot()
+        self._journal.compact_to(index)
+
+
+# ---- messages ------------------------------------------------------------------------------------
+
+
+class _CountsAcksOfThePast(Raft):
+    def _answer_stale(self, voter: str, message: AnyMessage) -> None:
+        if isinstance(message, AppendReply) and self.is_leader and message.ok:
+            self.has_up_to(voter, message.index)
+        else:
+            super()._answer_stale(voter, message)
+
+
+class CountsAcksOfThePast(SimNode):
+    """An acknowledgement counts in whatever term it arrives."""
+
+    raft_class = _CountsAcksOfThePast
+
+
+class _TruncatesWhatMatches(Raft):
+    def _on_append(self, voter: str, message: Append) -> None:
+        first = message.prev_index + 1
+        is_here = self._conflict_before(message.prev_index, message.prev_term) is None
+        if is_here and self.log.first_index < first <= self.log.last_index:
+            self._truncate(first)
+        super()._on_append(voter, message)
+
+
+class TruncatesWhatMatches(SimNode):
+    """Every append cuts the log behind its first entry, as published."""
+
+    raft_class = _TruncatesWhatMatches
+
+
+class _CommitsWhatItDidNotCompare(Raft):
+    def _may_commit(self, match_index: int) -> int:
+        return max(match_index, self.log.last_index)
+
+
+class CommitsWhatItDidNotCompare(SimNode):
+    """The leader's commit index is believed for entries that this leader never sent."""
+
+    raft_class = _CommitsWhatItDidNotCompare
+
+
+class _CommitsOnAChunk(Raft):
+    def _dispatch(self, voter: str, message: AnyMessage) -> None:
+        if isinstance(message, Chunk):
+            self._commit_to(min(message.index, self.log.last_index))
+        super()._dispatch(voter, message)
+
+
+class CommitsOnAChunk(SimNode):
+    """A piece of a snapshot moves the commit index over the receiver's own tail, as published."""
+
+    raft_class = _CommitsOnAChunk
+
+
+class _DiscardsTheLog(Raft):
+    def installed(self, index: int, term: int, members: Members) -> None:
+        self.log.reset(index, term)
+        super().installed(index, term, members)
+
+
+class DiscardsTheLog(SimNode):
+    """A snapshot replaces the log, acknowledged entries behind it included."""
+
+    raft_class = _DiscardsTheLog
+
+
+class _CommitsEarlierTerms(Raft):
+    def tick(self) -> None:
+        if self.is_leader:
+            voters = self.members.voters
+            ends = sorted(
+                self.log.last_index if voter == self.me else self.match_index(voter)
+                for voter in voters
+            )
+            self._commit_to(ends[(len(ends) - 1) // 2])
+        super().tick()
+
+
+class CommitsEarlierTerms(SimNode):
+    """A new leader commits its predecessors' entries by counting copies."""
+
+    raft_class = _CommitsEarlierTerms
+
+
+# ---- elections -----------------------------------------------------------------------------------
+
+
+class _CountsVotesNotVoters(Raft):
+    def _counts(self, votes: set[str], voter: str) -> bool:
+        votes.add(f"{voter} {len(votes)}")
+        return 2 * len(votes) > len(self.members.voters)
+
+
+class CountsVotesNotVoters(SimNode):
+    """A vote that arrives twice counts twice, as published."""
+
+    raft_class = _CountsVotesNotVoters
+
+
+class _CountsVotesOfThePast(Raft):
+    def _answer_stale(self, voter: str, message: AnyMessage) -> None:
+        if isinstance(message, VoteReply) and self._SyncObj__raftState == CANDIDATE:
+            self._on_vote_reply(voter, message)
+        else:
+            super()._answer_stale(voter, message)
+
+
+class CountsVotesOfThePast(SimNode):
+    """A vote counts in whatever term it arrives."""
+
+    raft_class = _CountsVotesOfThePast
+
+
+class _VotesTwice(Raft):
+    def _on_vote(self, voter: str, request: Vote) -> None:
+        self._SyncObj__votedForNodeId = None
+        super()._on_vote(voter, request)
+
+
+class VotesTwice(SimNode):
+    """A vote is given to everybody who asks."""
+
+    raft_class = _VotesTwice
+
+
+class _VotesForTheOutdated(Raft):
+    def _is_up_to_date(self, request: Vote) -> bool:
+        return True
+
+
+class VotesForTheOutdated(SimNode):
+    """A vote is given to a candidate who lacks what is committed."""
+
+    raft_class = _VotesForTheOutdated
+
+
+# ---- answers -------------------------------------------------------------------------------------
+
+
+class ForgetsItsAnswers(SimNode):
+    """A repeated command runs again."""
+
+    def apply(self, index: int, command: bytes) -> None:
+        self.state = msgspec.structs.replace(self.state, clients=PMap())
+        super().apply(index, command)
+
+
+class GuessesOutcomes(SimNode):
+    """A command that got no answer in time is called void."""
+
+    def tick(self) -> None:
+        for proposal in self._proposals._sent.values():
+            if proposal.deadline <= self._clock() and not proposal.is_abandoned:
+                proposal.on_done(NoLeader("surely not"))
+                proposal.on_done = _nobody
+        super().tick()
+
+
+def _nobody(_outcome: Applied | Exception) -> None:
+    """Has its answer already."""
+
+
+FAULTS: Mapping[str, type[SimNode]] = {
+    each.__name__: each
+    for each in (
+        SendsBeforeItIsDurable,
+        CommitsBeforeItIsDurable,
+        ForgetsItsVote,
+        NeverSyncsFiles,
+        NeverSyncsDirectories,
+        KeepsATornTail,
+        TrustsItsJournal,
+        TrimsBeforeTheSnapshot,
+        CountsAcksOfThePast,
+        TruncatesWhatMatches,
+        CommitsWhatItDidNotCompare,
+        CommitsOnAChunk,
+        DiscardsTheLog,
+        CommitsEarlierTerms,
+        CountsVotesNotVoters,
+        CountsVotesOfThePast,
+        VotesTwice,
+        VotesForTheOutdated,
+        ForgetsItsAnswers,
+        GuessesOutcomes,
+    )
+}

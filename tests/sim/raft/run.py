@@ -1,0 +1,208 @@
+"""One run: a seed decides the kinds of trouble, their rates, and every detail."""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import partial
+
+from tests.sim.raft.cluster import Cluster, Member, SimNode
+from tests.sim.raft.disk import PowerCut
+from tests.sim.raft.oracle import Violation
+
+HEAL_S = 20.0
+TROUBLES = (
+    "kill",
+    "power",
+    "blackout",
+    "partition",
+    "one_way",
+    "isolate",
+    "slow",
+    "stale",
+    "pause",
+    "compact",
+    "bomb",
+    "transfer",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run was worth. `violation` is "" when nothing went wrong."""
+
+    seed: int
+    violation: str
+    commits: int
+    answers: int
+    digest: str
+    """Of every message: equal for equal seeds, or the run is not deterministic."""
+
+
+class Run:
+    """A cluster of `size` in trouble for `duration_s`, then healed and checked."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        size: int = 3,
+        duration_s: float = 60.0,
+        node_class: type[SimNode] = SimNode,
+        debug: bool = False,
+    ) -> None:
+        self.seed = seed
+        self.duration_s = duration_s
+        self.rng = random.Random(f"{seed} troubles")
+        self.cluster = Cluster(seed, size, node_class=node_class, debug=debug)
+        kinds = self.rng.sample(TROUBLES, self.rng.randint(2, len(TROUBLES)))
+        self.kinds = sorted(kinds)
+        self.quiet_s = self.rng.choice([0.3, 1.0, 3.0])
+        self.command_s = self.rng.choice([0.05, 0.1, 0.3])
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    def go(self) -> Outcome:
+        violation = ""
+        self.cluster.network.on_message = self._note
+        try:
+            self._go()
+        except Violation as found:
+            violation = str(found)
+        oracle, cluster = self.cluster.oracle, self.cluster
+        digest = self._digest.hexdigest()
+        return Outcome(self.seed, violation, oracle.commits, cluster.answers, digest)
+
+    def _go(self) -> None:
+        scheduler = self.cluster.scheduler
+        end = scheduler.now + self.duration_s
+        self.cluster.start()
+        self._command(end)
+        self._trouble(end)
+        scheduler.run_until(end)
+        self.cluster.heal()
+        scheduler.run_until(end + HEAL_S - 1.0)
+        for member in self.cluster.live():
+            self.cluster.ask(member)
+        scheduler.run_until(end + HEAL_S)
+        self.cluster.check_healed()
+
+    def _note(self, source: str, target: str, data: bytes) -> None:
+        self._digest.update(b"%a" % self.cluster.scheduler.now)
+        self._digest.update(source.encode() + target.encode() + data)
+
+    def _command(self, end: float) -> None:
+        scheduler = self.cluster.scheduler
+        if scheduler.now < end:
+            for _ in range(self.rng.choice([1, 1, 1, 5])):
+                self._with_someone(self.cluster.ask)
+            scheduler.after(self.rng.expovariate(1 / self.command_s), partial(self._command, end))
+
+    def _with_someone(self, act: "partial[None] | object") -> None:
+        live = self.cluster.live()
+        if live and callable(act):
+            act(self.rng.choice(live))
+
+    # ---- troubles
+    # ----------------------------------------------------------------------------------
+
+    def _trouble(self, end: float) -> None:
+        scheduler = self.cluster.scheduler
+        if scheduler.now >= end:
+            return
+        getattr(self, "_" + self.rng.choice(self.kinds))()
+        if self.rng.random() < 0.3:
+            self._calm()
+        scheduler.after(self.rng.expovariate(1 / self.quiet_s), partial(self._trouble, end))
+
+    def _calm(self) -> None:
+        self.cluster.network.set_cut(set(), 0.0)
+        self.cluster.network.delay_s = (0.0005, 0.005)
+        self.cluster.network.echo_rate = 0.0
+
+    def _down(self, member: Member, *, power: bool) -> None:
+        member.kill(power=power)
+        self.cluster.restart_later(member)
+
+    def _kill(self) -> None:
+        self._with_someone(lambda member: self._down(member, power=False))
+
+    def _power(self) -> None:
+        self._with_someone(lambda member: self._down(member, power=True))
+
+    def _blackout(self) -> None:
+        power = self.rng.random() < 0.7
+        for member in self.cluster.live():
+            self._down(member, power=power)
+
+    def _partition(self) -> None:
+        names = list(self.cluster.members)
+        away = set(self.rng.sample(names, self.rng.randint(1, len(names) // 2)))
+        cut = {(a, b) for a in names for b in names if (a in away) != (b in away)}
+        self.cluster.network.set_cut(cut, self.rng.choice([0.0, 0.3, 2.0]))
+
+    def _one_way(self) -> None:
+        names = list(self.cluster.members)
+        pairs = [(a, b) for a in names for b in names if a != b]
+        cut = set(self.rng.sample(pairs, self.rng.randint(1, len(pairs) // 2)))
+        self.cluster.network.set_cut(cut, self.rng.choice([0.3, 2.0]))
+
+    def _isolate(self) -> None:
+        """A leader that reaches one other at best goes on taking commands: its log and the others'
+        part ways."""
+        leaders = [m for m in self.cluster.live() if m.node is not None and m.node.is_leader]
+        if not leaders:
+            return
+        leader = self.rng.choice(leaders)
+        others = [name for name in self.cluster.members if name != leader.name]
+        kept = set(self.rng.sample(others, self.rng.randint(0, 1)))
+        lost = [name for name in others if name not in kept]
+        cut = {(leader.name, name) for name in lost} | {(name, leader.name) for name in lost}
+        if kept and self.rng.random() < 0.5:
+            cut |= {(name, leader.name) for name in kept}
+        self.cluster.network.set_cut(cut, self.rng.choice([0.3, 2.0]))
+        for _ in range(self.rng.randint(1, 10)):
+            self.cluster.ask(leader)
+
+    def _slow(self) -> None:
+        self.cluster.network.delay_s = (0.001, self.rng.choice([0.03, 0.2, 0.6]))
+
+    def _stale(self) -> None:
+        """For a while, messages arrive twice, or after the connection they were sent on is gone."""
+        self.cluster.network.echo_rate = self.rng.choice([0.02, 0.2])
+
+    def _pause(self) -> None:
+        until = self.cluster.scheduler.now + self.rng.choice([0.2, 1.0, 4.0])
+        self._with_someone(lambda member: setattr(member, "paused_until", until))
+
+    def _compact(self) -> None:
+        def compact(member: Member) -> None:
+            node = member.node
+            assert node is not None
+            applied = node._raft.applied_index
+            if not node._snapshots.is_busy and applied > max(node._snapshots.index, 1):
+                node.take_snapshot()
+
+        self._with_someone(compact)
+
+    def _bomb(self) -> None:
+        """The machine will die in the middle of some disk operation soon."""
+
+        def arm(member: Member) -> None:
+            left = self.rng.randint(1, 12)
+
+            def count(_operation: str) -> None:
+                nonlocal left
+                left -= 1
+                if left <= 0:
+                    raise PowerCut
+
+            member.disk.on_operation = count
+
+        self._with_someone(arm)
+
+    def _transfer(self) -> None:
+        def hand_over(member: Member) -> None:
+            assert member.node is not None
+            member.node.transfer()
+            member.wake()
+
+        self._with_someone(hand_over)
