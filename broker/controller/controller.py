@@ -40,6 +40,7 @@ from broker.replication.copies import Copies, LocalCopy
 from broker.replication.follow import Followers
 from broker.replication.peers import Peers
 from broker.replication.recoverer import Recoverer
+from broker.replication.remote import RemoteReader
 from broker.replication.repair import CatchUp
 from broker.replication.service import Service
 from broker.replication.store import Store
@@ -56,6 +57,10 @@ from raft.commands import (
 _log = structlog.get_logger(__name__)
 
 _PRODUCER_IDS_PER_BLOCK = 1000
+
+START_PATIENCE_S = 10.0
+"""How long a start waits until this node's topics can be written again. Alone it always can; in a
+cluster, other nodes may have to come first."""
 
 
 class LocalController:
@@ -112,6 +117,7 @@ class LocalController:
             node=node_id,
             store=store,
             copies=copies,
+            remote=RemoteReader(peers),
             clock=clock,
             is_lease_good=self._liveness.is_lease_good,
             after_append=self._monitor.after_append,
@@ -164,7 +170,8 @@ class LocalController:
         """Form the cluster if there is none yet (of id `cluster_id`), read back what is stored,
         register as a new incarnation, and begin the background work.
 
-        Returns when every segment that earlier incarnations of this node left open is sealed.
+        Returns when every segment that earlier incarnations of this node left open is sealed, or
+        after START_PATIENCE_S.
         Raises MetadataUnavailable, StorageFailed, engine.errors.CorruptSegmentError.
         """
         self._tasks = tasks
@@ -188,8 +195,11 @@ class LocalController:
             tasks.start_soon(work)
         await self._restart.begin_seals(self._incarnation)
         self._leases.begin(self._incarnation, self._metadata.state)
-        await self._sealed_all()
-        await self._leases.settled()
+        with anyio.move_on_after(START_PATIENCE_S) as patience:
+            await self._sealed_all()
+            await self._leases.settled()
+        if patience.cancelled_caught:
+            _log.warning("serving, though some topics wait for other nodes to be sealed")
 
     async def _take_part(self) -> None:
         """Become a new incarnation. Everything earlier ones were writing will be sealed."""

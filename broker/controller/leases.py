@@ -19,6 +19,7 @@ from broker.errors import NotLeader, StorageFailed, UnknownTopicId
 from broker.ports import Clock
 from broker.replication.copies import Copies, LocalCopy
 from broker.replication.quorum import ack_quorum
+from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
 from broker.replication.writer import Writer
 from engine.producer_state import ProducerState
@@ -40,6 +41,7 @@ class LeaseTable:
         node: int,
         store: Store,
         copies: Copies,
+        remote: RemoteReader,
         clock: Clock,
         is_lease_good: Callable[[Writer], bool],
         after_append: Callable[[LocalPartition], None],
@@ -48,6 +50,7 @@ class LeaseTable:
         self._node = node
         self._store = store
         self._copies = copies
+        self._remote = remote
         self._clock = clock
         self._is_lease_good = is_lease_good
         self._after_append = after_append
@@ -146,6 +149,7 @@ class LeaseTable:
             topic_view(state, topic),
             log=self._store.log(topic.name, topic.topic_id),
             store=self._store,
+            remote=self._remote,
             clock=self._clock,
             after_append=self._after_append,
         )

@@ -34,10 +34,10 @@ class Lookup:
         start_offset = self._partition.log_start_offset
         for span in self._partition.offset_map.spans_from_timestamp(timestamp_ms):
             segment = self._partition.log.get(span.sid)
-            if segment is None:
-                continue
-            older_end = await self._partition.offset_before_timestamp(segment, timestamp_ms)
-            offset = max(start_offset, older_end)
+            offset = max(start_offset, span.base_offset)
+            if segment is not None:
+                older_end = await self._partition.offset_before_timestamp(segment, timestamp_ms)
+                offset = max(offset, older_end)
             async for header, batch in self._batches(offset, span.end_offset):
                 if header.max_timestamp >= timestamp_ms:
                     found = await _in_batch(header, batch, timestamp_ms)

@@ -35,6 +35,7 @@ from broker.ports import (
 )
 from broker.replication.header import SegmentHeader, decode
 from broker.replication.progress import Progress
+from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
 from broker.replication.writer import WriterPhase
 from engine.log import TopicLog
@@ -52,6 +53,7 @@ class LocalPartition:
         *,
         log: TopicLog,
         store: Store,
+        remote: RemoteReader,
         clock: Clock,
         after_append: Callable[["LocalPartition"], None],
     ) -> None:
@@ -60,6 +62,7 @@ class LocalPartition:
         """Internal topics: the state log's live keys, as of everything appended so far."""
         self.bucket: Bucket | None = None
         self._store = store
+        self._remote = remote
         self._clock = clock
         self._after_append = after_append
         self._committed = Progress(topic.segments[-1].base_offset)
@@ -210,13 +213,28 @@ class LocalPartition:
         if offset >= high_watermark:
             return b""
         span = self._map.span_of(offset)
-        segment = None if span is None else self.log.get(span.sid)
-        if span is None or segment is None:
-            raise StorageFailed(f"no local copy of the segment that holds offset {offset}")
-        end_offset = (
-            high_watermark if span.end_offset is None else min(high_watermark, span.end_offset)
+        assert span is not None, (offset, high_watermark)
+        segment = self.log.get(span.sid)
+        if span.end_offset is None:
+            # A quorum of followers may be ahead of our own disk; what we lack comes in a moment.
+            assert segment is not None
+            end_offset = min(high_watermark, segment.durable_offset)
+        else:
+            end_offset = span.end_offset
+        if segment is not None and segment.durable_offset >= end_offset:
+            return await self._store.read(segment, offset, size_max=size_max, end_offset=end_offset)
+        return await self._remote.read(
+            self._holders(span.sid),
+            self.metadata.topic_id,
+            span.sid,
+            offset,
+            size_max=size_max,
+            end_offset=end_offset,
         )
-        return await self._store.read(segment, offset, size_max=size_max, end_offset=end_offset)
+
+    def _holders(self, sid: int) -> tuple[int, ...]:
+        segment = self.metadata.segment(sid)
+        return () if segment is None else tuple(node for node, _ in segment.holders)
 
     async def offset_before_timestamp(self, segment: Segment, timestamp_ms: int) -> int:
         """Every batch of the segment before this offset is older."""

@@ -116,6 +116,7 @@ class Supervisor:
         self._clock = clock
         self._is_leader = is_leader
         self._led_since: float | None = None
+        self._known: dict[int, int] = {}
         self._sealing_since: dict[bytes, tuple[int, float]] = {}
 
     async def run(self) -> None:
@@ -130,9 +131,17 @@ class Supervisor:
                 self._led_since = now
                 self._liveness.seen.clear()
             self._watch_seals(now)
+            self._welcome(now)
             silence = Silence(now, self._liveness.seen, self._led_since, self._sealing_since)
             for command in decide(self._metadata.state, silence):
                 await self._propose(command)
+
+    def _welcome(self, now: float) -> None:
+        """A new incarnation has just spoken, by registering."""
+        for node, broker in self._metadata.state.brokers.items():
+            if self._known.get(node) != broker.incarnation:
+                self._known[node] = broker.incarnation
+                self._liveness.seen[node] = now
 
     def _watch_seals(self, now: float) -> None:
         sealing = unsealed(self._metadata.state)

@@ -1,0 +1,44 @@
+"""Reads of segments that this node does not hold, from one that does."""
+
+from broker.errors import StorageFailed
+from broker.replication import messages
+from broker.replication.peers import Peers, PeerUnreachable
+
+READ_TIMEOUT_S = 5.0
+
+
+class RemoteReader:
+    """One node's questions to other holders."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    async def read(
+        self,
+        holders: tuple[int, ...],
+        topic_id: bytes,
+        sid: int,
+        offset: int,
+        *,
+        size_max: int,
+        end_offset: int,
+    ) -> bytes:
+        """Whole batches as `Segment.read` gives them, from the first holder that answers.
+
+        Raises StorageFailed when none does.
+        """
+        ask = messages.ReadAsk(topic_id, sid, offset, size_max, end_offset)
+        failure = "no holder is known"
+        for node in holders:
+            try:
+                frame = await self._peers.call(
+                    node, messages.encode(ask), timeout_s=READ_TIMEOUT_S
+                )
+                reply, batches = messages.decode_reply(frame)
+            except (PeerUnreachable, ValueError) as error:
+                failure = str(error)
+                continue
+            if isinstance(reply, messages.ReadReply) and not reply.why and batches:
+                return bytes(batches)
+            failure = f"node {node} answered {reply}"
+        raise StorageFailed(f"segment {sid} cannot be read at offset {offset}: {failure}")
