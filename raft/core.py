@@ -286,11 +286,15 @@ class HardenedRaft:
             self._SyncObj__lastResponseTime.setdefault(node, now)
 
     def connected(self, voter: str) -> None:
-        """A new connection: whatever was under way on an older one is lost."""
+        """A new connection: whatever was under way on an older one is lost.
+
+        Of a member that never acknowledged anything nothing is known: ask at the end of the log.
+        """
         node = self.machine.peer(voter)
         self._SyncObj__connectedNodes.add(node)
         if self.is_leader and node in self._SyncObj__raftMatchIndex:
-            self._SyncObj__raftNextIndex[node] = self._SyncObj__raftMatchIndex[node] + 1
+            match_index = self._SyncObj__raftMatchIndex[node] or self.log.last_index
+            self._SyncObj__raftNextIndex[node] = match_index + 1
 
     def disconnected(self, voter: str) -> None:
         self._SyncObj__connectedNodes.discard(self.machine.peer(voter))

@@ -274,7 +274,8 @@ class Group:
         self.roster.elect()
         self._move(State.COMPLETING)
         for member in self.roster:
-            member.assignment, member.has_synced = b"", False
+            # An absent static member owes us no SyncGroup; its session decides about it.
+            member.assignment, member.has_synced = b"", member.joining is None
             if member.joining is not None:
                 self._answer(member.joining, self._joined(member))
                 member.joining, member.is_new = None, False

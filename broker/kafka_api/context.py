@@ -1,12 +1,13 @@
 """What a handler may use: the log, the clock, and who is asking."""
 
 from collections import Counter
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
 from broker.controller.topic_config import ConfigType
 from broker.groups.coordinator import Coordinator
-from broker.ports import Clock, Controller
+from broker.ports import Clock, Controller, Memory
 
 MIB: Final = 1024 * 1024
 
@@ -64,6 +65,13 @@ class Counters:
     """Connections closed for breaking the protocol, by class of the exception."""
 
 
+class Boundless:
+    """`ports.Memory` that never waits, where nobody bounds it."""
+
+    def reserve(self, size: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One connection's surroundings."""
@@ -79,6 +87,8 @@ class Context:
     config: KafkaConfig = field(default_factory=KafkaConfig)
     counters: Counters = field(default_factory=Counters)
     client: Client = field(default_factory=Client)
+    memory: Memory = field(default_factory=Boundless)
+    """In which large responses are made."""
     advertised: tuple[tuple[int, int, int], ...] = ()
     """(API key, lowest, highest version) as ApiVersions lists them; the session fills it from the
     table."""

@@ -109,6 +109,7 @@ class Connection:
     def abort(self, reason: str) -> None:
         """Close at once, and complain about the peer."""
         self._stats.peer_errors += 1
+        self._stream.reset()
         self._warn("connection closed", reason)
         self._scope.cancel()
 

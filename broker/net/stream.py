@@ -9,6 +9,7 @@ is how a busy connection pushes back.
 
 import asyncio
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -56,6 +57,9 @@ class Stream(Protocol):
     def finish_sending(self) -> None:
         """Tell the peer that nothing more will come."""
 
+    def reset(self) -> None:
+        """Make `close` drop what is not delivered yet, and tell the peer at once."""
+
     def close(self) -> None:
         """Never blocks. Nothing may be called afterwards."""
 
@@ -102,6 +106,11 @@ class SocketStream:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # The peer is gone already; that is the end we wanted.
+
+    def reset(self) -> None:
+        # Otherwise the kernel goes on offering its send buffer to a peer that does not read.
+        no_linger = struct.pack("ii", 1, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
 
     def close(self) -> None:
         self._pause()

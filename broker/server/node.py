@@ -157,6 +157,7 @@ class Node:
             controller=self._controller,
             groups=self._groups,
             clock=self._clock,
+            memory=self._budget,
             status=self.status,
             metrics=self._samples.native,
         )

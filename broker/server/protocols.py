@@ -11,7 +11,7 @@ from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
 from broker.net.listener import Listener
-from broker.ports import Clock, Controller, NodeStatus
+from broker.ports import Clock, Controller, Memory, NodeStatus
 from broker.telemetry.metrics import Sample
 
 
@@ -25,6 +25,7 @@ class Protocols:
         controller: Controller,
         groups: Coordinator,
         clock: Clock,
+        memory: Memory,
         status: Callable[[], NodeStatus],
         metrics: Callable[[], Mapping[str, object]],
     ) -> None:
@@ -32,6 +33,7 @@ class Protocols:
         self._controller = controller
         self._groups = groups
         self._clock = clock
+        self._memory = memory
         self._native = NativeApi(
             controller=controller, offsets=groups, clock=clock, status=status, metrics=metrics
         )
@@ -73,6 +75,7 @@ class Protocols:
                     peer=peer,
                     config=self._kafka,
                     counters=self._counters,
+                    memory=self._memory,
                 )
             )
 

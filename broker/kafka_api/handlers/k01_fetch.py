@@ -105,16 +105,20 @@ def _each(request: FetchRequest) -> Iterator[tuple[FetchTopic, FetchPartition]]:
 async def _finish(ctx: Context, request: FetchRequest, deadline: float) -> Response:
     size_max = max(min(request.max_bytes, ctx.config.fetch_size_max), 0)
     size_min = min(request.min_bytes, size_max)
+    size_asked = sum(max(wanted.partition_max_bytes, 0) for _, wanted in _each(request))
+    size_reserved = min(size_max, size_asked)
     pause_s = 0.0
     while True:
         with ExitStack() as watches:
             # Subscribed before reading: an append in between sets the event, and the wait below
             # returns at once.
             woken = _watch_all(ctx, request, watches)
-            outcomes = await _read_all(ctx, request, size_max)
+            async with ctx.memory.reserve(size_reserved):
+                outcomes = await _read_all(ctx, request, size_max)
             wait_s = deadline - ctx.clock.monotonic()
             if wait_s <= 0 or _is_enough(outcomes, size_min):
                 return _response(request, outcomes)
+            outcomes = []  # what is not enough is read again, not kept while parked
             with anyio.move_on_after(wait_s):
                 await woken.wait()
                 await anyio.sleep(pause_s)

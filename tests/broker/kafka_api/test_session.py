@@ -28,7 +28,7 @@ async def test_a_frame_too_short_to_be_a_request(node: Node, size: int) -> None:
         await begin(node.connect().session, header(3, 0)[:size])
 
 
-@pytest.mark.parametrize("key", [4, 10, 99, -1, 32767])
+@pytest.mark.parametrize("key", [4, 7, 99, -1, 32767])
 async def test_an_api_that_is_not_served_closes_the_connection(node: Node, key: int) -> None:
     with pytest.raises(UnsupportedRequest, match=f"API key {key} "):
         await begin(node.connect().session, header(key, 0))

@@ -33,7 +33,8 @@ class Node:
         )
         self.port = 0
         self.clock = FakeClock()
-        self.server = NetServer(limits=Limits(), budget=Budget(), clock=self.clock)
+        self.budget = Budget(10**6)
+        self.server = NetServer(limits=Limits(), budget=self.budget, clock=self.clock)
         self._clients: list[Client] = []
 
     async def connect(self) -> "Client":

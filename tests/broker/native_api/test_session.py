@@ -1,6 +1,7 @@
 """The native protocol as a client sees it, over real sockets."""
 
 import json
+import random
 from collections.abc import Sequence
 
 import anyio
@@ -285,3 +286,46 @@ async def test_an_original_client_sending_byte_by_byte_is_served() -> None:
         for byte in framed(b"REGISTER logs", b"PUT logs x", b"GET logs"):
             await client.stream.send(bytes([byte]))
         assert [await client.receive() for _ in range(3)] == [b"OK", b"OK", b"OK x"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_clients_that_send_rubbish_and_vanish_harm_nobody(seed: int) -> None:
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+
+    def rubbish() -> bytes:
+        kind = rng.randrange(4)
+        if kind == 0:
+            return rng.randbytes(rng.randrange(1, 200))
+        if kind == 1:
+            return framed(rng.randbytes(rng.randrange(0, 50)))
+        if kind == 2:
+            return framed(b"PUT logs " + rng.randbytes(rng.randrange(100_000)), b"GET logs")
+        return framed(rng.choice([b"GET logs", b"STATE logs", b"METRICS", b"REGISTER a b"]))
+
+    async with running() as node:
+        node.controller.add("logs")
+        stats = node.server.stats.listeners["native"]
+
+        async def vandal() -> None:
+            client = await node.connect()
+            try:
+                for _ in range(rng.randrange(1, 10)):
+                    data = rubbish()
+                    await client.stream.send(data[: rng.choice([len(data), len(data) // 2])])
+            except anyio.BrokenResourceError:
+                pass  # It was shown the door.
+            await anyio.aclose_forcefully(client.stream)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(vandal)
+            assert await node.ask(b"REGISTER mine", b"PUT mine x", b"GET mine") == [
+                b"OK",
+                b"OK",
+                b"OK x",
+            ]
+        await node.close_clients()
+        await node.until(lambda: stats.connections == 0)
+        assert stats.crashes == 0
+        assert node.budget.used_size == 0

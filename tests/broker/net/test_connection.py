@@ -1,6 +1,7 @@
 """One connection, over a real socket: order, backpressure, bad peers, slow peers, and the last
 word."""
 
+import errno
 import socket
 import struct
 from collections.abc import Sequence
@@ -242,6 +243,8 @@ async def test_a_peer_that_never_reads_is_closed_sooner_when_others_need_its_mem
         server.server.sweep()
         assert server.stats.peer_errors == 1
         assert await other.receive() == b"hello"
+        await server.until(lambda: server.stats.connections == 1)
+        assert deaf.raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
         assert session.begun.count(b"big 8000000") == 10
 
 

@@ -1,0 +1,15 @@
+"""Nodes among themselves: one authenticated port, and channels that do not wait for each other.
+
+frames.py     sealed, numbered frames out of bytes (pure)
+handshake.py  how two ends come to trust a connection (pure)
+channel.py    a trusted connection
+port.py       the listener and the dialler
+links.py      Raft's connections, kept up
+"""
+
+from broker.peer.channel import Channel
+from broker.peer.handshake import HandshakeError, Identity
+from broker.peer.links import RaftLinks
+from broker.peer.port import PeerPort
+
+__all__ = ["Channel", "HandshakeError", "Identity", "PeerPort", "RaftLinks"]

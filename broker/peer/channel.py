@@ -1,0 +1,47 @@
+"""One trusted connection between two nodes: payloads in both directions, in order, bounded in
+memory."""
+
+import anyio
+from anyio.abc import AsyncResource, SocketStream
+
+from broker.peer.frames import Opener, Sealer
+from broker.peer.handshake import Identity, Session
+
+RECEIVE_SIZE = 256 * 1024
+
+
+class Channel(AsyncResource):
+    """Payloads over a TCP connection. `send` waits while the peer does not read: each channel has
+    its own connection, so a slow one holds up no other."""
+
+    def __init__(self, stream: SocketStream, session: Session) -> None:
+        self._stream = stream
+        self._session = session
+        self._sealer = Sealer(session.send_key)
+        self._opener = Opener(session.receive_key)
+        self._lock = anyio.Lock()
+
+    @property
+    def peer(self) -> Identity:
+        """Who is at the other end, as it proved."""
+        return self._session.peer
+
+    @property
+    def name(self) -> str:
+        """Which channel it is."""
+        return self._session.channel
+
+    async def send(self, *payloads: bytes) -> None:
+        """All of them, in order. Raises anyio.BrokenResourceError when the connection is gone."""
+        async with self._lock:
+            await self._stream.send(b"".join(map(self._sealer.seal, payloads)))
+
+    async def receive(self) -> list[bytes]:
+        """At least one payload. Raises anyio.EndOfStream, anyio.BrokenResourceError, FrameError."""
+        while True:
+            payloads = self._opener.feed(await self._stream.receive(RECEIVE_SIZE))
+            if payloads:
+                return payloads
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

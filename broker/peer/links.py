@@ -1,0 +1,178 @@
+"""Raft's connections to the other members, kept up.
+
+A node sends on the connections it dialled and receives on those it accepted, so there is nothing to
+negotiate about who dials whom. Messages that find no connection, or a full queue, are dropped: Raft
+repeats what matters."""
+
+import asyncio
+import random
+import threading
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from broker.errors import PeerError
+from broker.peer.channel import Channel
+from broker.peer.port import PeerPort
+
+RAFT_CHANNEL = "raft"
+QUEUE_SIZE_MAX = 16 * 1024 * 1024
+"""Bytes waiting for one peer; beyond it messages are dropped."""
+REDIAL_WAIT_S = (0.05, 0.5)
+
+Address = tuple[str, int]
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class RaftInbox(Protocol):
+    """What Raft wants to hear. Thread safe."""
+
+    def receive(self, voter: str, data: bytes) -> None: ...
+    def connected(self, voter: str) -> None: ...
+    def disconnected(self, voter: str) -> None: ...
+
+
+class _Queue:
+    """What waits for one peer: filled by the Raft thread, emptied by the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._is_filled = anyio.Event()
+
+    def put(self, data: bytes) -> bool:
+        """False when it is full. Wakes the loop once, however much follows before it looks."""
+        with self._lock:
+            if self._size + len(data) > QUEUE_SIZE_MAX:
+                return False
+            must_wake = not self._waiting
+            self._waiting.append(data)
+            self._size += len(data)
+        if must_wake:
+            self._loop.call_soon_threadsafe(lambda: self._is_filled.set())
+        return True
+
+    async def take(self) -> list[bytes]:
+        """Everything that waits; waits itself while there is nothing."""
+        while True:
+            with self._lock:
+                if self._waiting:
+                    taken = list(self._waiting)
+                    self._waiting.clear()
+                    self._size = 0
+                    return taken
+                self._is_filled = anyio.Event()
+            await self._is_filled.wait()
+
+
+class RaftLinks:
+    """Dials every address it is told of, and again when the connection is gone.
+
+    It is the `Link` that a Raft node sends by, and it hands the node what arrives.
+    """
+
+    def __init__(self, port: PeerPort, rng: random.Random) -> None:
+        self._port = port
+        self._rng = rng
+        self._queues: dict[str, _Queue] = {}
+        self._dialled: dict[Address, anyio.CancelScope] = {}
+        self._inbox: RaftInbox
+        self._tasks: TaskGroup | None = None
+        self._loop: asyncio.AbstractEventLoop
+        port.serve(RAFT_CHANNEL, self._serve)
+
+    def send(self, voter: str, data: bytes) -> bool:
+        """Thread safe, never blocks. False: dropped."""
+        queue = self._queues.get(voter)
+        return queue is not None and queue.put(data)
+
+    async def run(
+        self,
+        inbox: RaftInbox,
+        *,
+        task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Keep the connections up until cancelled."""
+        self._inbox = inbox
+        self._loop = asyncio.get_running_loop()
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            task_status.started()
+            await anyio.sleep_forever()
+
+    def set_addresses(self, addresses: frozenset[Address]) -> None:
+        """Whom to dial: these, and nobody else. On the event loop, after `run` has started."""
+        assert self._tasks is not None, "not running"
+        for address in set(self._dialled) - addresses:
+            self._dialled.pop(address).cancel()
+        for address in sorted(addresses - set(self._dialled)):
+            scope = self._dialled[address] = anyio.CancelScope()
+            self._tasks.start_soon(self._keep, address, scope)
+
+    def connections(self) -> Mapping[str, object]:
+        """Voters we can send to just now."""
+        return dict(self._queues)
+
+    # ---- sending ---------------------------------------------------------------------------------
+
+    async def _keep(self, address: Address, scope: anyio.CancelScope) -> None:
+        last_text = ""
+        with scope:
+            while True:
+                try:
+                    channel = await self._port.dial(*address, RAFT_CHANNEL)
+                except (PeerError, OSError) as wrong:
+                    text = str(wrong)
+                    if isinstance(wrong, PeerError) and text != last_text:
+                        _log.warning("a peer cannot be reached", address=address, reason=text)
+                    last_text = text
+                else:
+                    last_text = ""
+                    await self._send_all(channel)
+                await anyio.sleep(self._rng.uniform(*REDIAL_WAIT_S))
+
+    async def _send_all(self, channel: Channel) -> None:
+        """Until the connection breaks. Of two connections to one voter the newer one counts."""
+        voter = channel.peer.voter_id
+        queue = self._queues[voter] = _Queue(self._loop)
+        self._inbox.connected(voter)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._notice_end, channel, tasks.cancel_scope)
+                while True:
+                    await channel.send(*await queue.take())
+        except* (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        finally:
+            if self._queues.get(voter) is queue:
+                del self._queues[voter]
+                self._inbox.disconnected(voter)
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(channel)
+
+    async def _notice_end(self, channel: Channel, scope: anyio.CancelScope) -> None:
+        """Nothing ever arrives here but the end."""
+        try:
+            await channel.receive()
+        except (PeerError, OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
+        scope.cancel()
+
+    # ---- receiving -------------------------------------------------------------------------------
+
+    async def _serve(self, channel: Channel) -> None:
+        voter = channel.peer.voter_id
+        address = (channel.peer.host, channel.peer.port)
+        if self._tasks is not None and address not in self._dialled and address[1]:
+            _log.info("a peer we did not know of connects", voter=voter, address=address)
+            self.set_addresses(frozenset(self._dialled) | {address})
+        while True:
+            for data in await channel.receive():
+                self._inbox.receive(voter, data)

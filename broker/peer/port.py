@@ -1,0 +1,169 @@
+"""The port that nodes use among themselves: one listener, many channels, nobody trusted before the
+handshake.
+
+A connection carries one channel, named in the handshake: Raft's messages, and later streams and
+forwards, so that none of them waits for another. Whoever does not finish the handshake in time, or
+sends anything else, is closed after a log line that says who and why; there is a limit to how many
+may try at once."""
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from secrets import token_bytes
+
+import anyio
+import structlog
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+
+from broker.errors import FrameError, PeerError
+from broker.peer.channel import Channel
+from broker.peer.handshake import (
+    NONCE_SIZE,
+    PREFIX_SIZE,
+    SECRET_SIZE_MIN,
+    Accepting,
+    Dialing,
+    HandshakeError,
+    Identity,
+    Session,
+    size_of,
+)
+
+HANDSHAKE_TIMEOUT_S = 5.0
+STRANGERS_MAX = 64
+"""Connections that have not proved anything yet; more are closed at once."""
+
+Serve = Callable[[Channel], Awaitable[None]]
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class PeerPort:
+    """Listens for other nodes and dials them."""
+
+    def __init__(self, identity: Callable[[], Identity], secret: bytes) -> None:
+        """`identity` is asked at each handshake: the cluster's id becomes known on the way.
+        `secret` is b"" for none, and then peers elsewhere than on this machine are neither accepted
+        nor dialled.
+
+        Raises ValueError for a secret that is too short.
+        """
+        if secret and len(secret) < SECRET_SIZE_MIN:
+            raise ValueError(
+                f"the cluster secret has {len(secret)} bytes; it needs {SECRET_SIZE_MIN} or more"
+            )
+        self._identity = identity
+        self._secret = secret
+        self._channels: dict[str, Serve] = {}
+        self._stranger_count = 0
+        self.refused_count = 0
+        """Connections closed for want of a handshake."""
+
+    def serve(self, channel: str, handler: Serve) -> None:
+        """Let `handler` have each connection for `channel`; it is closed when the handler
+        returns."""
+        self._channels[channel] = handler
+
+    async def listen(
+        self, host: str, port: int, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Accept until cancelled. Starts with the port that is bound. Raises OSError."""
+        if not self._secret:
+            _log.warning("no cluster secret: nodes on other machines are refused")
+        async with await anyio.create_tcp_listener(local_host=host, local_port=port) as listener:
+            bound: int = listener.extra_attributes[SocketAttribute.local_port]()
+            async with anyio.create_task_group() as tasks:
+                task_status.started(bound)
+                await listener.serve(self._accepted, tasks)
+
+    async def dial(self, host: str, port: int, channel: str) -> Channel:
+        """A trusted connection. Raises PeerError (HandshakeError) or OSError, TimeoutError
+        included."""
+        with anyio.fail_after(HANDSHAKE_TIMEOUT_S):
+            stream = await anyio.connect_tcp(host, port)
+            try:
+                self._prepare(stream)
+                dialing = Dialing(self._secret, self._identity(), channel, token_bytes(NONCE_SIZE))
+                await stream.send(dialing.hello())
+                await stream.send(dialing.challenged(await _message(stream)))
+                return Channel(stream, dialing.welcomed(await _message(stream)))
+            except BaseException as failure:
+                await anyio.aclose_forcefully(stream)
+                if isinstance(failure, anyio.EndOfStream | anyio.BrokenResourceError):
+                    raise HandshakeError("the peer closed the connection: see its log") from failure
+                raise
+
+    # ---- accepting -------------------------------------------------------------------------------
+
+    async def _accepted(self, stream: SocketStream) -> None:
+        try:
+            async with stream:
+                session = await self._known(stream)
+                if session is not None:
+                    await self._channels[session.channel](Channel(stream, session))
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
+        except FrameError as wrong:
+            _log.warning("a node is cut off", reason=str(wrong))
+
+    async def _known(self, stream: SocketStream) -> Session | None:
+        """The handshake, within its limits; None for a stranger."""
+        if self._stranger_count >= STRANGERS_MAX:
+            self.refused_count += 1
+            return None
+        self._stranger_count += 1
+        who: tuple[str, int] | None = None
+        try:
+            who = _address(stream)
+            with anyio.fail_after(HANDSHAKE_TIMEOUT_S):
+                return await self._welcome(stream)
+        except (PeerError, OSError, anyio.EndOfStream, anyio.BrokenResourceError) as wrong:
+            self.refused_count += 1
+            _log.warning("refused at the peer port", peer=who, reason=_text(wrong))
+            return None
+        finally:
+            self._stranger_count -= 1
+
+    async def _welcome(self, stream: SocketStream) -> Session:
+        self._prepare(stream)
+        accepting = Accepting(self._secret, self._identity(), token_bytes(NONCE_SIZE))
+        await stream.send(accepting.hello(await _message(stream)))
+        welcome, session = accepting.proven(await _message(stream))
+        if session.channel not in self._channels:
+            raise HandshakeError(f"a peer asks for channel {session.channel[:32]!r}")
+        await stream.send(welcome)
+        return session
+
+    def _prepare(self, stream: SocketStream) -> None:
+        host = _address(stream)[0]
+        if not self._secret and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            raise HandshakeError(f"{host} is another machine, and there is no cluster secret")
+        raw = stream.extra_attributes[SocketAttribute.raw_socket]()
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+async def _message(stream: SocketStream) -> bytes:
+    """One handshake message; never reads beyond it."""
+    return await _exactly(stream, size_of(await _exactly(stream, PREFIX_SIZE)))
+
+
+async def _exactly(stream: SocketStream, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += await stream.receive(size - len(data))
+    return data
+
+
+def _text(wrong: BaseException) -> str:
+    if isinstance(wrong, TimeoutError):
+        return f"no handshake within {HANDSHAKE_TIMEOUT_S:g} s"
+    return str(wrong) or "it hung up"
+
+
+def _address(stream: SocketStream) -> tuple[str, int]:
+    """(host, port). Raises HandshakeError for somebody who is gone already."""
+    attribute = stream.extra_attributes.get(SocketAttribute.remote_address)
+    if attribute is None:
+        raise HandshakeError("it hung up")
+    host, port = attribute()[:2]
+    return str(host), int(port)
