@@ -142,9 +142,9 @@ class _Writer:
             except* PeerUnreachable:
                 pass
             finally:
-                if self._conversation is not None:
-                    self._conversation.close()
-                self._conversation = None
+                conversation, self._conversation = self._conversation, None
+                if conversation is not None:
+                    await conversation.aclose()
             await anyio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_PAUSE_S[1])
 

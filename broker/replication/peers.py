@@ -21,7 +21,8 @@ class Conversation(Protocol):
     async def receive(self) -> memoryview:
         """The next frame; valid until the next `receive`. Raises PeerUnreachable at the end."""
 
-    def close(self) -> None: ...
+    async def aclose(self) -> None:
+        """Also while being cancelled; does not wait for the other side."""
 
 
 class Peers(Protocol):

@@ -120,7 +120,7 @@ class Service:
         finally:
             for feed, _ in feeds.values():
                 feed.closed()
-            conversation.close()
+            await conversation.aclose()
 
     async def _hear(
         self,

@@ -12,12 +12,11 @@ import signal
 import uuid
 from collections.abc import Callable
 from functools import partial
-from random import SystemRandom
 
 import anyio
 import anyio.to_thread
 import structlog
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from broker.admin.app import make_app
 from broker.admin.server import serve_admin
@@ -35,6 +34,7 @@ from broker.net.limits import Limits
 from broker.net.listener import NetServer
 from broker.ports import NodeStatus
 from broker.replication.store import Store
+from broker.server.membership import Membership
 from broker.server.protocols import Protocols
 from broker.server.samples import Samples
 from broker.telemetry.clock import SystemClock
@@ -43,7 +43,6 @@ from broker.telemetry.start import BannerInfo
 from engine.backends import choose
 from engine.durability import FsyncPolicy
 from raft.commands import RegisterBroker
-from raft.node import RaftNode
 
 _log = structlog.get_logger(__name__)
 
@@ -58,18 +57,12 @@ class DiskFailed(BrokerError):
     on."""
 
 
-class NotOffered(BrokerError):
-    """A setting that this version cannot honour."""
-
-
 def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]) -> int:
     """Run a node until it is asked to stop; 0 then. Blocking.
 
     `announce` is called once, when clients are let in. Raises DataDirError, AdminPortError,
     ListenError, CorruptSegmentError, DiskFailed and other errors whose text is for the operator.
     """
-    if config.join:
-        raise NotOffered("--join: this version runs one node; clusters come with a later one")
     data = DataDir(config.data_dir, node_id=config.node_id)
     try:
         backend = choose(disable_uring=config.disable_io_uring)
@@ -103,12 +96,8 @@ class Node:
         self._stop = anyio.Event()
         self._detail = "starting"
         self._store = store
-        self._raft = RaftNode(
-            directory=data.raft_path,
-            voter_id=data.identity.disk_id,
-            rng=SystemRandom(),
-            on_failure=self._metadata_failed,
-        )
+        self._membership = Membership(config, data, on_failure=self._metadata_failed)
+        self._raft = self._membership.raft
         self._registry = Registry()
         self._budget = Budget(config.in_flight_size_max)
         self._net = NetServer(limits=_limits(config), budget=self._budget, clock=self._clock)
@@ -167,8 +156,7 @@ class Node:
             tasks.start_soon(self._wait_for_signals)
             admin_port = await tasks.start(self._serve_admin)
             native, kafka = await self._bind()
-            await self._recover(native, kafka, is_trusted)
-            self._controller.start(tasks)
+            await self._take_part(tasks, native, kafka, is_trusted)
             self._groups.start(tasks)
             await self._protocols.start(tasks)
             tasks.start_soon(self._net.serve)
@@ -185,6 +173,8 @@ class Node:
             disk=bytes.fromhex(self._data.identity.disk_id),
             metadata=self._metadata,
             store=self._store,
+            peers=self._membership.network,
+            raft_leader=self._raft_leader,
             clock=self._clock,
             limits=RollLimits(config.max_segment_entries, config.max_segment_bytes),
             monitor_interval_ms=config.monitor_check_ms,
@@ -200,15 +190,34 @@ class Node:
             kafka.append(listener.bound_to(bound_port))
         return HostPort(host, port), tuple(kafka)
 
-    async def _recover(
-        self, native: HostPort, kafka: tuple[Listener, ...], is_trusted: bool
+    def _raft_leader(self) -> int | None:
+        """The broker id of whoever leads Raft, as far as this node knows."""
+        voter = self._raft.leader
+        for node, broker in self._metadata.state.brokers.items():
+            if broker.disk.hex() == voter:
+                return node
+        return None
+
+    async def _take_part(
+        self,
+        tasks: TaskGroup,
+        native: HostPort,
+        kafka: tuple[Listener, ...],
+        is_trusted: bool,
     ) -> None:
+        """Into the cluster, and everything that was stored back in service."""
         config = self._config
+        controller = self._controller
+        self._membership.network.serve(answer=controller.answer, feed=controller.service.serve)
+        await self._membership.start(tasks, self._metadata)
+        self._detail = "waiting for the cluster"
+        await self._membership.take_part()
+        raft_host, raft_port = self._membership.advertised
         register = RegisterBroker(
             node=config.node_id,
             disk=bytes.fromhex(self._data.identity.disk_id),
-            raft_host=config.raft_advertise_host or config.raft_host,
-            raft_port=config.raft_port,
+            raft_host=raft_host,
+            raft_port=raft_port,
             listeners=(
                 ("native", native.host, native.port),
                 *((item.name, item.advertised_host, item.advertised_port) for item in kafka),
@@ -216,10 +225,10 @@ class Node:
             rack=None,
             clean=is_trusted,
         )
-        await self._controller.join(cluster_id=_new_cluster_id(), register=register)
-        await anyio.to_thread.run_sync(self._data.joined, self._controller.cluster_id)
         self._detail = "reading the logs back"
-        await self._controller.recover()
+        await controller.start(tasks, cluster_id=_new_cluster_id(), register=register)
+        await anyio.to_thread.run_sync(self._data.joined, controller.cluster_id)
+        await self._membership.replace()
 
     async def _drain(self) -> None:
         self._detail = "stopping"

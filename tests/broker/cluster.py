@@ -118,6 +118,9 @@ class Pipe:
             await self._event.wait()
         return memoryview(self._frames.pop(0))
 
+    async def aclose(self) -> None:
+        self.close()
+
     def close(self) -> None:
         for end in (self, self.other):
             end._is_closed = True

@@ -1,0 +1,196 @@
+"""This node among others: the peer port, Raft on it, and how a node comes in.
+
+A node alone forms a cluster of one. A node with `--join` asks any of the listed ones to let it in,
+and waits as long as it takes: nodes may be started in any order. With `--bootstrap` it forms the
+cluster itself, unless a listed peer already belongs to one. Whoever has been a member knows the
+others from its own files and needs none of this.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import SystemRandom
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.abc import TaskGroup
+
+from broker.config import Config
+from broker.controller.data_dir import DataDir
+from broker.controller.metadata import Metadata
+from broker.errors import BrokerError, PeerError
+from broker.peer import Identity, PeerPort, RaftLinks
+from broker.peer.links import RAFT_CHANNEL
+from broker.replication.network import Network
+from raft.errors import RaftError
+from raft.node import RaftNode
+from raft.state import ClusterState
+
+_log = structlog.get_logger(__name__)
+
+ASK_TIMEOUT_S = 5.0
+"""How long one attempt to be let in may take; then the next one."""
+
+
+class MembershipError(BrokerError):
+    """This node cannot be part of that cluster; the text says why and what to do."""
+
+
+class Membership:
+    """One node's place in its cluster."""
+
+    def __init__(
+        self, config: Config, data: DataDir, *, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        """Raises MembershipError for a secret that cannot be read or is too short."""
+        self._config = config
+        self._data = data
+        self._is_new = not any(data.raft_path.glob("*")) if data.raft_path.exists() else True
+        self._joins = bool(config.join) and not config.bootstrap and self._is_new
+        self._bound_port = config.raft_port
+        self._metadata: Metadata | None = None
+        try:
+            self._port = PeerPort(self._identity, _secret(config.cluster_secret_file))
+        except ValueError as error:
+            raise MembershipError(f"{error} (cluster_secret_file)") from error
+        self._links = RaftLinks(self._port, SystemRandom())
+        self.network = Network(self._port, address=self._address)
+        self.raft = RaftNode(
+            directory=data.raft_path,
+            voter_id=data.identity.disk_id,
+            joins=self._joins,
+            link=self._links,
+            rng=SystemRandom(),
+            on_failure=on_failure,
+        )
+
+    @property
+    def advertised(self) -> tuple[str, int]:
+        """Where other nodes dial this one."""
+        return self._config.raft_advertise_host or self._config.raft_host, self._bound_port
+
+    async def start(self, tasks: TaskGroup, metadata: Metadata) -> None:
+        """Open the peer port and keep Raft's connections up. `network.serve` comes before.
+
+        Raises MembershipError when the port is taken.
+        """
+        self._metadata = metadata
+        await tasks.start(self._links.run, self.raft)
+        tasks.start_soon(self.network.run)
+        host, port = self._config.raft_host, self._config.raft_port
+        try:
+            self._bound_port = await tasks.start(self._port.listen, host, port)
+        except OSError as error:
+            raise MembershipError(
+                f"cannot listen on {host}:{port} for other nodes: {error.strerror or error};"
+                " choose another with --raft-port"
+            ) from error
+        metadata.listen(self._addresses_changed)
+        self._dial(metadata.state)
+
+    async def take_part(self) -> None:
+        """Return when this node's view of the metadata is that of the cluster, and no other live
+        node has its id.
+
+        Raises MembershipError.
+        """
+        assert self._metadata is not None
+        if self._config.bootstrap and self._is_new:
+            await self._check_bootstrap()
+        if self._joins:
+            await self._ask_to_join()
+        self._check_id(self._metadata.state)
+
+    async def _ask_to_join(self) -> None:
+        assert self._metadata is not None
+        _log.info("asking to be let in", by=[str(peer) for peer in self._config.join])
+        while not self._metadata.state.cluster_id:
+            outcome = await self._change(joins=self.raft.voter_id)
+            if outcome is not None:
+                _log.debug("not let in yet", why=str(outcome))
+            with anyio.move_on_after(ASK_TIMEOUT_S):
+                while not self._metadata.state.cluster_id:
+                    await self._metadata.changed()
+        _log.info("let in", cluster_id=self._metadata.state.cluster_id)
+
+    async def replace(self) -> None:
+        """After registering: whoever had this node's id on another disk is gone for good."""
+        assert self._metadata is not None
+        mine = self.raft.voter_id
+        disks = {broker.disk.hex() for broker in self._metadata.state.brokers.values()}
+        members = self.raft.members
+        for voter in (*members.voters, *members.learners):
+            if voter != mine and voter not in disks:
+                _log.warning("a member whose disk no node has any more leaves", voter=voter)
+                await self._change(leaves=voter)
+
+    async def _change(self, *, joins: str = "", leaves: str = "") -> RaftError | None:
+        done = anyio.Event()
+        outcomes: list[RaftError | None] = []
+        token = anyio.lowlevel.current_token()
+
+        def on_done(outcome: RaftError | None) -> None:
+            outcomes.append(outcome)
+            anyio.from_thread.run_sync(done.set, token=token)
+
+        self.raft.change_members(
+            joins=joins, leaves=leaves, on_done=on_done, timeout_s=ASK_TIMEOUT_S
+        )
+        await done.wait()
+        return outcomes[0]
+
+    async def _check_bootstrap(self) -> None:
+        """Form a cluster only if no listed peer that answers knows of one."""
+        for peer in self._config.join:
+            try:
+                channel = await self._port.dial(peer.host, peer.port, RAFT_CHANNEL)
+            except (PeerError, OSError):
+                continue
+            await channel.aclose()
+            if channel.peer.cluster_id:
+                raise MembershipError(
+                    f"--bootstrap would form a second cluster: {peer} belongs to"
+                    f" {channel.peer.cluster_id}; start without --bootstrap to join it"
+                )
+
+    def _check_id(self, state: ClusterState) -> None:
+        broker = state.brokers.get(self._config.node_id)
+        mine = bytes.fromhex(self._data.identity.disk_id)
+        if broker is not None and broker.disk != mine and not broker.fenced:
+            raise MembershipError(
+                f"node id {self._config.node_id} belongs to a live node at"
+                f" {broker.raft_host}:{broker.raft_port}; choose another --node-id"
+            )
+
+    # -- addresses
+
+    def _identity(self) -> Identity:
+        host, port = self.advertised
+        cluster_id = self._data.identity.cluster_id
+        if not cluster_id and self._metadata is not None:
+            cluster_id = self._metadata.state.cluster_id
+        return Identity(self._data.identity.disk_id, self._config.node_id, cluster_id, host, port)
+
+    def _address(self, node: int) -> tuple[str, int] | None:
+        assert self._metadata is not None
+        broker = self._metadata.state.brokers.get(node)
+        return None if broker is None else (broker.raft_host, broker.raft_port)
+
+    def _addresses_changed(self, before: ClusterState, after: ClusterState) -> None:
+        if before.brokers is not after.brokers:
+            self._dial(after)
+
+    def _dial(self, state: ClusterState) -> None:
+        known = {(broker.raft_host, broker.raft_port) for broker in state.brokers.values()}
+        listed = {(peer.host, peer.port) for peer in self._config.join}
+        self._links.set_addresses(frozenset((known | listed) - {self.advertised}))
+
+
+def _secret(path: Path | None) -> bytes:
+    """The cluster's secret without white space at its ends; b"" for none."""
+    if path is None:
+        return b""
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise MembershipError(f"the cluster secret cannot be read: {error}") from error
