@@ -24,6 +24,9 @@ def anyio_backend() -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     programs.require(item)
+    for server in _running:
+        if server.has_died():
+            pytest.fail("the server of this file died in an earlier test", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -366,3 +366,34 @@ def test_damage_in_the_middle_that_is_served_or_hidden(launch: Launch) -> None:
     assert path.name in log
     assert "walrus truncate" in log
     assert "Traceback" not in log
+
+
+def test_disk_that_refuses(launch: Launch) -> None:
+    """A write the system refuses: no false answer, a clear end, nothing lost."""
+    server = launch(prefix=["prlimit", "--fsize=3000000"])
+    producer = confluent_producer(server.kafka, message_timeout_ms=5_000, acks="all")
+    acked: dict[int, bytes] = {}
+    errors: list[Any] = []
+
+    def on_delivery(error: Any, message: Any) -> None:
+        if error is None:
+            acked[message.offset()] = message.value()
+        else:
+            errors.append(error)
+
+    for number in range(50):
+        if not errors:
+            producer.produce("full", b"%d " % number + b"x" * 100_000, on_delivery=on_delivery)
+            assert producer.flush(WAIT_S_MAX) == 0
+    assert 20 <= len(acked) <= 30
+    assert server.process is not None
+    assert server.process.wait(WAIT_S_MAX) == 1
+    assert "walrus: the disk failed" in server.log()
+
+    server.prefix = []
+    server.start()
+    found = confluent_read_all(server.kafka, "full")
+    assert offsets(found) == list(range(len(found)))
+    for offset, value in acked.items():
+        assert found[offset].value == value
+    assert confluent_write(server.kafka, "full", [Message(b"after")]) == [len(found)]

@@ -177,7 +177,7 @@ def test_pipelined_commands_answered_out_of_order(server: Server, topic: str) ->
         (b"", b"ERR invalid frame length"),
         (b"FETCH a", b"ERR unknown command"),
         (b"put a b", b"ERR unknown command"),
-        (b"\xff\xfe", b"ERR unknown command"),
+        (b"\xff\xfe", b"ERR invalid utf-8"),
         (b"REGISTER", b"ERR REGISTER requires a topic"),
         (b"PUT", b"ERR PUT requires a topic"),
         (b"PUT a", b"ERR PUT requires a payload"),

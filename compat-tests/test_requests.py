@@ -103,7 +103,7 @@ def test_reader_that_is_answered_with_nothing_too_early(server: Server, topic: s
         reader.join()
         assert found[0].error == 0
         assert found[0].high_watermark == 1
-        assert found[0].records[12:] == batch([b"x"])[12:], "patched more than offset and epoch"
+        assert found[0].records[16:] == batch([b"x"])[16:], "patched more than offset and epoch"
 
 
 def test_wait_that_never_ends(server: Server, topic: str) -> None:

@@ -74,6 +74,8 @@ class Connection:
         self._replies: deque[Buffer] = deque()
         """Answered and not sent, in order."""
         self._replies_size = 0
+        self._burst: list[Buffer] = []
+        """The first of them, while they are being sent."""
         self._reply_put, self._reply_sent = _Signal(), _Signal()
         self._is_stopping = False
         """Begin no further request."""
@@ -98,6 +100,10 @@ class Connection:
         finally:
             self._account.close()
             self._stream.close()
+            # What is left must not wait for the garbage collector: it may be large, and it does
+            # not count any more.
+            for left in (self._slots, self._replies, self._burst):
+                left.clear()
 
     def drain(self) -> None:
         """Begin nothing more; answer what was begun, then close."""
@@ -238,10 +244,9 @@ class Connection:
                 if slot is None:
                     return
                 finish, size = slot
-                reply = await finish()
+                self._put(await finish())
                 self._slots.popleft()
                 self._slot_taken.notify()
-                self._put(reply)
                 self._account.release(size)
                 while self._replies_size > self._limits.reply_queue_size_max:
                     await self._reply_sent.wait()
@@ -265,7 +270,8 @@ class Connection:
     async def _write(self) -> None:
         while True:
             while self._replies:
-                self._sent(await self._stream.send(list(islice(self._replies, IOV_MAX))))
+                self._burst[:] = islice(self._replies, IOV_MAX)
+                self._sent(await self._stream.send(self._burst))
             if self._is_answered:
                 break
             await self._reply_put.wait()

@@ -95,7 +95,7 @@ class SocketStream:
     async def send(self, buffers: Sequence[Buffer]) -> int:
         while True:
             try:
-                return self._socket.sendmsg(buffers[:IOV_MAX])
+                return self._socket.sendmsg(buffers)
             except (BlockingIOError, InterruptedError):
                 await anyio.wait_writable(self._socket)
             except OSError as error:

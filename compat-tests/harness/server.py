@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -19,12 +20,20 @@ from typing import Any
 WALRUS = str(Path(sys.executable).with_name("walrus"))
 WALRUS_CLI = str(Path(sys.executable).with_name("walrus-cli"))
 
+ROOT = Path(__file__).parents[2]
+
 START_S_MAX = 40.0
-STOP_S_MAX = 30.0
+STOP_S_MAX = 40.0
 
 _FIRST_PORT, _LAST_PORT = 18_000, 32_000
 """Below the range from which the kernel takes ports for outgoing connections: while a broker is
 down between two starts, no client's own socket may take its port."""
+
+DESCRIPTOR_COUNT = 10_000
+"""Enough for thousands of connections, in this process and in the servers, which inherit it."""
+
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(_soft, min(_hard, DESCRIPTOR_COUNT)), _hard))
 
 _random = random.Random(os.getpid() ^ time.time_ns())
 
@@ -44,7 +53,10 @@ def free_port() -> int:
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without settings of a node that happen to be there."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WALRUS_")}
-    return kept | dict(extra or {})
+    # Where hypothesis is installed kio prepares it, which takes seconds in a folder without its
+    # cache. Users have no hypothesis.
+    cache = {"HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis")}
+    return kept | cache | dict(extra or {})
 
 
 @dataclass
@@ -61,6 +73,7 @@ class Server:
     admin_port: int = field(default_factory=free_port)
     raft_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    _is_ended: bool = False
 
     @property
     def data_dir(self) -> Path:
@@ -107,6 +120,7 @@ class Server:
     def start(self, *, wait: bool = True) -> "Server":
         """Start it, and return when it says it is ready."""
         assert self.process is None or self.process.poll() is not None, "it is running"
+        self._is_ended = False
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -141,12 +155,14 @@ class Server:
     def kill(self) -> None:
         """What a power cut is to a process: no goodbye."""
         assert self.process is not None
+        self._is_ended = True
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_S_MAX)
 
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""
         assert self.process is not None
+        self._is_ended = True
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_S_MAX)
@@ -163,6 +179,10 @@ class Server:
             return
 
     # ---- what can be seen of it ------------------------------------------------------------------
+
+    def has_died(self) -> bool:
+        """Ended, and neither `kill` nor `stop` ended it."""
+        return self.process is not None and not self._is_ended and self.process.poll() is not None
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

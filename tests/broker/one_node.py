@@ -13,7 +13,7 @@ from broker.controller.controller import LocalController
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
 from broker.controller.partition import LocalPartition
-from broker.groups.coordinator import Coordinator
+from broker.groups.coordinator import Coordinator, GroupConfig
 from broker.ports import ACKS_ALL, Appended
 from broker.replication.peers import NoPeers
 from broker.replication.store import Store
@@ -45,12 +45,16 @@ class OneNode:
     """One incarnation of the node. Made by `running`."""
 
     def __init__(
-        self, backend: MemoryBackend, controller: LocalController, clock: ManualClock
+        self,
+        backend: MemoryBackend,
+        controller: LocalController,
+        clock: ManualClock,
+        groups: GroupConfig | None,
     ) -> None:
         self.backend = backend
         self.controller = controller
         self.clock = clock
-        self.groups = Coordinator(controller, clock)
+        self.groups = Coordinator(controller, clock, groups)
         self.disk_failures: list[OSError] = []
 
     async def topic(self, name: str = "t", **configs: str) -> LocalPartition:
@@ -73,6 +77,7 @@ async def running(
     monitor_interval_ms: int = 60_000,
     fsync: str = "each",
     is_trusted: bool = True,
+    groups: GroupConfig | None = None,
 ) -> AsyncIterator[OneNode]:
     """Start a node on `backend` (its segments) and `path` (its metadata), and stop it without any
     farewell to the segments: what a clone of the backend shows afterwards is what a kill leaves."""
@@ -98,7 +103,7 @@ async def running(
             monitor_interval_ms=monitor_interval_ms,
             on_disk_failure=lambda error: node.disk_failures.append(error),
         )
-        node = OneNode(backend, controller, clock)
+        node = OneNode(backend, controller, clock, groups)
         register = RegisterBroker(
             node=NODE, disk=DISK, raft_host="127.0.0.1", raft_port=6000,
             listeners=(("PLAINTEXT", "127.0.0.1", 9092),), rack=None, clean=is_trusted,

@@ -45,11 +45,20 @@ class Lab:
         for name in names:
             self.start(name)
 
-    def start(self, name: str) -> RaftNode:
+    def add(self, name: str) -> None:
+        """One more machine, with an empty disk."""
+        self.names = (*self.names, name)
+        self.disks[name] = SimDisk(random.Random(name))
+        for other in self.names:
+            self.wires[name, other] = deque()
+            self.wires[other, name] = deque()
+
+    def start(self, name: str, *, joins: bool = False) -> RaftNode:
         node = RaftNode(
             directory=Path(name),
             voter_id=name,
             peers=self.names,
+            joins=joins,
             link=_Link(self, name),
             clock=lambda: self.now,
             rng=random.Random(name),

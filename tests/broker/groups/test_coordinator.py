@@ -1,13 +1,26 @@
-"""Committed offsets through kills, rollovers and deleted topics: they never go back."""
+"""Groups and their offsets through kills, rollovers and deleted topics: nothing goes back."""
 
 import random
+import time
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from broker.errors import InvalidRequest, InvalidTopic
-from tests.broker.one_node import OneNode, put, running
+from broker.errors import InvalidRequest, InvalidTopic, Loading, NotLeader, RequestError
+from broker.groups.coordinator import GroupConfig
+from broker.groups.messages import GroupRefused, Join, JoinAnswer, Refusal, Sync, Ticket, Who
+from broker.groups.records import OffsetValue
+from broker.groups.state_log import StateLog
+from broker.groups.states import GroupLimits, State
+from tests.broker.one_node import ManualClock, OneNode, put, running
+
+HOUR_MS = 3_600_000
+
+FAST = GroupConfig(
+    limits=GroupLimits(session_ms_min=1, initial_delay_ms=0), offsets_retention_ms=HOUR_MS
+)
 
 
 async def commit(node: OneNode, group: str, offset: int) -> None:
@@ -86,3 +99,307 @@ async def test_absurd_commit_metadata_is_refused(tmp_path: Path) -> None:
         topic_id = (await node.topic()).topic.topic_id
         with pytest.raises(InvalidRequest):
             await node.groups.commit("g", topic_id, 1, "x" * 5000)
+
+
+# ---- groups with members -------------------------------------------------------------------------
+
+
+class RealClock(ManualClock):
+    """Wall time under the test's control; sessions run by themselves."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+async def join(
+    node: OneNode, group: str, member_id: str = "", *, session_ms: int = 60_000
+) -> JoinAnswer:
+    def event(fresh_id: str, ticket: Ticket) -> Join:
+        return Join(
+            ticket=ticket,
+            member_id=member_id,
+            fresh_id=fresh_id,
+            session_ms=session_ms,
+            rebalance_ms=session_ms,
+            protocol_type="consumer",
+            protocols=(("range", b"\0\0\0\0\0\1\0\1t"),),
+        )
+
+    return await (await node.groups.join(group, event)).answer()
+
+
+async def sync(node: OneNode, group: str, joined: JoinAnswer) -> bytes:
+    def event(ticket: Ticket) -> Sync:
+        return Sync(
+            ticket=ticket,
+            member_id=joined.member_id,
+            generation=joined.generation,
+            assignments={joined.member_id: b"everything"},
+        )
+
+    answer = await (await node.groups.sync(group, event)).answer()
+    assert answer.refusal is None
+    return answer.assignment
+
+
+async def stable(node: OneNode, group: str, *, session_ms: int = 60_000) -> JoinAnswer:
+    """A group of one member."""
+    joined = await join(node, group, session_ms=session_ms)
+    assert await sync(node, group, joined) == b"everything"
+    return joined
+
+
+async def commit_as(node: OneNode, group: str, joined: JoinAnswer, offset: int) -> None:
+    topic_id = (await node.topic()).topic.topic_id
+    durable = await node.groups.commit_offsets(
+        group,
+        Who(joined.member_id),
+        joined.generation,
+        {topic_id: OffsetValue(offset, 3, "note", node.clock.now_ms())},
+    )
+    await durable()
+
+
+async def test_members_that_lose_their_place_when_the_coordinator_restarts(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g")
+        await commit_as(node, "g", joined, 5)
+        disk = node.backend.crash_clone("none")
+    async with running(tmp_path, disk, clock=RealClock(), groups=FAST) as node:
+        who = Who(joined.member_id)
+        assert await node.groups.heartbeat("g", who, joined.generation) is None
+        found = await node.groups.describe("g")
+        assert (found.state, found.protocol) == (State.STABLE, "range")
+        assert [one.assignment for one in found.members] == [b"everything"]
+        await commit_as(node, "g", joined, 6)
+        assert await position(node, "g") == 6
+        assert await node.groups.heartbeat("g", who, joined.generation + 1) is (
+            Refusal.ILLEGAL_GENERATION
+        )
+
+
+async def test_a_member_that_died_with_the_coordinator_goes_when_its_session_ends(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        await stable(node, "g", session_ms=300)
+        disk = node.backend.kill_clone()
+    async with running(tmp_path, disk, clock=RealClock(), groups=FAST) as node:
+        assert len((await node.groups.describe("g")).members) == 1
+        with anyio.fail_after(10):
+            while (await node.groups.describe("g")).state is not State.EMPTY:
+                await anyio.sleep(0.01)
+
+
+async def test_who_waits_for_a_rebalance_when_the_shard_moves(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        first = await stable(node, "g")
+        answers: list[JoinAnswer] = []
+
+        async def second() -> None:
+            answers.append(await join(node, "g"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second)
+            with anyio.fail_after(10):
+                while await node.groups.heartbeat("g", Who(first.member_id), 1) is None:
+                    await anyio.sleep(0.01)
+            (shard,) = [t for t in node.controller.topics() if t.is_internal]
+            node.controller.partition(shard).close(NotLeader("deposed"))
+        assert [answer.refusal for answer in answers] == [Refusal.MOVED]
+        with pytest.raises(NotLeader):
+            await node.groups.heartbeat("g", Who(first.member_id), 1)
+        with pytest.raises(NotLeader):
+            await node.groups.offsets("g")
+        assert await node.groups.list_groups() == [], "only those that this node coordinates"
+
+
+async def test_a_stop_that_waits_for_a_rebalance(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        await stable(node, "g")
+        async with anyio.create_task_group() as tasks:
+
+            async def second() -> None:
+                assert (await join(node, "g")).refusal is Refusal.MOVED
+
+            tasks.start_soon(second)
+            await anyio.sleep(0.05)
+            node.groups.release()
+        with pytest.raises(NotLeader):
+            await join(node, "g")
+
+
+async def test_requests_that_are_answered_before_the_shard_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COORDINATOR_LOAD_IN_PROGRESS, and never "no such member" or "nothing committed"."""
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g")
+        await commit_as(node, "g", joined, 5)
+        disk = node.backend.kill_clone()
+    load, gate = StateLog.load, anyio.Event()
+
+    async def slow(*arguments: Any) -> StateLog:
+        await gate.wait()
+        return await load(*arguments)
+
+    monkeypatch.setattr(StateLog, "load", slow)
+    monkeypatch.setattr("broker.groups.shards.LOAD_WAIT_S", 0.01)
+    async with running(tmp_path, disk, clock=RealClock(), groups=FAST) as node:
+        for ask in (
+            lambda: node.groups.heartbeat("g", Who(joined.member_id), 1),
+            lambda: node.groups.offsets("g"),
+            lambda: node.groups.describe("g"),
+            lambda: node.groups.leave("g", [Who(joined.member_id)]),
+            lambda: node.groups.list_groups(),
+            lambda: join(node, "g", joined.member_id),
+            lambda: commit_as(node, "g", joined, 6),
+            lambda: position(node, "g"),
+        ):
+            with pytest.raises(Loading):
+                await ask()
+        gate.set()
+        with anyio.fail_after(10):
+            while True:
+                try:
+                    assert await position(node, "g") == 5
+                    break
+                except Loading:
+                    await anyio.sleep(0.01)
+
+
+async def test_a_group_whose_disk_refuses_is_answered_and_loaded_anew(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g")
+        await commit_as(node, "g", joined, 5)
+        node.backend.fail_next("sync", OSError("the disk is gone"))
+        with pytest.raises(RequestError):
+            await commit_as(node, "g", joined, 6)
+
+
+# ---- offsets of groups with members --------------------------------------------------------------
+
+
+async def test_a_commit_by_hand_under_the_members_feet(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g")
+        with pytest.raises(GroupRefused) as refused:
+            await commit(node, "g", 1)
+        assert refused.value.refusal is Refusal.UNKNOWN_MEMBER
+        assert await position(node, "g") is None
+        assert await node.groups.leave("g", [Who(joined.member_id)]) == [None]
+        await commit(node, "g", 1)
+        with pytest.raises(GroupRefused) as refused:
+            await commit_as(node, "unheard", joined, 1)
+        assert refused.value.refusal is Refusal.ILLEGAL_GENERATION
+
+
+async def test_an_offset_that_is_told_and_then_lost(tmp_path: Path) -> None:
+    """OffsetFetch waits for what it saw to be durable."""
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        await commit(node, "g", 1)
+        topic_id = (await node.topic()).topic.topic_id
+        value = OffsetValue(2, -1, "", 0)
+        await node.groups.commit_offsets("g", Who(""), -1, {topic_id: value})
+        found, durable = await node.groups.offsets("g")
+        assert found[topic_id].offset == 2
+        await durable()
+        disk = node.backend.crash_clone("none")
+    async with running(tmp_path, disk, clock=RealClock(), groups=FAST) as node:
+        assert await position(node, "g") == 2
+
+
+# ---- what goes -----------------------------------------------------------------------------------
+
+
+async def test_offsets_of_a_group_with_members_never_expire(tmp_path: Path) -> None:
+    clock = RealClock()
+    async with running(tmp_path, clock=clock, groups=FAST) as node:
+        joined = await stable(node, "g")
+        await commit_as(node, "g", joined, 5)
+        await commit(node, "by hand", 5)
+        clock.wall_ms += HOUR_MS
+        await node.groups.sweep()
+        assert await position(node, "g") == 5
+        assert await position(node, "by hand") is None
+        await node.groups.leave("g", [Who(joined.member_id)])
+        await node.groups.sweep()
+        assert await position(node, "g") == 5, "its hour begins when the last member goes"
+        clock.wall_ms += HOUR_MS
+        await node.groups.sweep()
+        assert await position(node, "g") is None
+        assert await node.groups.list_groups() == []
+        _, durable = await node.groups.offsets("g")
+        await durable()
+        disk = node.backend.crash_clone("none")
+    async with running(tmp_path, disk, clock=clock, groups=FAST) as node:
+        assert await node.groups.list_groups() == []
+
+
+async def test_offsets_in_a_deleted_topic_go(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g")
+        await commit_as(node, "g", joined, 5)
+        await node.controller.delete_topic((await node.topic()).topic.topic_id)
+        assert len((await node.groups.offsets("g"))[0]) == 1
+        await node.groups.sweep()
+        assert (await node.groups.offsets("g"))[0] == {}
+        assert await node.groups.heartbeat("g", Who(joined.member_id), 1) is None
+
+
+async def test_a_deleted_group_that_comes_back(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g")
+        await commit_as(node, "g", joined, 5)
+        with pytest.raises(GroupRefused) as refused:
+            await node.groups.delete_group("g")
+        assert refused.value.refusal is Refusal.NOT_EMPTY
+        await node.groups.leave("g", [Who(joined.member_id)])
+        await (await node.groups.delete_group("g"))()
+        disk = node.backend.crash_clone("none")
+        with pytest.raises(GroupRefused):
+            await node.groups.delete_group("g")
+    async with running(tmp_path, disk, clock=RealClock(), groups=FAST) as node:
+        assert await node.groups.list_groups() == []
+        assert await position(node, "g") is None
+
+
+async def test_offsets_deleted_while_a_member_reads_them(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g")
+        await commit_as(node, "g", joined, 5)
+        topics = {"t": (await node.topic()).topic.topic_id}
+        refusals, _ = await node.groups.delete_offsets("g", topics)
+        assert refusals == {"t": Refusal.SUBSCRIBED}
+        await node.groups.leave("g", [Who(joined.member_id)])
+        refusals, durable = await node.groups.delete_offsets("g", topics)
+        assert refusals == {"t": None}
+        await durable()
+        assert await position(node, "g") is None
+        with pytest.raises(GroupRefused):
+            await node.groups.delete_offsets("unheard", topics)
+
+
+async def test_ten_thousand_groups_by_name_only(tmp_path: Path) -> None:
+    """Ids that are given out and never used leave nothing behind."""
+    limits = GroupConfig(limits=GroupLimits(session_ms_min=1, initial_delay_ms=0), groups_max=100)
+    async with running(tmp_path, clock=RealClock(), groups=limits) as node:
+
+        def event(fresh_id: str, ticket: Ticket) -> Join:
+            return Join(
+                ticket=ticket, member_id="", fresh_id=fresh_id, session_ms=200, rebalance_ms=200,
+                protocol_type="consumer", protocols=(("range", b""),), must_know_its_id=True,
+            )  # fmt: skip
+
+        answers = [
+            await (await node.groups.join(f"g{number}", event)).answer() for number in range(110)
+        ]
+        refusals = [answer.refusal for answer in answers]
+        assert refusals.count(Refusal.MEMBER_ID_REQUIRED) == 100
+        assert refusals.count(Refusal.GROUP_FULL) == 10
+        with pytest.raises(GroupRefused):
+            await commit(node, "another", 1)
+        with anyio.fail_after(10):
+            while await node.groups.list_groups():
+                await anyio.sleep(0.01)
+        await commit(node, "another", 1)

@@ -9,6 +9,7 @@ from typing import Any
 from raft import commands as c
 from raft.commands import Applied
 from raft.errors import NoLeader, RaftError
+from raft.members import MemberChange
 from raft.node import RaftNode
 from tests.sim.raft.disk import PowerCut, SimDisk
 from tests.sim.raft.network import Network, Scheduler
@@ -201,7 +202,9 @@ class Cluster:
         self.oracle = Oracle()
         self.first_voters = tuple(f"n{number}" for number in range(size))
         self.members = {name: Member(self, name, joins=False) for name in self.first_voters}
-        self.is_healing = False
+        self.gone: list[str] = []
+        self.change: MemberChange | None = None
+        self.changes = 0
         self.answers = 0
         self._number = 0
 
@@ -268,11 +271,56 @@ class Cluster:
         if isinstance(outcome, Applied):
             self.oracle.allocated(who, outcome, count)
 
+    # ---- who takes part --------------------------------------------------------------------------
+
+    def change_members(self, *, joins: bool, leaves: str = "") -> None:
+        """Bring in a new machine, or have one leave, or both; one such change at a time.
+
+        A machine that is replaced is gone, and its disk with it; one that leaves goes when it is
+        told that it may."""
+        if self.change is not None:
+            return
+        newcomer = ""
+        if joins:
+            newcomer = f"m{len(self.gone) + len(self.members)}"
+            self.members[newcomer] = Member(self, newcomer, joins=True)
+            self.members[newcomer].start()
+            if leaves:
+                self._remove(leaves)
+        self.change = MemberChange(newcomer, leaves)
+        self._push_change(self.change)
+
+    def _push_change(self, change: MemberChange) -> None:
+        """Ask again and again, here and there, until somebody says it is done."""
+        if self.change != change:
+            return
+        live = self.live()
+        if live:
+            node = self.rng.choice(live).node
+            assert node is not None
+            done = partial(self._changed, change)
+            node.change_members(
+                joins=change.joins, leaves=change.leaves, on_done=done, timeout_s=5.0
+            )
+        self.scheduler.after(1.0, partial(self._push_change, change))
+
+    def _changed(self, change: MemberChange, error: RaftError | None) -> None:
+        if error is None and self.change == change:
+            self.change = None
+            self.changes += 1
+            if change.leaves in self.members:
+                # Not now: it is perhaps this very node that calls.
+                self.scheduler.after(0.0, partial(self._remove, change.leaves))
+
+    def _remove(self, name: str) -> None:
+        self.gone.append(name)
+        self.members[name].kill(power=True)
+        del self.members[name]
+
     # ---- the end ---------------------------------------------------------------------------------
 
     def heal(self) -> None:
         """No more trouble: everybody up, every link fast, every disk well."""
-        self.is_healing = True
         self.network.set_cut(set(), 0.0)
         self.network.delay_s = (0.0005, 0.003)
         self.network.echo_rate = 0.0
@@ -284,6 +332,8 @@ class Cluster:
 
     def check_healed(self) -> None:
         """One leader, and the same state everywhere, with all that was promised in it."""
+        if self.change is not None:
+            raise Violation(f"{self.change} is not fulfilled after healing")
         voters = [member for member in self.live() if member.node is not None]
         leaders = [m for m in voters if m.node is not None and m.node.is_leader]
         if len(leaders) != 1:

@@ -258,6 +258,34 @@ class VotesForTheOutdated(SimNode):
     raft_class = _VotesForTheOutdated
 
 
+# ---- members -------------------------------------------------------------------------------------
+
+
+class _ChangesAllAtOnce(Raft):
+    def change_members(self, members: Members) -> bool:
+        if not self.is_leader:
+            return False
+        self._append_members(members)
+        self._SyncObj__sendAppendEntries()
+        return True
+
+
+class ChangesAllAtOnce(SimNode):
+    """A change of members does not wait until the one before it, and the term, are settled."""
+
+    raft_class = _ChangesAllAtOnce
+
+
+class KeepsItsNameOnANewDisk(SimNode):
+    """A voter that forgot everything goes on under its old name."""
+
+    def open(self) -> None:
+        if self._disk is not None and self._rng.random() < 0.2:
+            for name in ("journal", "snapshot"):
+                self._disk.remove(name)
+        super().open()
+
+
 # ---- answers -------------------------------------------------------------------------------------
 
 
@@ -305,6 +333,8 @@ FAULTS: Mapping[str, type[SimNode]] = {
         CountsVotesOfThePast,
         VotesTwice,
         VotesForTheOutdated,
+        ChangesAllAtOnce,
+        KeepsItsNameOnANewDisk,
         ForgetsItsAnswers,
         GuessesOutcomes,
     )

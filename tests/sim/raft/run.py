@@ -10,6 +10,9 @@ from tests.sim.raft.disk import PowerCut
 from tests.sim.raft.oracle import Violation
 
 HEAL_S = 20.0
+SIZE_MIN, SIZE_MAX = 3, 7
+"""Machines, while the members change. A machine may only be lost for good while the others are a
+majority."""
 TROUBLES = (
     "kill",
     "power",
@@ -23,6 +26,7 @@ TROUBLES = (
     "compact",
     "bomb",
     "transfer",
+    "members",
 )
 
 
@@ -198,6 +202,17 @@ class Run:
             member.disk.on_operation = count
 
         self._with_someone(arm)
+
+    def _members(self) -> None:
+        """A machine joins, leaves, or is replaced by one with an empty disk."""
+        names = list(self.cluster.members)
+        kind = self.rng.choice(["join", "leave", "replace"])
+        if kind == "join" and len(names) < SIZE_MAX:
+            self.cluster.change_members(joins=True)
+        elif kind == "leave" and len(names) > SIZE_MIN:
+            self.cluster.change_members(joins=False, leaves=self.rng.choice(names))
+        elif kind == "replace" and len(names) > SIZE_MIN:
+            self.cluster.change_members(joins=True, leaves=self.rng.choice(names))
 
     def _transfer(self) -> None:
         def hand_over(member: Member) -> None:

@@ -1,0 +1,100 @@
+"""A shard under load, and one whose disk or leadership goes away."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from broker.errors import NotLeader, UnknownTopic
+from broker.groups.shards import SHARD_CONFIGS
+from broker.groups.state_log import PACK_SIZE_MAX, StateLog
+from engine.batch import iter_headers
+from tests.broker.one_node import OneNode, running
+
+
+async def load(node: OneNode) -> StateLog:
+    try:
+        topic = node.controller.topic("__consumer_offsets_9")
+    except UnknownTopic:
+        topic = await node.controller.create_topic(
+            "__consumer_offsets_9", configs=SHARD_CONFIGS, is_internal=True
+        )
+    return await StateLog.load(node.controller, node.controller.partition(topic), node.clock)
+
+
+async def batches(log: StateLog) -> list[int]:
+    """How many changes each batch has."""
+    data = await log.partition.read(log.partition.log_start_offset, size_max=1 << 30)
+    return [header.record_count for _, header in iter_headers(data)]
+
+
+async def test_commits_of_one_turn_that_each_cost_a_batch(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, anyio.create_task_group() as tasks:
+        log = await load(node)
+        tasks.start_soon(log.run)
+        durables = [log.put([(b"key %d" % number, b"value")]) for number in range(1000)]
+        for durable in durables:
+            await durable()
+        assert await batches(log) == [1000]
+        assert len(log.live) == 1000
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_pack_that_grows_beyond_what_a_batch_may_have(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, anyio.create_task_group() as tasks:
+        log = await load(node)
+        tasks.start_soon(log.run)
+        half = b"x" * (PACK_SIZE_MAX // 2)
+        large = b"y" * (PACK_SIZE_MAX * 8)
+        values = [half, half, b"", large, b"small"]
+        for number, value in enumerate(values):
+            durable = log.put([(b"%d" % number, value)])
+        await durable()
+        assert sum(await batches(log)) == len(values)
+        assert max(await batches(log)) <= 2
+        again = await load(node)
+        assert list(again.live.values()) == values
+        tasks.cancel_scope.cancel()
+
+
+async def test_changes_of_one_call_that_are_torn_apart(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, anyio.create_task_group() as tasks:
+        log = await load(node)
+        log.put([(b"a", b"1"), (b"b", b"1")])
+        log.put([(b"a", b"2"), (b"b", None)])
+        tasks.start_soon(log.run)
+        await log.settled()()
+        disk = node.backend.kill_clone()
+        tasks.cancel_scope.cancel()
+    async with running(tmp_path, disk) as node:
+        assert (await load(node)).live == {b"a": b"2"}
+
+
+async def test_waiting_for_an_append_that_will_never_come(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        log = await load(node)
+        durable = log.put([(b"a", b"1")])
+        log.fail(NotLeader("moved"))
+        with pytest.raises(NotLeader):
+            await durable()
+        with pytest.raises(NotLeader):
+            log.put([(b"b", b"1")])
+        with pytest.raises(NotLeader):
+            await log.settled()()
+        await log.run()
+        assert log.live == {}
+
+
+async def test_an_append_that_is_refused_ends_the_log(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, anyio.create_task_group() as tasks:
+        log = await load(node)
+        tasks.start_soon(log.run)
+        await log.put([(b"a", b"1")])()
+        log.partition.close(NotLeader("deposed"))
+        durables = [log.put([(b"b", b"1")]), log.put([(b"c", b"1")])]
+        for durable in durables:
+            with pytest.raises(NotLeader):
+                await durable()
+        assert isinstance(log.failure, NotLeader)
+        assert log.live == {b"a": b"1"}
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,123 @@
+"""Join through any node, leave, replace a lost disk; and what must not happen meanwhile."""
+
+from collections.abc import Callable
+
+from raft.errors import OutcomeUnknown, RaftError
+from raft.members import Members
+from raft.node import RaftNode
+from tests.raft.lab import Lab
+
+ABC = ("a", "b", "c")
+
+
+class Growing(Lab):
+    """A lab to which nodes can be added."""
+
+    def join(self, name: str) -> RaftNode:
+        self.add(name)
+        node = self.start(name, joins=True)
+        for other in self.nodes:
+            if other != name:
+                self.nodes[other].connected(name)
+        return node
+
+
+def outcome() -> tuple[list[RaftError | None], Callable[[RaftError | None], None]]:
+    heard: list[RaftError | None] = []
+    return heard, heard.append
+
+
+def test_a_newcomer_learns_and_then_votes() -> None:
+    lab = Growing(ABC)
+    lab.elect("a")
+    lab.ask("a")
+    node = lab.join("d")
+    heard, on_done = outcome()
+    node.change_members(joins="d", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None]
+    assert lab.nodes["b"].members == Members(("a", "b", "c", "d"))
+    assert node.state.next_producer_id == lab.nodes["a"].state.next_producer_id
+    assert node.members == lab.nodes["a"].members
+
+
+def test_a_newcomer_may_knock_anywhere_and_a_wish_may_be_repeated() -> None:
+    lab = Growing(ABC)
+    lab.elect("a")
+    lab.join("d")
+    heard, on_done = outcome()
+    for _ in range(2):
+        lab.nodes["b"].change_members(joins="d", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None, None]
+    assert lab.nodes["c"].members.voters == ("a", "b", "c", "d")
+
+
+def test_who_was_not_let_in_never_leads() -> None:
+    lab = Growing(ABC)
+    node = lab.join("d")
+    lab.run(5.0)
+    assert not node.is_leader
+    assert node.term == 0
+
+
+def test_a_voter_whose_disk_is_gone_is_replaced_under_a_new_id() -> None:
+    lab = Growing(ABC)
+    lab.elect("a")
+    lab.kill("c")
+    node = lab.join("c2")
+    heard, on_done = outcome()
+    node.change_members(joins="c2", leaves="c", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None]
+    assert lab.nodes["a"].members == Members(("a", "b", "c2"))
+
+
+def test_a_leader_that_leaves_hands_over_first() -> None:
+    lab = Growing(ABC)
+    leader = lab.elect("a")
+    heard, on_done = outcome()
+    leader.change_members(leaves="a", on_done=on_done)
+    lab.run(3.0)
+    assert heard == [None]
+    assert lab.nodes["b"].members == lab.nodes["c"].members == Members(("b", "c"))
+    assert not leader.is_leader
+
+
+def test_without_a_majority_nobody_is_told_that_it_is_done() -> None:
+    lab = Growing(ABC)
+    lab.elect("a")
+    lab.isolate("a")
+    heard, on_done = outcome()
+    lab.nodes["a"].change_members(leaves="c", on_done=on_done, timeout_s=1.0)
+    lab.run(1.2)
+    assert [type(each) for each in heard] == [OutcomeUnknown]
+    lab.elect("b")
+    lab.cut.clear()
+    lab.run(0.5)
+    assert lab.nodes["a"].members == Members(ABC)
+
+
+def test_a_change_waits_for_the_one_before_it() -> None:
+    lab = Growing(ABC)
+    leader = lab.elect("a")
+    lab.cut |= {("a", "b"), ("a", "c")}
+    assert leader._raft.change_members(Members(("a", "b")))
+    assert not leader._raft.change_members(Members(("a",)))
+
+
+def test_members_survive_a_restart_with_and_without_a_snapshot() -> None:
+    for compact_entries in (5, 4096):
+        lab = Growing(ABC, compact_entries=compact_entries, trailing_entries=0)
+        lab.elect("a")
+        node = lab.join("d")
+        heard, on_done = outcome()
+        node.change_members(joins="d", on_done=on_done)
+        lab.run(2.0)
+        for _ in range(20):
+            lab.ask("a")
+        lab.run(0.5)
+        assert heard == [None]
+        for name in ("a", "d"):
+            lab.kill(name, power=True)
+            assert lab.start(name).members == Members(("a", "b", "c", "d"))
