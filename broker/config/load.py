@@ -209,11 +209,6 @@ def _contradictions(config: Config, origins: Mapping[str, Origin]) -> Iterator[s
             f"request_size_max ({origins['request_size_max']}) is larger than "
             f"in_flight_size_max ({origins['in_flight_size_max']}): it could never be held"
         )
-    if config.join and config.bootstrap:
-        yield (
-            f"join ({origins['join']}) and bootstrap ({origins['bootstrap']}) exclude each other: "
-            "a node joins a cluster or forms one"
-        )
     yield from _same_ports(config, origins)
 
 

@@ -14,16 +14,15 @@ import structlog
 from anyio.abc import TaskGroup
 
 from broker.controller import placement
-from broker.controller.holding import Holding
-from broker.controller.housekeeping import Housekeeping
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import Monitor, RollLimits
 from broker.controller.partition import LocalPartition
+from broker.controller.producer_ids import ProducerIds
+from broker.controller.replicas import Replicas
 from broker.controller.restart import Restart
 from broker.controller.roll import roll
-from broker.controller.sealing import Sealing
 from broker.controller.supervisor import Supervisor
 from broker.controller.topics import Topics
 from broker.controller.views import Views, broker_addresses
@@ -36,18 +35,12 @@ from broker.errors import (
 )
 from broker.ports import BrokerAddress, Buffer, Clock, TopicView
 from broker.replication import messages
-from broker.replication.copies import Copies, LocalCopy
-from broker.replication.follow import Followers
-from broker.replication.peers import Peers
-from broker.replication.recoverer import Recoverer
+from broker.replication.copies import LocalCopy
+from broker.replication.peers import Conversation, Peers
 from broker.replication.remote import RemoteReader
-from broker.replication.repair import CatchUp
-from broker.replication.service import Service
 from broker.replication.store import Store
 from broker.replication.writer import Writer
-from engine.segment import Segment
 from raft.commands import (
-    AllocateProducerIds,
     Barrier,
     DeletePrefix,
     FormCluster,
@@ -55,8 +48,6 @@ from raft.commands import (
 )
 
 _log = structlog.get_logger(__name__)
-
-_PRODUCER_IDS_PER_BLOCK = 1000
 
 START_PATIENCE_S = 10.0
 """How long a start waits until this node's topics can be written again. Alone it always can; in a
@@ -86,18 +77,23 @@ class LocalController:
         self._peers = peers
         self._store = store
         self._views = Views()
-        self._producer_ids = range(0)
-        self._producer_id_lock = anyio.Lock()
+        self._producer_ids = ProducerIds(metadata)
         self._incarnation = 0
         self._register: RegisterBroker | None = None
         self._is_rejoining = False
         self._tasks: TaskGroup | None = None
-        copies = self._copies = Copies(store)
-        self._followers = Followers(peers, incarnation=lambda: self._incarnation)
-        self._holding = Holding(
-            node=node_id, store=store, copies=copies, followers=self._followers
+        self._raft_leader = raft_leader
+        self._replicas = Replicas(
+            node=node_id,
+            disk=disk,
+            metadata=metadata,
+            store=store,
+            peers=peers,
+            incarnation=lambda: self._incarnation,
+            led=self._led,
+            monotonic=clock.monotonic,
+            on_progress=self._progress,
         )
-        catch_up = CatchUp(ensure=self._holding.ensure, store=store, peers=peers)
         self._liveness = Liveness(
             node=node_id,
             metadata=metadata,
@@ -106,63 +102,39 @@ class LocalController:
             leader=raft_leader,
             on_fenced=self._fenced,
         )
-        self._monitor = Monitor(
-            limits,
-            misplaced=lambda partition: placement.misplaced(metadata.state, partition.metadata),
-            interval_ms=monitor_interval_ms,
-            partitions=lambda: self._leases.partitions.values(),
-            roll=self._roll,
-        )
-        self._leases = LeaseTable(
-            node=node_id,
-            store=store,
-            copies=copies,
-            remote=RemoteReader(peers),
-            clock=clock,
-            is_lease_good=self._liveness.is_lease_good,
-            after_append=self._monitor.after_append,
-            on_disk_failure=on_disk_failure,
-        )
-        self._restart = Restart(node=node_id, metadata=metadata, store=store, copies=copies)
-        self._sealing = Sealing(
-            node=node_id,
-            metadata=metadata,
-            recoverer=Recoverer(node=node_id, copies=copies, peers=peers, catch_up=catch_up),
-        )
-        self._housekeeping = Housekeeping(
-            node=node_id,
-            disk=disk,
-            metadata=metadata,
-            store=store,
-            copies=copies,
-            catch_up=catch_up,
-        )
         self._supervisor = Supervisor(
             metadata=metadata,
             liveness=self._liveness,
             clock=clock,
             is_leader=lambda: raft_leader() == node_id,
         )
-        self._raft_leader = raft_leader
-        self.service = Service(
-            copies=copies,
+        self._monitor = self._make_monitor(limits, monitor_interval_ms)
+        self._leases = LeaseTable(
+            node=node_id,
             store=store,
-            catch_up=catch_up,
-            led=self._led,
-            held=self._held,
-            is_current=self._is_current,
-            monotonic=clock.monotonic,
-            on_progress=self._progress,
+            copies=self._replicas.copies,
+            remote=RemoteReader(peers),
+            clock=clock,
+            is_lease_good=self._liveness.is_lease_good,
+            after_append=self._monitor.after_append,
+            on_disk_failure=on_disk_failure,
         )
-        """What this node answers to other nodes."""
+        self._restart = Restart(
+            node=node_id, metadata=metadata, store=store, copies=self._replicas.copies
+        )
         self._topics = Topics(metadata)
-        for listener in (
-            self._holding.on_change,
-            self._leases.sync,
-            self._sealing.on_change,
-            self._housekeeping.on_change,
-        ):
-            metadata.listen(listener)
+        # Copies first: a lease finds the copy it writes to.
+        metadata.listen(self._replicas.on_change)
+        metadata.listen(self._leases.sync)
+
+    def _make_monitor(self, limits: RollLimits, interval_ms: int) -> Monitor:
+        return Monitor(
+            limits,
+            misplaced=lambda led: placement.misplaced(self._metadata.state, led.metadata),
+            interval_ms=interval_ms,
+            partitions=self.led_partitions,
+            roll=self._roll,
+        )
 
     # -- the life of a node
 
@@ -181,12 +153,9 @@ class LocalController:
         await self._metadata.propose(Barrier())
         await self._take_part()
         await self._restart.read_back()
-        self._holding.begin(self._metadata.state)
+        self._replicas.begin(tasks)
         for work in (
-            self._followers.run,
             self._leases.run,
-            self._sealing.run,
-            self._housekeeping.run,
             self._liveness.run,
             self._supervisor.run,
             self._monitor.run,
@@ -241,12 +210,16 @@ class LocalController:
 
     # -- what other nodes ask
 
+    async def feed(self, node: int, conversation: Conversation) -> None:
+        """Serve a follower's stream until it ends."""
+        await self._replicas.service.serve(node, conversation)
+
     async def answer(self, call: messages.Call) -> Sequence[Buffer]:
         """One question of another node. Raises PeerUnreachable: ask again."""
         if isinstance(call, messages.Heartbeat):
             is_leader = self._raft_leader() == self._node_id
             return messages.encode(self._liveness.answer(call, is_leader=is_leader))
-        return await self.service.answer(call)
+        return await self._replicas.service.answer(call)
 
     def _led(self, topic_id: bytes, sid: int) -> tuple[LocalCopy, Writer] | None:
         partition = self._leases.partitions.get(topic_id)
@@ -254,14 +227,6 @@ class LocalController:
         if bucket is None or bucket.sid != sid:
             return None
         return bucket.copy, bucket.writer
-
-    def _held(self, topic_id: bytes, sid: int) -> Segment | None:
-        topic = self._metadata.state.topics.get(topic_id)
-        return None if topic is None else self._store.log(topic.name, topic_id).get(sid)
-
-    def _is_current(self, node: int, incarnation: int) -> bool:
-        broker = self._metadata.state.brokers.get(node)
-        return broker is not None and broker.incarnation == incarnation and not broker.fenced
 
     def _progress(self, topic_id: bytes, sid: int) -> None:
         partition = self._leases.partitions.get(topic_id)
@@ -346,11 +311,4 @@ class LocalController:
         return list(self._leases.partitions.values())
 
     async def producer_id(self) -> int:
-        async with self._producer_id_lock:
-            if not self._producer_ids:
-                applied = await self._metadata.propose(AllocateProducerIds(_PRODUCER_IDS_PER_BLOCK))
-                if applied.refusal:
-                    raise MetadataUnavailable(f"no producer ids: {applied.refusal}")
-                self._producer_ids = range(applied.value, applied.value + _PRODUCER_IDS_PER_BLOCK)
-            producer_id, self._producer_ids = self._producer_ids[0], self._producer_ids[1:]
-            return producer_id
+        return await self._producer_ids.next()

@@ -54,7 +54,7 @@ class Housekeeping:
         self._copies = copies
         self._catch_up = catch_up
         self._limiter = anyio.CapacityLimiter(JOBS_MAX)
-        self._at_work: set[tuple[bytes, int]] = set()
+        self._at_work: dict[tuple[bytes, int], anyio.Event] = {}
         self._tasks: TaskGroup | None = None
 
     async def run(self) -> None:
@@ -114,15 +114,16 @@ class Housekeeping:
 
     async def _run(self, key: tuple[bytes, int], job: Callable[[], Awaitable[None]]) -> None:
         while key in self._at_work:
-            await anyio.sleep(RETRY_PAUSE_S)
-        self._at_work.add(key)
+            await self._at_work[key].wait()
+        done = self._at_work[key] = anyio.Event()
         try:
             async with self._limiter:
                 await job()
         except (StorageFailed, CorruptSegmentError) as error:
             _log.error("file work failed; the next start will do it", error=str(error))
         finally:
-            self._at_work.discard(key)
+            del self._at_work[key]
+            done.set()
 
     async def _delete(self, topic: Topic) -> None:
         await self._store.delete(self._store.log(topic.name, topic.topic_id))
@@ -145,7 +146,9 @@ class Housekeeping:
             except PeerUnreachable as error:
                 _log.debug("a copy waits for a holder", topic=topic.name, sid=sid, why=str(error))
             except RequestError as error:
-                _log.warning("a copy is not finished yet", topic=topic.name, sid=sid, why=str(error))
+                _log.warning(
+                    "a copy is not finished yet", topic=topic.name, sid=sid, why=str(error)
+                )
             else:
                 return
             await anyio.sleep(RETRY_PAUSE_S)
@@ -179,9 +182,7 @@ class Housekeeping:
             window=None,
         )
 
-    async def _pull(
-        self, topic: Topic, segment: Segment, copy: LocalCopy, end: SegmentEnd
-    ) -> None:
+    async def _pull(self, topic: Topic, segment: Segment, copy: LocalCopy, end: SegmentEnd) -> None:
         state = self._metadata.state
         sources = [
             node

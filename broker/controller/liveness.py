@@ -2,8 +2,8 @@
 
 A node sends a heartbeat every 250 ms. An answer is a lease of one second, counted from when the
 heartbeat was *sent*, on the node's own clock: only rates of clocks matter, never their settings. A
-writer whose followers still acknowledge needs no lease, so losing the Raft leader stops no producer;
-an isolated one has neither, and says NOT_LEADER at once instead of letting clients wait.
+writer whose followers still acknowledge needs no lease, so losing the Raft leader stops no
+producer; an isolated one has neither, and says NOT_LEADER at once instead of letting clients wait.
 
 No safety depends on any of this: that is what promises are for.
 """

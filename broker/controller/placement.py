@@ -1,9 +1,8 @@
 """Who writes next, and on which nodes (pure).
 
-A segment takes as many live nodes as there are, up to the topic's target. The leader goes round when
-a segment rolls, unless the topic is pinned, and only to a node that already holds what came before:
-nobody waits for a copy to be made.
-"""
+A segment takes as many live nodes as there are, up to the topic's target. The leader goes round
+when a segment rolls, unless the topic is pinned, and only to a node that already holds what came
+before: nobody waits for a copy to be made."""
 
 from collections.abc import Collection, Sequence
 
@@ -96,7 +95,12 @@ def _after(node: int, candidates: Sequence[int]) -> int:
 
 
 def _next(
-    state: ClusterState, writer: int, live: Sequence[int], target: int, *, prefer: Sequence[int] = ()
+    state: ClusterState,
+    writer: int,
+    live: Sequence[int],
+    target: int,
+    *,
+    prefer: Sequence[int] = (),
 ) -> Next:
     others = [node for node in live if node != writer]
     start = next((index for index, node in enumerate(others) if node > writer), 0)

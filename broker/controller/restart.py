@@ -32,9 +32,7 @@ _log = structlog.get_logger(__name__)
 class Restart:
     """One start of one node."""
 
-    def __init__(
-        self, *, node: int, metadata: Metadata, store: Store, copies: Copies
-    ) -> None:
+    def __init__(self, *, node: int, metadata: Metadata, store: Store, copies: Copies) -> None:
         self._node = node
         self._metadata = metadata
         self._store = store

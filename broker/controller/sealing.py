@@ -5,8 +5,6 @@ task for each. Ends that become known in the same moment are proposed in one com
 epoch, or another recoverer, ends our attempt: its commit would be refused anyway.
 """
 
-from collections.abc import Callable
-
 import anyio
 import structlog
 from anyio.abc import TaskGroup
@@ -181,5 +179,3 @@ def _item(state: ClusterState, topic: Topic, commit: Commit) -> SealItem | None:
         holders=tuple((node, state.brokers[node].disk) for node in commit.holders),
         next=opened,
     )
-
-

@@ -1,10 +1,9 @@
-"""What the Raft leader does for the others: fence who has fallen silent, and have somebody seal what
-they left open.
+"""What the Raft leader does for the others: fence who has fallen silent, and have somebody seal
+what they left open.
 
-`decide` is pure; `Supervisor` asks it whenever something may have changed and proposes what it says.
-Every proposal is a compare-and-set, so two supervisors at once (an old leader that does not know)
-do no harm.
-"""
+`decide` is pure; `Supervisor` asks it whenever something may have changed and proposes what it
+says. Every proposal is a compare-and-set, so two supervisors at once (an old leader that does not
+know) do no harm."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

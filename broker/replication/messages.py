@@ -28,8 +28,8 @@ class SealAsk(Message, frozen=True, tag="seal"):
 
 
 class SealReply(Message, frozen=True, tag="sealed"):
-    """`kind`: definite (the four ends hold), unknown (`why`), refused (`promised_epoch`), later (ask
-    again: `why`)."""
+    """`kind`: definite (the four ends hold), unknown (`why`), refused (`promised_epoch`), later
+    (ask again: `why`)."""
 
     kind: str
     end_offset: int = -1

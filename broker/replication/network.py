@@ -114,9 +114,7 @@ class Network:
             finally:
                 self._tasks = None
 
-    async def call(
-        self, node: int, frame: Sequence[Buffer], *, timeout_s: float
-    ) -> memoryview:
+    async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
         with anyio.move_on_after(timeout_s):
             return await (await self._caller(node)).ask(frame)
         raise PeerUnreachable(f"node {node} did not answer within {timeout_s:g} s")

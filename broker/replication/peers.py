@@ -28,9 +28,7 @@ class Conversation(Protocol):
 class Peers(Protocol):
     """The other nodes, by broker id."""
 
-    async def call(
-        self, node: int, frame: Sequence[Buffer], *, timeout_s: float
-    ) -> memoryview:
+    async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
         """One question, one answer. Raises PeerUnreachable."""
 
     async def converse(self, node: int) -> Conversation:
@@ -40,9 +38,7 @@ class Peers(Protocol):
 class NoPeers:
     """The peers of a node that is a cluster by itself."""
 
-    async def call(
-        self, node: int, frame: Sequence[Buffer], *, timeout_s: float
-    ) -> memoryview:
+    async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
         raise PeerUnreachable(f"there is no node {node}")
 
     async def converse(self, node: int) -> Conversation:

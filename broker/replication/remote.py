@@ -31,9 +31,7 @@ class RemoteReader:
         failure = "no holder is known"
         for node in holders:
             try:
-                frame = await self._peers.call(
-                    node, messages.encode(ask), timeout_s=READ_TIMEOUT_S
-                )
+                frame = await self._peers.call(node, messages.encode(ask), timeout_s=READ_TIMEOUT_S)
                 reply, batches = messages.decode_reply(frame)
             except (PeerUnreachable, ValueError) as error:
                 failure = str(error)

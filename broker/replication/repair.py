@@ -51,18 +51,14 @@ class CatchUp:
         promised = await self._store.promise(copy.segment, ask.seal_epoch)
         return promised.end_offset
 
-    async def pull(
-        self, copy: LocalCopy, topic_id: bytes, *, source: int, end: SegmentEnd
-    ) -> None:
+    async def pull(self, copy: LocalCopy, topic_id: bytes, *, source: int, end: SegmentEnd) -> None:
         """Append what is missing below `end`. Raises as `copy` does."""
         segment = copy.segment
         while segment.end_offset < end.end_offset:
             ask = messages.ReadAsk(
                 topic_id, segment.sid, segment.end_offset, CHUNK_SIZE, end.end_offset
             )
-            frame = await self._peers.call(
-                source, messages.encode(ask), timeout_s=READ_TIMEOUT_S
-            )
+            frame = await self._peers.call(source, messages.encode(ask), timeout_s=READ_TIMEOUT_S)
             reply, batches = messages.decode_reply(frame)
             if not isinstance(reply, messages.ReadReply) or reply.why or not batches:
                 raise PeerUnreachable(f"node {source} sent no batches: {reply}")
@@ -85,4 +81,6 @@ class CatchUp:
         except CorruptBatchError as error:
             raise PeerUnreachable(f"what was sent is no part of this segment: {error}") from error
         except EngineError as error:
-            raise StorageFailed(f"segment {copy.segment.sid} cannot be repaired: {error}") from error
+            raise StorageFailed(
+                f"segment {copy.segment.sid} cannot be repaired: {error}"
+            ) from error

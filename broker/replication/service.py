@@ -153,9 +153,7 @@ class Service:
         with scope:
             await feed.run()
 
-    def _feed(
-        self, node: int, conversation: Conversation, follow: messages.Follow
-    ) -> Feed | str:
+    def _feed(self, node: int, conversation: Conversation, follow: messages.Follow) -> Feed | str:
         """The feed that was asked for, or why there is none."""
         led = self._led(follow.topic_id, follow.sid)
         if led is None:
@@ -185,8 +183,6 @@ class Service:
             on_live=partial(self._on_live, follow.topic_id, follow.sid, writer, node),
         )
 
-    def _on_live(
-        self, topic_id: bytes, sid: int, writer: Writer, node: int, live: bool
-    ) -> None:
+    def _on_live(self, topic_id: bytes, sid: int, writer: Writer, node: int, live: bool) -> None:
         writer.on_live(node, live=live)
         self._on_progress(topic_id, sid)

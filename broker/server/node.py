@@ -208,7 +208,7 @@ class Node:
         """Into the cluster, and everything that was stored back in service."""
         config = self._config
         controller = self._controller
-        self._membership.network.serve(answer=controller.answer, feed=controller.service.serve)
+        self._membership.network.serve(answer=controller.answer, feed=controller.feed)
         await self._membership.start(tasks, self._metadata)
         self._detail = "waiting for the cluster"
         await self._membership.take_part()

@@ -70,9 +70,7 @@ class NetPeers:
         self._node = node
         self._network = network
 
-    async def call(
-        self, node: int, frame: Sequence[Buffer], *, timeout_s: float
-    ) -> memoryview:
+    async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
         member = self._network.reach(self._node, node)
         call, _ = messages.decode_call(memoryview(b"".join(frame)))
         with anyio.move_on_after(timeout_s):
@@ -83,12 +81,13 @@ class NetPeers:
 
     async def converse(self, node: int) -> Conversation:
         member = self._network.reach(self._node, node)
-        ours, theirs = Pipe(self._network, (self._node, node)), Pipe(
-            self._network, (self._node, node)
+        ours, theirs = (
+            Pipe(self._network, (self._node, node)),
+            Pipe(self._network, (self._node, node)),
         )
         ours.other, theirs.other = theirs, ours
         self._network.pipes += [ours, theirs]
-        member.tasks.start_soon(member.controller.service.serve, self._node, theirs)
+        member.tasks.start_soon(member.controller.feed, self._node, theirs)
         return ours
 
 
@@ -132,7 +131,9 @@ class Pipe:
 class Member:
     """One incarnation of one node."""
 
-    def __init__(self, node: int, controller: LocalController, store: Store, tasks: TaskGroup) -> None:
+    def __init__(
+        self, node: int, controller: LocalController, store: Store, tasks: TaskGroup
+    ) -> None:
         self.node = node
         self.controller = controller
         self.store = store
@@ -200,9 +201,7 @@ class Cluster:
             if node in pipe.ends:
                 pipe.close()
         disk = self.disks[node]
-        self.disks[node] = (
-            disk.kill_clone() if mode == "kill" else disk.crash_clone("random", rng)
-        )
+        self.disks[node] = disk.kill_clone() if mode == "kill" else disk.crash_clone("random", rng)
 
     def controller(self, node: int) -> LocalController:
         return self.network.nodes[node].controller

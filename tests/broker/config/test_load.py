@@ -244,10 +244,6 @@ def test_a_request_larger_than_the_budget_is_refused() -> None:
     assert "request_size_max (--request-size-max)" in text
 
 
-def test_joining_and_forming_a_cluster_exclude_each_other() -> None:
-    assert "bootstrap" in refusal({"join": "a:1", "bootstrap": True})
-
-
 def test_variables_of_other_programs_are_left_alone() -> None:
     loaded(environ={"WALRUS_ADDR": "127.0.0.1:8080", "PATH": "/bin", "KAFKA_PORT": "x"})
 

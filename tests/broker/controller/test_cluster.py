@@ -35,7 +35,8 @@ async def settled_copies(made: Cluster) -> None:
         while True:
             state = made.raft.state
             if all(
-                {node for node, _ in segment.holders} >= set(segment.replicas) & set(made.network.nodes)
+                {node for node, _ in segment.holders}
+                >= set(segment.replicas) & set(made.network.nodes)
                 for topic in state.topics.values()
                 for segment in topic.segments
                 if segment.state is SegmentState.SEALED

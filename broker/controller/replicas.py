@@ -1,0 +1,93 @@
+"""This node's share of the data: its copies, the streams that fill them, the seals and the file
+work.
+
+Everything here follows the metadata, whoever leads what; `leases.py` is about what this node may
+write.
+"""
+
+from collections.abc import Callable
+
+from anyio.abc import TaskGroup
+
+from broker.controller.holding import Holding
+from broker.controller.housekeeping import Housekeeping
+from broker.controller.metadata import Metadata
+from broker.controller.sealing import Sealing
+from broker.replication.copies import Copies
+from broker.replication.follow import Followers
+from broker.replication.peers import Peers
+from broker.replication.recoverer import Recoverer
+from broker.replication.repair import CatchUp
+from broker.replication.service import Led, Service
+from broker.replication.store import Store
+from engine.segment import Segment
+from raft.state import ClusterState
+
+
+class Replicas:
+    """One node's. `on_change` is a metadata listener; `begin` starts the work."""
+
+    def __init__(
+        self,
+        *,
+        node: int,
+        disk: bytes,
+        metadata: Metadata,
+        store: Store,
+        peers: Peers,
+        incarnation: Callable[[], int],
+        led: Led,
+        monotonic: Callable[[], float],
+        on_progress: Callable[[bytes, int], None],
+    ) -> None:
+        self._metadata = metadata
+        self._store = store
+        self.copies = Copies(store)
+        self._followers = Followers(peers, incarnation=incarnation)
+        self._holding = Holding(
+            node=node, store=store, copies=self.copies, followers=self._followers
+        )
+        catch_up = CatchUp(ensure=self._holding.ensure, store=store, peers=peers)
+        self._sealing = Sealing(
+            node=node,
+            metadata=metadata,
+            recoverer=Recoverer(node=node, copies=self.copies, peers=peers, catch_up=catch_up),
+        )
+        self._housekeeping = Housekeeping(
+            node=node,
+            disk=disk,
+            metadata=metadata,
+            store=store,
+            copies=self.copies,
+            catch_up=catch_up,
+        )
+        self.service = Service(
+            copies=self.copies,
+            store=store,
+            catch_up=catch_up,
+            led=led,
+            held=self._held,
+            is_current=self._is_current,
+            monotonic=monotonic,
+            on_progress=on_progress,
+        )
+        """What this node answers to other nodes."""
+
+    def on_change(self, before: ClusterState, after: ClusterState) -> None:
+        self._holding.on_change(before, after)
+        self._sealing.on_change(before, after)
+        self._housekeeping.on_change(before, after)
+
+    def begin(self, tasks: TaskGroup) -> None:
+        """What was stored has been read back: take part from here on."""
+        self._holding.begin(self._metadata.state)
+        for work in (self._followers.run, self._sealing.run, self._housekeeping.run):
+            tasks.start_soon(work)
+
+    def _held(self, topic_id: bytes, sid: int) -> Segment | None:
+        topic = self._metadata.state.topics.get(topic_id)
+        return None if topic is None else self._store.log(topic.name, topic_id).get(sid)
+
+    def _is_current(self, node: int, incarnation: int) -> bool:
+        broker = self._metadata.state.brokers.get(node)
+        return broker is not None and broker.incarnation == incarnation and not broker.fenced
