@@ -271,7 +271,7 @@ class HardenedRaft:
         if command[:1] == MEMBERSHIP:
             try:
                 self._members.append((index, _decode_members(command[1:])))
-            except msgspec.MsgspecError as wrong:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as wrong:
                 raise AssertionError(f"entry {index} names no members: {wrong}") from wrong
 
     def _members_changed(self) -> None:
