@@ -1,4 +1,4 @@
-"""The simulator itself: reproducible, clean on a handful of seeds, and able to find what is missing.
+"""The simulator: reproducible, clean on a handful of seeds, and able to find what is missing.
 
 `make sim` runs many more.
 """
