@@ -94,7 +94,12 @@ class _Draft:
         self.state = _replace(self.state, **fields)
 
     def put_topic(self, topic: Topic) -> None:
-        self.written.append(topic)
+        """Note it with the segments that are new or changed: a chain may be long, and most of it
+        never changes again."""
+        before = self.state.topics.get(topic.topic_id)
+        old = set() if before is None else {id(segment) for segment in before.segments}
+        fresh = tuple(segment for segment in topic.segments if id(segment) not in old)
+        self.written.append((_replace(topic, segments=fresh), len(topic.segments)))
         self.set(topics=self.state.topics.set(topic.topic_id, topic))
 
     def put_broker(self, broker: Broker) -> None:

@@ -257,7 +257,10 @@ def encode(envelope: Envelope) -> bytes:
 def decode(data: bytes) -> Envelope:
     """Raises msgspec.DecodeError (ValidationError included) for anything that is no envelope of a
     known version."""
-    envelope = _decoder.decode(data)
+    try:
+        envelope = _decoder.decode(data)
+    except UnicodeDecodeError as wrong:  # msgspec lets this one through as it is
+        raise msgspec.DecodeError(str(wrong)) from wrong
     if envelope.version != FORMAT_VERSION:
         raise msgspec.ValidationError(
             f"command format {envelope.version}; this program reads {FORMAT_VERSION}"

@@ -143,6 +143,7 @@ class HardenedRaft:
         self._election_at = machine.now() + rng.uniform(*election_wait_s)
         self._is_transfer = False
         self._term_index = 0
+        self._retried: dict[str, tuple[int, float]] = {}
 
     # ---- looking ---------------------------------------------------------------------------------
 
@@ -271,7 +272,7 @@ class HardenedRaft:
         if command[:1] == MEMBERSHIP:
             try:
                 self._members.append((index, _decode_members(command[1:])))
-            except msgspec.MsgspecError as wrong:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as wrong:
                 raise AssertionError(f"entry {index} names no members: {wrong}") from wrong
 
     def _members_changed(self) -> None:
@@ -292,6 +293,7 @@ class HardenedRaft:
         """
         node = self.machine.peer(voter)
         self._SyncObj__connectedNodes.add(node)
+        self._retried.pop(voter, None)
         if self.is_leader and node in self._SyncObj__raftMatchIndex:
             match_index = self._SyncObj__raftMatchIndex[node] or self.log.last_index
             self._SyncObj__raftNextIndex[node] = match_index + 1
@@ -639,9 +641,19 @@ class HardenedRaft:
             self.has_up_to(voter, reply.index)
             return
         retry_from = max(reply.index, self._SyncObj__raftMatchIndex[node] + 1)
-        if retry_from < self._SyncObj__raftNextIndex[node]:
+        if retry_from < self._SyncObj__raftNextIndex[node] and self._may_retry(voter, retry_from):
             self._SyncObj__raftNextIndex[node] = retry_from
             self._send_append(voter)
+
+    def _may_retry(self, voter: str, retry_from: int) -> bool:
+        """Once per heartbeat for the same place: several messages under way are refused for one
+        reason, and answering each with everything again would never end."""
+        last, at = self._retried.get(voter, (0, -NEVER))
+        now = self.machine.now()
+        if last == retry_from and now - at < self.heartbeat_s:
+            return False
+        self._retried[voter] = (retry_from, now)
+        return True
 
     def has_up_to(self, voter: str, index: int) -> None:
         """This member holds our log up to `index`, durably."""

@@ -121,7 +121,10 @@ def decode(data: bytes) -> AnyMessage:
     """Raises msgspec.MsgspecError for anything that is no message of reasonable size and values."""
     if len(data) > MESSAGE_SIZE_MAX:
         raise msgspec.ValidationError(f"message of {len(data)} bytes")
-    message: AnyMessage = _decoder.decode(data)
+    try:
+        message: AnyMessage = _decoder.decode(data)
+    except UnicodeDecodeError as wrong:  # msgspec lets this one through as it is
+        raise msgspec.DecodeError(str(wrong)) from wrong
     numbers = [value for value in msgspec.structs.astuple(message) if isinstance(value, int)]
     if any(not 0 <= number < 2**62 for number in numbers):
         raise msgspec.ValidationError("a number out of range")

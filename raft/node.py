@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -340,6 +341,25 @@ class RaftNode:
     def receive(self, voter: str, data: bytes) -> None:
         """A message from `voter`, whose identity the connection has proved."""
         self._inbox.put(partial(self._receive, voter, data))
+
+    def propose(self, command: AnyCommand, *, timeout_s: float = TIMEOUT_S) -> Future[Applied]:
+        """As `submit`, for whoever would rather wait for a Future; it may also fail with a
+        RaftError."""
+        future: Future[Applied] = Future()
+
+        def on_done(outcome: Applied | RaftError) -> None:
+            if isinstance(outcome, Applied):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        self.submit(command, on_done, timeout_s=timeout_s)
+        return future
+
+    def barrier(self, *, timeout_s: float = TIMEOUT_S) -> Future[Applied]:
+        """When it is done, `state` holds everything that was committed before this call, by
+        anybody."""
+        return self.propose(commands.Barrier(), timeout_s=timeout_s)
 
     def subscribe(self, listener: Callable[[ClusterState], None]) -> None:
         """`listener` gets the newest state after each burst of changes, on the tick thread; at once

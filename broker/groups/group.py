@@ -446,6 +446,7 @@ class Group:
         for member in self.roster:
             self._answer_all(member, refusal)
         self.pending.clear()
+        self._saving = None
         self._phase_deadline_ms = self.wake_ms = None
         if self.state is not State.DEAD:
             self._move(State.DEAD)

@@ -5,6 +5,7 @@ it is durable. Should an append fail, all of this is thrown away and loaded anew
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -146,8 +147,19 @@ class Shard:
             await durable()
         except RequestError as error:
             self.close(error)
-        else:
+            return
+        with self.confined():
             self.apply(entry, entry.group.saved(save, self._timers.now_ms()))
+
+    @contextmanager
+    def confined(self) -> Iterator[None]:
+        """For what no request asked for: a mistake of ours costs this shard, which is read back,
+        and not the node."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("a group failed", topic=self.log.partition.topic.name)
+            self.close()
 
     def tick(self, group: Group) -> None:
         """Time has passed for a group that is, or was, one of these."""

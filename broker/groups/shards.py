@@ -129,12 +129,14 @@ class Shards:
     async def _loaded(self, number: int, topic: TopicView) -> Shard:
         if self._is_released:
             raise NotLeader("the node stops")
+        found = self._find(number, self._controller.partition(topic))
+        if isinstance(found, Shard):
+            return found
         with anyio.move_on_after(LOAD_WAIT_S):
-            while True:
-                found = self._find(number, self._controller.partition(topic))
-                if isinstance(found, Shard):
-                    return found
+            while not isinstance(found, Shard):
                 await found.wait()
+                found = self._find(number, self._controller.partition(topic))
+            return found
         raise Loading(f"{topic.name} is being read back")
 
     def _find(self, number: int, partition: LocalPartition) -> Shard | anyio.Event:
@@ -184,7 +186,8 @@ class Shards:
     def _tick(self, group: Group) -> None:
         shard = self._shards.get(shard_of(group.group_id))
         if shard is not None:
-            shard.tick(group)
+            with shard.confined():
+                shard.tick(group)
 
     async def _watch_leadership(self) -> None:
         while True:

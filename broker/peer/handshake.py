@@ -174,7 +174,7 @@ def _pack(message: msgspec.Struct) -> bytes:
 def _unpack(data: bytes, kind: type[Message]) -> Message:
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.MsgspecError as wrong:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as wrong:
         raise HandshakeError(
             f"what connects is not a node of a Walrus cluster ({wrong})"
         ) from wrong

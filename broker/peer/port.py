@@ -135,11 +135,15 @@ class PeerPort:
         return session
 
     def _prepare(self, stream: SocketStream) -> None:
-        host = _address(stream)[0]
-        if not self._secret and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-            raise HandshakeError(f"{host} is another machine, and there is no cluster secret")
+        check_reachable(_address(stream)[0], self._secret)
         raw = stream.extra_attributes[SocketAttribute.raw_socket]()
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def check_reachable(host: str, secret: bytes) -> None:
+    """Raises HandshakeError for another machine (by its address) when nobody can prove anything."""
+    if not secret and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        raise HandshakeError(f"{host} is another machine, and there is no cluster secret")
 
 
 async def _message(stream: SocketStream) -> bytes:

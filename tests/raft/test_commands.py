@@ -72,6 +72,12 @@ def test_garbage_is_an_error_that_can_be_caught(data: bytes) -> None:
         c.decode(data)
 
 
+def test_a_name_that_is_no_text_is_an_error_that_can_be_caught() -> None:
+    data = c.encode(c.Envelope(c.FORMAT_VERSION, CLIENT, 1, c.FormCluster("name")))
+    with pytest.raises(msgspec.MsgspecError):
+        c.decode(data.replace(b"name", b"n\xc4me"))
+
+
 def test_a_command_of_a_later_format_is_not_guessed_at() -> None:
     later = msgspec.msgpack.encode((c.FORMAT_VERSION + 1, CLIENT, 1, c.Barrier()))
     with pytest.raises(msgspec.ValidationError, match="format 2"):

@@ -62,6 +62,12 @@ def test_garbage_is_refused_or_is_a_message(data: bytes) -> None:
     assert messages.decode(messages.encode(message)) == message
 
 
+def test_a_name_that_is_no_text_is_refused() -> None:
+    data = messages.encode(MemberRequest(MemberChange("name", "")))
+    with pytest.raises(msgspec.MsgspecError):
+        messages.decode(data.replace(b"name", b"n\xc4me"))
+
+
 @pytest.mark.parametrize("term", [-1, 2**62, 2**64 - 1])
 def test_numbers_out_of_range_are_refused(term: int) -> None:
     with pytest.raises(msgspec.ValidationError):

@@ -152,6 +152,15 @@ def test_an_oversize_command_is_refused(node: RaftNode) -> None:
     assert isinstance(wait_for(node, huge), CommandTooLarge)
 
 
+def test_a_future_has_the_answer_or_the_reason_why_not(node: RaftNode) -> None:
+    assert node.propose(c.FormCluster("one")).result(10).refusal == ""
+    revision = node.barrier().result(10).revision
+    assert node.state.revision >= revision
+    node.stop()
+    with pytest.raises(Stopped):
+        node.barrier().result(10)
+
+
 def test_a_stopped_node_says_so(node: RaftNode) -> None:
     node.stop()
     node.stop()

@@ -114,8 +114,11 @@ class Storm:
             assert self.group.wake_ms >= self.now_ms
             self.now_ms = self.group.wake_ms
             self.do(self.group.tick(self.now_ms))
-            assert self.group.wake_ms is None or self.group.wake_ms > self.now_ms, "it spins"
+            self._check_wake()
         self.now_ms = until_ms
+
+    def _check_wake(self) -> None:
+        assert self.group.wake_ms is None or self.group.wake_ms > self.now_ms, "it spins"
 
     def save(self) -> None:
         if self.saves:

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from broker.errors import InvalidRequest, InvalidTopic, Loading, NotLeader, RequestError
 from broker.groups.coordinator import GroupConfig
@@ -212,6 +213,24 @@ async def test_who_waits_for_a_rebalance_when_the_shard_moves(tmp_path: Path) ->
         with pytest.raises(NotLeader):
             await node.groups.offsets("g")
         assert await node.groups.list_groups() == [], "only those that this node coordinates"
+
+
+async def test_a_mistake_of_ours_in_a_timer_costs_one_shard_and_not_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        joined = await stable(node, "g", session_ms=5_000)
+
+        def broken(*_: Any) -> Any:
+            raise ZeroDivisionError("a mistake of ours")
+
+        monkeypatch.setattr("broker.groups.group.Group.tick", broken)
+        with capture_logs() as logs, anyio.fail_after(10):
+            answer = await join(node, "g", session_ms=1)  # its session makes a timer fire
+        assert answer.refusal is Refusal.MOVED
+        assert [line["event"] for line in logs] == ["a group failed"]
+        monkeypatch.undo()
+        assert await node.groups.heartbeat("g", Who(joined.member_id), 1) is None
 
 
 async def test_a_stop_that_waits_for_a_rebalance(tmp_path: Path) -> None:

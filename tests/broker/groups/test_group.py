@@ -65,3 +65,15 @@ def test_a_closed_group_that_keeps_somebody_waiting() -> None:
     storm.do(storm.group.close(Refusal.MOVED))
     assert storm.answered == {0, 1, 2}
     assert storm.group.state is State.DEAD
+
+
+def test_an_assignment_that_is_saved_after_its_group_was_closed() -> None:
+    storm = Storm()
+    leader = storm.clients[0]
+    storm.join(leader, ["range"], True, False)
+    storm.wait(100)
+    storm.sync(leader)
+    storm.do(storm.group.close(Refusal.MOVED))
+    storm.save()
+    assert storm.group.state is State.DEAD
+    assert storm.answered == {0, 1}

@@ -271,6 +271,8 @@ class FakeController:
         if name in self.partitions:
             raise TopicExists(f"{name} exists")
         await self.create_wait.wait()
+        if name in self.partitions:
+            raise TopicExists(f"{name} exists")
         view = self.view(name, configs, max(replication_factor, 1))
         if not validate_only:
             self.partitions[name] = FakePartition(view, self.clock)

@@ -132,5 +132,11 @@ class Node:
         await self.controller.create_topic(name, configs=named)
         return self.controller.partitions[name]
 
+    def depose(self, prefix: str, leader_id: int = 2) -> None:
+        """Another node, or nobody (-1), leads the topics whose names begin so."""
+        for name, partition in self.controller.partitions.items():
+            if name.startswith(prefix):
+                partition.view = replace(partition.view, leader_id=leader_id)
+
     async def metadata(self, version: int = 12, **values: Any) -> dict[str, Any]:
         return await self.connect().ask(METADATA, version, **values)

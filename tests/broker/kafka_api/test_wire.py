@@ -12,7 +12,7 @@ from kio.static.constants import EntityType
 
 from broker.kafka_api.apis import APIS, Api
 from broker.kafka_api.wire import codec, maker
-from tests.broker.kafka_api import layouts
+from tests.broker.kafka_api import group_layouts, layouts
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import Message
@@ -28,6 +28,16 @@ AIOKAFKA = {
     layouts.DELETE_TOPICS: ("admin", "DeleteTopicsResponse"),
     layouts.INIT_PRODUCER_ID: ("transaction", "InitProducerIdResponse"),
     layouts.DESCRIBE_CONFIGS: ("admin", "DescribeConfigsResponse"),
+    group_layouts.OFFSET_COMMIT: ("commit", "OffsetCommitResponse"),
+    group_layouts.OFFSET_FETCH: ("commit", "OffsetFetchResponse"),
+    group_layouts.FIND_COORDINATOR: ("coordination", "FindCoordinatorResponse"),
+    group_layouts.JOIN_GROUP: ("group", "JoinGroupResponse"),
+    group_layouts.HEARTBEAT: ("group", "HeartbeatResponse"),
+    group_layouts.LEAVE_GROUP: ("group", "LeaveGroupResponse"),
+    group_layouts.SYNC_GROUP: ("group", "SyncGroupResponse"),
+    group_layouts.DESCRIBE_GROUPS: ("admin", "DescribeGroupsResponse"),
+    group_layouts.LIST_GROUPS: ("admin", "ListGroupsResponse"),
+    group_layouts.DELETE_GROUPS: ("admin", "DeleteGroupsResponse"),
 }
 
 

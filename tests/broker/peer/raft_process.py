@@ -2,7 +2,7 @@
 VOTER PORT PEERS`.
 
 PEERS is `voter=port,…`; the secret comes in the environment. Lines in: `ids N COUNT` proposes N
-commands at once, `time N` one after another, `status`, `hand_over`, `stop`. Lines out are JSON. """
+commands at once, `time N` one after another, `status`, `hand_over`, `stop`. Lines out are JSON."""
 
 import asyncio
 import json

@@ -139,6 +139,8 @@ class Run:
 
     def _partition(self) -> None:
         names = list(self.cluster.members)
+        if len(names) < 2:
+            return
         away = set(self.rng.sample(names, self.rng.randint(1, len(names) // 2)))
         cut = {(a, b) for a in names for b in names if (a in away) != (b in away)}
         self.cluster.network.set_cut(cut, self.rng.choice([0.0, 0.3, 2.0]))
@@ -146,6 +148,8 @@ class Run:
     def _one_way(self) -> None:
         names = list(self.cluster.members)
         pairs = [(a, b) for a in names for b in names if a != b]
+        if not pairs:
+            return
         cut = set(self.rng.sample(pairs, self.rng.randint(1, len(pairs) // 2)))
         self.cluster.network.set_cut(cut, self.rng.choice([0.3, 2.0]))
 
@@ -153,7 +157,7 @@ class Run:
         """A leader that reaches one other at best goes on taking commands: its log and the others'
         part ways."""
         leaders = [m for m in self.cluster.live() if m.node is not None and m.node.is_leader]
-        if not leaders:
+        if not leaders or len(self.cluster.members) < 2:
             return
         leader = self.rng.choice(leaders)
         others = [name for name in self.cluster.members if name != leader.name]

@@ -1,0 +1,98 @@
+"""OffsetCommit: acknowledged means durable, and only for those who may."""
+
+import anyio
+import pytest
+
+from tests.broker.kafka_api.group_layouts import OFFSET_COMMIT
+from tests.broker.kafka_api.harness import Node
+from tests.broker.kafka_api.members import (
+    ILLEGAL_GENERATION,
+    METADATA_TOO_LARGE,
+    OK,
+    UNKNOWN_MEMBER,
+    UNKNOWN_TOPIC_OR_PARTITION,
+    Member,
+)
+
+
+@pytest.mark.parametrize("version", range(2, 10))
+async def test_a_commit_round_trips_with_its_note_and_epoch(node: Node, version: int) -> None:
+    await node.create("t")
+    member = await Member(node).stable()
+    assert await member.commit(7, version, metadata="a note", leader_epoch=3) == OK
+    found = await member.committed()
+    expected_epoch = 3 if version >= 6 else -1
+    assert (found["offset"], found["leader_epoch"]) == (7, expected_epoch)
+    assert (found["metadata"], found["error"]) == ("a note", OK)
+
+
+async def test_every_partition_has_an_answer_of_its_own_in_the_order_asked(node: Node) -> None:
+    """T5: franz-go checks the order."""
+    await node.create("t")
+    await node.create("u")
+    partitions = [
+        {"partition": 1, "offset": 1},
+        {"partition": 0, "offset": 1, "metadata": "x" * 4097},
+    ]
+    topics = [
+        {"name": "missing", "partitions": [{"partition": 0, "offset": 1}]},
+        {"name": "t", "partitions": partitions},
+        {"name": "u", "partitions": [{"partition": 0, "offset": 1}]},
+    ]
+    answer = await node.connect().ask(OFFSET_COMMIT, 8, group="g", topics=topics)
+    found = [
+        (topic["name"], one["partition"], one["error"])
+        for topic in answer["topics"]
+        for one in topic["partitions"]
+    ]
+    assert found == [
+        ("missing", 0, UNKNOWN_TOPIC_OR_PARTITION),
+        ("t", 1, UNKNOWN_TOPIC_OR_PARTITION),
+        ("t", 0, METADATA_TOO_LARGE),
+        ("u", 0, OK),
+    ]
+
+
+async def test_strangers_and_zombies(node: Node) -> None:
+    await node.create("t")
+    member = await Member(node).stable()
+    stranger = Member(node)
+    assert await stranger.commit(9) == UNKNOWN_MEMBER, "by hand, while the group has members"
+    stranger.member_id = "nobody"
+    assert await stranger.commit(9) == UNKNOWN_MEMBER
+    member.generation += 1
+    assert await member.commit(9) == ILLEGAL_GENERATION
+    assert (await Member(node).committed())["offset"] == -1
+    elsewhere = Member(node, "unheard")
+    elsewhere.generation = 3
+    assert await elsewhere.commit(9) == ILLEGAL_GENERATION
+
+
+async def test_an_answer_that_overtakes_the_disk(node: Node) -> None:
+    await node.create("t")
+    member = Member(node)
+    assert await member.commit(1) == OK
+    (shard,) = [one for name, one in node.controller.partitions.items() if name.startswith("__")]
+    shard.is_held = True
+    wanted = {"name": "t", "partitions": [{"partition": 0, "offset": 2}]}
+    asked = await member.connection.send(OFFSET_COMMIT, 8, group="g", topics=[wanted])
+    with anyio.move_on_after(0.1) as scope:
+        await asked.answer()
+    assert scope.cancelled_caught
+    with anyio.move_on_after(0.1) as scope:
+        await Member(node).committed()
+    assert scope.cancelled_caught, "it was told before it was durable"
+    shard.release()
+    assert (await Member(node).committed())["offset"] == 2
+
+
+async def test_a_retention_time_of_the_clients_own(node: Node) -> None:
+    await node.create("t")
+    wanted = {"name": "t", "partitions": [{"partition": 0, "offset": 2}]}
+    await node.connect().ask(OFFSET_COMMIT, 2, group="g", retention_ms=1000, topics=[wanted])
+    node.clock.wall_ms += 999
+    await node.groups.sweep()
+    assert (await Member(node).committed())["offset"] == 2
+    node.clock.wall_ms += 1
+    await node.groups.sweep()
+    assert (await Member(node).committed())["offset"] == -1

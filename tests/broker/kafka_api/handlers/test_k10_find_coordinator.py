@@ -1,0 +1,71 @@
+"""FindCoordinator: whom to ask, and what the answer to a hopeless question must be."""
+
+from typing import Any
+
+import pytest
+
+from tests.broker.kafka_api.group_layouts import FIND_COORDINATOR
+from tests.broker.kafka_api.harness import Node
+from tests.broker.kafka_api.members import NOT_AVAILABLE, OK
+
+TRANSACTIONAL_ID_AUTHORIZATION_FAILED, INVALID_REQUEST = 53, 42
+
+
+async def ask(node: Node, version: int, key: str = "g", kind: int = 0) -> dict[str, Any]:
+    values: dict[str, Any] = {"key": key} if version < 4 else {"keys": [key]}
+    if version >= 1:
+        values["type"] = kind
+    answer = await node.connect().ask(FIND_COORDINATOR, version, **values)
+    if version < 4:
+        return answer
+    (found,) = answer["coordinators"]
+    assert found["key"] == key
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("version", range(7))
+async def test_the_leader_of_the_shard_at_the_address_of_the_listener(
+    node: Node, version: int
+) -> None:
+    found = await ask(node, version)
+    assert (found["error"], found["node_id"]) == (OK, 1)
+    assert (found["host"], found["port"]) == ("127.0.0.1", 9092)
+
+
+async def test_many_keys_each_with_its_answer(node: Node) -> None:
+    keys = [f"group {number}" for number in range(50)]
+    answer = await node.connect().ask(FIND_COORDINATOR, 6, keys=keys)
+    assert [one["key"] for one in answer["coordinators"]] == keys
+    shards = [name for name in node.controller.partitions if name.startswith("__consumer_offsets_")]
+    assert len(shards) == 8
+
+
+@pytest.mark.parametrize("version", range(7))
+async def test_nobody_leads_the_shard(node: Node, version: int) -> None:
+    await ask(node, version)
+    node.depose("__consumer_offsets", leader_id=-1)
+    found = await ask(node, version)
+    assert (found["error"], found["node_id"]) == (NOT_AVAILABLE, -1)
+
+
+async def test_another_node_leads_the_shard(node: Node) -> None:
+    await ask(node, 6)
+    node.depose("__consumer_offsets", leader_id=2)
+    found = await ask(node, 6)
+    assert (found["error"], found["node_id"], found["host"]) == (OK, 2, "127.0.0.2")
+
+
+@pytest.mark.parametrize("version", range(1, 7))
+async def test_a_transactional_id_is_refused_so_that_nobody_retries(
+    node: Node, version: int
+) -> None:
+    """T35: librdkafka retries every other number until its timeout."""
+    found = await ask(node, version, "t", kind=1)
+    assert found["error"] == TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    assert "transactions" in found["error_message"]
+
+
+@pytest.mark.parametrize("kind", [2, 3, -1])
+async def test_other_kinds_of_coordinators(node: Node, kind: int) -> None:
+    assert (await ask(node, 6, kind=kind))["error"] == INVALID_REQUEST

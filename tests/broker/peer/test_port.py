@@ -1,0 +1,148 @@
+"""The peer port against strangers: little read, nothing executed, everybody else unharmed."""
+
+import pickle
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from broker.peer import port as port_module
+from broker.peer.channel import Channel
+from broker.peer.frames import FRAME_SIZE_MAX
+from broker.peer.handshake import HandshakeError, Identity
+from broker.peer.port import STRANGERS_MAX, PeerPort
+
+SECRET = b"s" * 32
+
+
+def node(name: str, secret: bytes = SECRET) -> PeerPort:
+    identity = Identity(name, 1, "", "127.0.0.1", 0)
+    return PeerPort(lambda: identity, secret)
+
+
+@asynccontextmanager
+async def listening(port: PeerPort) -> AsyncIterator[int]:
+    """The port it listens on; its "echo" channel says everything back."""
+
+    async def echo(channel: Channel) -> None:
+        while True:
+            await channel.send(*await channel.receive())
+
+    port.serve("echo", echo)
+    async with anyio.create_task_group() as tasks:
+        yield await tasks.start(port.listen, "127.0.0.1", 0)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("secret", [SECRET, b""], ids=["secret", "loopback only"])
+async def test_two_nodes_talk(secret: bytes) -> None:
+    async with listening(node("a", secret)) as bound:
+        channel = await node("b", secret).dial("127.0.0.1", bound, "echo")
+        payloads = [b"x", b"", bytes(FRAME_SIZE_MAX)]
+        heard: list[bytes] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(channel.send, *payloads)
+            while len(heard) < 3:
+                heard += await channel.receive()
+        assert heard == payloads
+        assert (channel.peer.voter_id, channel.name) == ("a", "echo")
+        await channel.aclose()
+
+
+async def test_a_node_with_another_secret_is_refused_and_told_so() -> None:
+    listener = node("a")
+    async with listening(listener) as bound:
+        with pytest.raises(HandshakeError, match="does not know"):
+            await node("b", b"t" * 32).dial("127.0.0.1", bound, "echo")
+        with pytest.raises(HandshakeError, match="closed the connection"):
+            await node("b", b"").dial("127.0.0.1", bound, "echo")
+        with pytest.raises(HandshakeError, match="closed the connection"):
+            await node("b").dial("127.0.0.1", bound, "no such channel")
+    assert listener.refused_count == 3
+
+
+def test_a_secret_that_can_be_guessed_is_refused() -> None:
+    with pytest.raises(ValueError, match="16"):
+        node("a", b"short")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"GET / HTTP/1.1\r\n\r\n", bytes(100), b"\xff" * 100_000, b"\x05\x00hello", b"\x10"],
+    ids=["http", "zeros", "ones", "wrong", "half"],
+)
+async def test_a_stranger_costs_a_small_read(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_module, "HANDSHAKE_TIMEOUT_S", 0.2)
+    listener = node("a")
+    async with listening(listener) as bound:
+        stream = await anyio.connect_tcp("127.0.0.1", bound)
+        try:
+            await stream.send(data)
+            answer = await stream.receive()
+            pytest.fail(f"a stranger was answered {answer!r}")
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
+        finally:
+            await stream.aclose()
+        channel = await node("b").dial("127.0.0.1", bound, "echo")
+        await channel.send(b"still here")
+        assert await channel.receive() == [b"still here"]
+        await channel.aclose()
+    assert listener.refused_count == 1
+
+
+async def test_a_pickle_is_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published library executed the first message of any stranger."""
+    witness = tmp_path / "executed"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (witness.write_text, ("!",))
+
+    data = pickle.dumps(Bomb())
+    for name in ("load", "loads", "_load", "_loads"):
+        monkeypatch.setattr(pickle, name, lambda *_args: pytest.fail("something was unpickled"))
+    async with listening(node("a")) as bound:
+        for framed in (data, len(data).to_bytes(4, "little") + data):
+            stream = await anyio.connect_tcp("127.0.0.1", bound)
+            await stream.send(framed)
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await stream.receive()
+            await stream.aclose()
+    assert not witness.exists()
+
+
+async def test_strangers_in_numbers_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_module, "HANDSHAKE_TIMEOUT_S", 1.0)
+    listener = node("a")
+    async with listening(listener) as bound:
+        streams = [await anyio.connect_tcp("127.0.0.1", bound) for _ in range(STRANGERS_MAX + 5)]
+        while listener.refused_count < 5:
+            await anyio.sleep(0.01)
+        assert listener._stranger_count <= STRANGERS_MAX
+        while listener._stranger_count:
+            await anyio.sleep(0.01)
+        for stream in streams:
+            await stream.aclose()
+        channel = await node("b").dial("127.0.0.1", bound, "echo")
+        await channel.aclose()
+
+
+async def test_a_frame_that_was_changed_on_the_way_ends_the_connection() -> None:
+    async with listening(node("a")) as bound:
+        channel = await node("b").dial("127.0.0.1", bound, "echo")
+        channel._sealer._count += 1
+        await channel.send(b"not the first")
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await channel.receive()
+        await channel.aclose()
+
+
+async def test_without_a_secret_another_machine_is_neither_dialled_nor_let_in() -> None:
+    with pytest.raises(HandshakeError, match="another machine"):
+        port_module.check_reachable("192.0.2.1", b"")
+    port_module.check_reachable("192.0.2.1", SECRET)
+    port_module.check_reachable("127.0.0.9", b"")
+    port_module.check_reachable("::1", b"")
