@@ -136,7 +136,8 @@ async def _outcome(start: Callable[[Callable[[T | Exception], None]], None], wha
     start(on_done)
     if not results:
         await done.wait()
-    result = results[0]
+    # Out of the callback's reach: what the engine keeps of it must not keep megabytes of records.
+    result = results.pop()
     if isinstance(result, OSError | CorruptSegmentError):
         raise StorageFailed(f"{what}: {result}") from result
     if isinstance(result, Exception):
