@@ -2,9 +2,12 @@
 
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from unittest.mock import patch
 
+from raft import core, transfer
 from tests.sim.raft.cluster import Cluster, Member, SimNode
 from tests.sim.raft.disk import PowerCut
 from tests.sim.raft.oracle import Violation
@@ -20,6 +23,7 @@ TROUBLES = (
     "partition",
     "one_way",
     "isolate",
+    "return_to_power",
     "slow",
     "stale",
     "pause",
@@ -62,13 +66,19 @@ class Run:
         self.kinds = sorted(kinds)
         self.quiet_s = self.rng.choice([0.3, 1.0, 3.0])
         self.command_s = self.rng.choice([0.05, 0.1, 0.3])
+        self.batch_size = self.rng.choice([16, 100, 256 * 1024])
+        """Small ones make many messages of what one could carry, and trouble comes between them."""
         self._digest = hashlib.blake2b(digest_size=8)
 
     def go(self) -> Outcome:
         violation = ""
         self.cluster.network.on_message = self._note
         try:
-            self._go()
+            with (
+                patch.object(core, "BATCH_SIZE", self.batch_size),
+                patch.object(transfer, "BATCH_SIZE", self.batch_size * 10),
+            ):
+                self._go()
         except Violation as found:
             violation = str(found)
         oracle, cluster = self.cluster.oracle, self.cluster
@@ -77,7 +87,7 @@ class Run:
 
     def _go(self) -> None:
         scheduler = self.cluster.scheduler
-        end = scheduler.now + self.duration_s
+        end = self._end = scheduler.now + self.duration_s
         self.cluster.start()
         self._command(end)
         self._trouble(end)
@@ -144,6 +154,8 @@ class Run:
         away = set(self.rng.sample(names, self.rng.randint(1, len(names) // 2)))
         cut = {(a, b) for a in names for b in names if (a in away) != (b in away)}
         self.cluster.network.set_cut(cut, self.rng.choice([0.0, 0.3, 2.0]))
+        if self.rng.random() < 0.3:
+            self._stale()
 
     def _one_way(self) -> None:
         names = list(self.cluster.members)
@@ -169,6 +181,52 @@ class Run:
         self.cluster.network.set_cut(cut, self.rng.choice([0.3, 2.0]))
         for _ in range(self.rng.randint(1, 10)):
             self.cluster.ask(leader)
+
+    def _return_to_power(self) -> None:
+        """A leader keeps entries with one follower, loses power, wins it back, and hears old words.
+
+        Meanwhile another led and overruled those entries; what the follower acknowledged then must
+        not count for what the old leader writes at the same places now.
+        """
+        leaders = [m for m in self.cluster.live() if m.node is not None and m.node.is_leader]
+        names = list(self.cluster.members)
+        if not leaders or len(names) < 3:
+            return
+        leader, network, after = leaders[0], self.cluster.network, self._later
+        friend, *rest = self.rng.sample(
+            [name for name in names if name != leader.name], len(names) - 1
+        )
+
+        def ask() -> None:
+            for _ in range(self.rng.randint(2, 6)):
+                self.cluster.ask(leader)
+
+        def away_from(others: list[str]) -> None:
+            cut = {(leader.name, name) for name in others} | {(n, leader.name) for n in others}
+            network.set_cut(cut, self.rng.choice([0.05, 0.3]))
+
+        def return_() -> None:
+            for member in self.cluster.live():
+                if member.node is not None and member.node.is_leader:
+                    member.node._raft.transfer(leader.name)
+
+        network.echo_rate = 0.5
+        away_from(rest)
+        ask()
+        after(0.3, lambda: away_from([friend, *rest]))
+        after(self.rng.uniform(1.8, 2.8), lambda: network.set_cut(set(), 0.0))
+        for at in (3.2, 3.5, 3.8, 4.1):
+            after(at, return_)
+        after(4.2, lambda: away_from([friend, *rest[1:]]))
+        after(4.25, ask)
+        after(5.5, lambda: leader.kill(power=True))
+        after(5.6, lambda: self.cluster.restart_later(leader))
+
+    def _later(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Unless the troubles are over by then."""
+        scheduler = self.cluster.scheduler
+        if scheduler.now + delay_s < self._end:
+            scheduler.after(delay_s, act)
 
     def _slow(self) -> None:
         self.cluster.network.delay_s = (0.001, self.rng.choice([0.03, 0.2, 0.6]))
