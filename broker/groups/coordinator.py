@@ -208,7 +208,11 @@ class Coordinator:
                 f"commit metadata of {len(metadata)} characters, at most {METADATA_SIZE_MAX}"
             )
         value = OffsetValue(offset, -1, metadata, self._clock.now_ms())
-        durable = await self.commit_offsets(group, Who(""), -1, {topic_id: value})
+        try:
+            durable = await self.commit_offsets(group, Who(""), -1, {topic_id: value})
+        except GroupRefused as error:
+            text = "it has members" if error.refusal is Refusal.UNKNOWN_MEMBER else str(error)
+            raise InvalidRequest(f"group {group} takes no commit by hand: {text}") from error
         return partial(_silently, durable)
 
     # ---- groups as a whole -----------------------------------------------------------------------
@@ -268,6 +272,7 @@ class Coordinator:
         if shard.entries.get(group.group_id) is not entry:
             return
         gone = expired(
+            group.group_id,
             entry.offsets,
             state=group.state,
             has_had_members=bool(group.protocol_type),

@@ -1,13 +1,19 @@
 """Which positions a group may lose (pure)."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 from uuid import UUID
 
 from broker.groups.records import OffsetValue
 from broker.groups.states import State
 
+CURSOR_PREFIX: Final = "walrus.get."
+"""Of the groups whose positions are the shared cursors of native GET: those never grow too old. A
+cursor that is forgotten hands everything out again."""
+
 
 def expired(
+    group_id: str,
     offsets: Mapping[UUID, OffsetValue],
     *,
     state: State,
@@ -24,7 +30,7 @@ def expired(
     """
 
     def is_old(value: OffsetValue) -> bool:
-        if state is not State.EMPTY:
+        if state is not State.EMPTY or group_id.startswith(CURSOR_PREFIX):
             return False
         if value.expire_time_ms >= 0:
             return now_ms >= value.expire_time_ms

@@ -48,6 +48,9 @@ NEW_MEMBER_JOIN_MS_MAX: Final = 300_000
 """How long a member that nobody knows yet is held in a join phase. It cannot heartbeat, and its
 client may be gone; Kafka waits as long."""
 
+ABSENT_WAIT_MS_MIN: Final = 1_000
+"""How often a group of absent static members is looked at, at most, whatever its members asked."""
+
 
 class Group:
     """See the module's text. One event is one method; it returns what is to be done."""
@@ -99,7 +102,7 @@ class Group:
             self._refuse_join(join, refusal)
         elif not join.member_id:
             self._join_new(join, now_ms)
-        elif self.pending.pop(join.member_id, None) is not None:
+        elif join.instance_id is None and self.pending.pop(join.member_id, None) is not None:
             self._add(join, join.member_id, now_ms)
         else:
             member = self.roster.find(Who(join.member_id, join.instance_id))
@@ -257,7 +260,7 @@ class Group:
             if member.instance_id is None:
                 self._drop(member)
         if self.roster and not any(member.joining is not None for member in self.roster):
-            self._phase_until(now_ms + self._rebalance_ms())
+            self._phase_until(now_ms + max(self._rebalance_ms(), ABSENT_WAIT_MS_MIN))
         else:
             self._end_join_phase(now_ms)
 

@@ -167,8 +167,8 @@ class Shards:
                 clock=self._clock,
                 tasks=tasks,
             )
-        except (RequestError, ValueError) as error:
-            _log.error("a state log cannot be read", shard=number, error=str(error))
+        except Exception:  # noqa: BLE001 - damage, or a mistake of ours: it costs this shard alone
+            _log.exception("a state log cannot be read", shard=number)
             await anyio.sleep(LOAD_WAIT_S)
         else:
             self._shards[number] = shard

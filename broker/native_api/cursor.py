@@ -183,7 +183,7 @@ class Cursors:
 
 def group_of(topic: str) -> str:
     """The consumer group whose committed offset is the shared cursor of `topic`."""
-    return f"walrus.get.{topic}"
+    return CURSOR_PREFIX + topic
 
 
 @dataclass(slots=True)

@@ -20,8 +20,10 @@ def gone(
     had_members: bool = True,
     empty_since_ms: int = -1,
     topics: tuple[UUID, ...] = (T,),
+    group: str = "g",
 ) -> bool:
     found = expired(
+        group,
         {T: value},
         state=state,
         has_had_members=had_members,
@@ -67,3 +69,9 @@ def test_a_time_of_the_clients_own_wins() -> None:
 @pytest.mark.parametrize("state", [State.STABLE, State.EMPTY])
 def test_a_topic_that_is_gone_takes_its_positions_along(state: State) -> None:
     assert gone(committed(0), now_ms=0, state=state, topics=(U,))
+
+
+def test_a_cursor_of_native_get_that_hands_everything_out_again() -> None:
+    value = committed(0)
+    assert not gone(value, now_ms=10**12, had_members=False, group="walrus.get.t")
+    assert gone(value, now_ms=0, had_members=False, group="walrus.get.t", topics=())
