@@ -8,6 +8,7 @@ from typing import Final
 from broker.controller.topic_config import ConfigType
 from broker.groups.coordinator import Coordinator
 from broker.ports import Clock, Controller, Memory
+from broker.telemetry.metrics import KAFKA_LATENCY, KAFKA_REQUESTS, RequestMeter
 
 MIB: Final = 1024 * 1024
 
@@ -57,8 +58,10 @@ class Client:
 class Counters:
     """Plain counts, shared by all connections of a node and read by its metrics."""
 
-    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """By API name and version."""
+    requests: RequestMeter = field(
+        default_factory=lambda: RequestMeter(KAFKA_REQUESTS, KAFKA_LATENCY)
+    )
+    """By API name: outcomes and latency."""
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Requests that failed as a whole by our fault: by API name and class of the exception."""
     closed: Counter[str] = field(default_factory=Counter)

@@ -16,6 +16,7 @@ from broker.kafka_api.framing import encode
 from broker.kafka_api.handler import Finish
 from broker.kafka_api.handlers import k18_api_versions
 from broker.kafka_api.header import Prefix, read_client_id, read_prefix
+from broker.kafka_api.outcome import NONE, outcome_of
 from broker.kafka_api.wire import Request, Response, codec
 from broker.ports import Reply
 
@@ -70,15 +71,16 @@ class KafkaSession:
         is_flexible = api.is_flexible(prefix.version)
         client_id, position = read_client_id(frame, is_flexible=is_flexible)
         self._ctx.client.client_id = client_id
-        self._ctx.counters.requests[api.name, prefix.version] += 1
+        began_at = self._ctx.clock.monotonic()
         request = codec(api.key, prefix.version).read(frame, position)
         try:
             finish = await api.handler.begin(self._ctx, request)
         except PeerError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this request alone
-            return partial(self._answer, api, prefix, self._failed(api, request, error))
-        return partial(self._finish, api, prefix, request, finish)
+            failed = self._failed(api, request, error)
+            return partial(self._answer, api, prefix, failed, began_at)
+        return partial(self._finish, api, prefix, request, finish, began_at)
 
     def _unserved(self, api: Api, prefix: Prefix) -> ports.Finish:
         if api.key != API_VERSIONS_KEY:
@@ -88,24 +90,34 @@ class KafkaSession:
             )
         # The body of an unknown version cannot be read, and v0 is what every client reads
         # (KIP-511).
-        self._ctx.counters.requests[api.name, 0] += 1
         response = k18_api_versions.unknown_version(*api.served)
-        return partial(self._answer, api, replace(prefix, version=0), response)
+        began_at = self._ctx.clock.monotonic()
+        return partial(self._answer, api, replace(prefix, version=0), response, began_at)
 
-    async def _finish(self, api: Api, prefix: Prefix, request: Request, finish: Finish) -> Reply:
+    async def _finish(
+        self, api: Api, prefix: Prefix, request: Request, finish: Finish, began_at: float
+    ) -> Reply:
         """Stage 2. Raises PeerError where only closing the connection tells the client."""
         try:
             response = await finish()
-            return NOTHING if response is None else self._encode(api, prefix, response)
+            return self._encode(api, prefix, response, began_at)
         except PeerError:
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            return self._encode(api, prefix, self._failed(api, request, error))
+            return self._encode(api, prefix, self._failed(api, request, error), began_at)
 
-    async def _answer(self, api: Api, prefix: Prefix, response: Response) -> Reply:
-        return self._encode(api, prefix, response)
+    async def _answer(self, api: Api, prefix: Prefix, response: Response, began_at: float) -> Reply:
+        return self._encode(api, prefix, response, began_at)
 
-    def _encode(self, api: Api, prefix: Prefix, response: Response) -> Reply:
+    def _encode(
+        self, api: Api, prefix: Prefix, response: Response | None, began_at: float
+    ) -> Reply:
+        stats = self._ctx.counters.requests.of(api.name)
+        duration_s = self._ctx.clock.monotonic() - began_at
+        if response is None:
+            stats.record(NONE, duration_s)
+            return NOTHING
+        stats.record(outcome_of(response), duration_s)
         return encode(
             codec(api.key, prefix.version),
             prefix.correlation_id,

@@ -92,6 +92,7 @@ class Protocols:
     def collect(self) -> Iterator[Sample]:
         """For the metrics registry."""
         yield from self._native.collect()
+        yield from self._counters.requests.collect()
 
 
 def _broker_configs(config: Config) -> tuple[BrokerConfig, ...]:

@@ -123,14 +123,17 @@ async def test_no_guess_after_the_first_frame(node: Node) -> None:
     assert "native" not in str(closed.value)
 
 
-async def test_requests_are_counted_by_name_and_version_and_not_by_what_peers_invent(
+async def test_requests_are_counted_by_name_and_outcome_and_not_by_what_peers_invent(
     node: Node,
 ) -> None:
     connection = node.connect()
     await connection.ask(METADATA, 4, topics=[])
     for version in range(100, 200):
-        await begin(connection.session, header(18, version))
-    assert node.counters.requests == {("Metadata", 4): 1, ("ApiVersions", 0): 100}
+        await (await begin(connection.session, header(18, version)))()
+    meter = node.counters.requests
+    assert meter.of("Metadata").outcomes == {"NONE": 1}
+    assert meter.of("ApiVersions").outcomes == {"UNSUPPORTED_VERSION": 100}
+    assert meter.of("ApiVersions").latency.count == 100
 
 
 @pytest.mark.parametrize("version", [0, 4, 12])
