@@ -129,7 +129,8 @@ async def test_requests_are_counted_by_name_and_outcome_and_not_by_what_peers_in
     connection = node.connect()
     await connection.ask(METADATA, 4, topics=[])
     for version in range(100, 200):
-        await (await begin(connection.session, header(18, version)))()
+        finish = await connection.session.begin(memoryview(header(18, version)))
+        await finish()
     meter = node.counters.requests
     assert meter.of("Metadata").outcomes == {"NONE": 1}
     assert meter.of("ApiVersions").outcomes == {"UNSUPPORTED_VERSION": 100}
