@@ -25,6 +25,7 @@ import anyio.abc
 import structlog
 
 from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
+from broker.groups.expiry import CURSOR_PREFIX
 from broker.native_api.reader import SECTION_SIZE_MAX, TopicReader, Unpacker, UnreadableBatch
 from broker.ports import Controller, Finish, GroupOffsets, Partition, TopicView
 
