@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat sim lock format clean
+.PHONY: help install run test lint unit compat sim spec spec-fast lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,12 +57,27 @@ unit: $(DEV_STAMP)  ## tests of the sources, in this process; TESTS="-k recovery
 	$(BIN)/python -m pytest tests -n auto --dist loadfile $(TESTS)
 
 compat: $(DEV_STAMP)  ## real clients against a real server; TESTS="-m kcat" narrows them
-	$(BIN)/python -m pytest compat-tests --timeout 240 $(TESTS)
+	$(BIN)/python -m pytest compat-tests -n auto --dist loadfile --timeout 240 $(TESTS)
 
 SEEDS ?= 100
 FIRST ?= 1
 sim: $(DEV_STAMP)  ## simulated clusters, seeds FIRST to FIRST+SEEDS-1
 	$(BIN)/python -m tests.sim.raft --seeds $(SEEDS) --first $(FIRST)
+
+# TLC and a Java runtime are big, and nothing else needs them: they live in a folder of their own.
+SPEC_STAMP := build/spec/.installed
+
+$(SPEC_STAMP): spec/requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv build/spec
+	build/spec/bin/python -m pip --disable-pip-version-check --quiet --no-input install \
+	  --require-hashes --only-binary :all: -r spec/requirements.txt
+	@touch $@
+
+spec: $(SPEC_STAMP)  ## the TLA+ specification and its mutants; `make spec-fast` leaves out the large part
+	build/spec/bin/python -m spec.run --all
+
+spec-fast: $(SPEC_STAMP)
+	build/spec/bin/python -m spec.run --fast
 
 format: $(DEV_STAMP)  ## what the linters can put right by themselves
 	$(BIN)/ruff check --fix .

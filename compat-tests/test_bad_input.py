@@ -251,12 +251,12 @@ def test_records_that_are_none(server: Server, topic: str) -> None:
 
 
 def test_reader_who_never_reads(launch: Launch) -> None:
-    """Many large fetches asked for and none taken: memory stays bounded, the peer is closed."""
+    """Many large fetches asked for and none taken: memory stays bounded, whoever holds what others
+    wait for is closed, and small requests go on."""
     server = launch(
         environment={
             "WALRUS_IN_FLIGHT_SIZE_MAX": str(64 * MIB),
             "WALRUS_REQUEST_SIZE_MAX": str(32 * MIB),
-            "WALRUS_STALL_MS_MAX": "3000",
         }
     )
     confluent_write(
@@ -264,21 +264,19 @@ def test_reader_who_never_reads(launch: Launch) -> None:
     )
     before = server.memory_size()
     with bystander(server), ExitStack() as stack:
-        peers = [stack.enter_context(Wire(server.kafka_port)) for _ in range(10)]
-        for peer in peers:
-            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        for _ in range(5):
+            peer = stack.enter_context(Wire(server.kafka_port))
             for number in range(20):
-                body = fetch("large", 0, size_max=50 * MIB)
-                peer.send(request(FETCH, 4, number, body))
-        _wait_for_metric(server, "walrus_connections", 1, listener="PLAINTEXT")
-        # One reply may go beyond the budget, so that a started one always ends.
+                peer.send(request(FETCH, 4, number, fetch("large", 0, size_max=50 * MIB)))
+        _wait_for_metric(server, "walrus_peer_errors_total", 1, listener="PLAINTEXT")
+        # Replies may go beyond the budget one at a time, so that each comes to an end.
         assert server.memory_size("VmHWM") - before < 64 * MIB + 3 * 55 * MIB
     assert server.stop() == 0
 
 
 def _wait_for_metric(server: Server, name: str, value: float, **labels: str) -> None:
     deadline = time.monotonic() + 60
-    while (now := server.metric(name, **labels)) != value:
+    while (now := server.metric(name, **labels)) < value:
         assert time.monotonic() < deadline, f"{name} is {now}"
         time.sleep(0.05)
 
