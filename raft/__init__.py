@@ -5,7 +5,11 @@
     leases.py      what a node may write        pmap.py        a map that shares structure
     disk.py        the door to the disk         journal.py     the log on disk
     snapshot.py    the state on disk            proposals.py   commands under way
-    core.py        pysyncobj, corrected         node.py        the node, the only user of pysyncobj
+    members.py     who takes part               membership.py  how that changes
+    messages.py    what members say             transfer.py    snapshots on their way
+    snapshotter.py the snapshot of one node     ground.py      pysyncobj's fields, by name
+    elections.py   who leads                    core.py        what gets into the log, and stays
+    node.py        all of it together; the only user of pysyncobj
 
 Data never passes through here, and nothing here knows the engine or the broker.
 """

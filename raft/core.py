@@ -18,13 +18,22 @@ so all of it is replaced. The rules, in the order of Raft's own paper:
 * A snapshot moves the commit index to its own entry, when it is whole and durable, and not before.
 """
 
-import random
 from collections.abc import Iterable
-from typing import Any, Protocol
 
 import msgspec
 
-from raft.journal import Journal
+from raft.elections import Elections
+from raft.ground import (
+    APPLY_BATCH_MAX,
+    CAUGHT_UP,
+    FOLLOWER,
+    MEMBERSHIP,
+    NEVER,
+    PROPOSED_MAX,
+    REGULAR,
+    UNACKNOWLEDGED_MAX,
+    Peer,
+)
 from raft.members import Members, is_single_step
 from raft.messages import (
     BATCH_SIZE,
@@ -38,175 +47,12 @@ from raft.messages import (
     VoteReply,
 )
 
-REGULAR, NO_OP, MEMBERSHIP = b"\x00", b"\x01", b"\x02"
-"""First byte of a log entry's command, as pysyncobj has it."""
-
-FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
-"""pysyncobj's roles."""
-
-APPLY_BATCH_MAX = 1024
-"""Entries applied in one tick, so that a long replay leaves room for heartbeats."""
-UNACKNOWLEDGED_MAX = 8192
-"""Entries sent to one member before it said anything; then only heartbeats until it does."""
-PROPOSED_MAX = 20_000
-"""Commands held for the next tick; more are dropped, and their senders ask again."""
-CAUGHT_UP = 256
-"""A learner this close to the end of the log may become a voter."""
-NEVER = float("inf")
-AT_ONCE = -1.0
-
 _encode_members = msgspec.msgpack.Encoder().encode
 _decode_members = msgspec.msgpack.Decoder(Members).decode
 
 
-class Peer(Protocol):
-    """pysyncobj's Node."""
-
-    id: str
-
-
-class Machine(Protocol):
-    """What the log drives, and what it needs from outside."""
-
-    def apply(self, index: int, command: bytes) -> None:
-        """A committed entry. Must not raise for anything that `command` says."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-
-    def send(self, voter: str, message: AnyMessage) -> bool:
-        """Make everything durable, then hand `message` over. False: it was dropped."""
-
-    def peer(self, voter: str) -> Any:
-        """pysyncobj's name for this member."""
-
-    def send_snapshot(self, voter: str) -> None:
-        """This member is too far behind for the log."""
-
-    def on_chunk(self, voter: str, chunk: Chunk) -> None:
-        """A piece of a snapshot from the leader."""
-
-    def on_chunk_reply(self, voter: str, reply: ChunkReply) -> None:
-        """What a member has of ours."""
-
-    def checkpoint(self) -> tuple[int, int] | None:
-        """(index, trail) to compare."""
-
-    def compare(self, voter: str, check: tuple[int, int]) -> None:
-        """The leader's trail at some index. Raises when ours is another one."""
-
-
-class HardenedRaft:
-    """The overriding half of the pair. Runs on one thread; reads no clock of its own."""
-
-    # pysyncobj's fields, by the names it gave them.
-    _SyncObj__raftLog: Journal
-    _SyncObj__raftState: int
-    _SyncObj__raftCurrentTerm: int
-    _SyncObj__votedForNodeId: str | None
-    _SyncObj__votesCount: int
-    _SyncObj__raftLeader: Any
-    _SyncObj__raftCommitIndex: int
-    _SyncObj__leaderCommitIndex: int
-    _SyncObj__raftLastApplied: int
-    _SyncObj__raftElectionDeadline: float
-    _SyncObj__newAppendEntriesTime: float
-    _SyncObj__raftNextIndex: dict[Any, int]
-    _SyncObj__raftMatchIndex: dict[Any, int]
-    _SyncObj__lastResponseTime: dict[Any, float]
-    _SyncObj__otherNodes: set[Any]
-    _SyncObj__readonlyNodes: set[Any]
-    _SyncObj__connectedNodes: set[Any]
-    _SyncObj__setState: Any
-    _SyncObj__setCurrentTerm: Any
-
-    def prepare(
-        self,
-        machine: Machine,
-        rng: random.Random,
-        me: str,
-        *,
-        election_wait_s: tuple[float, float],
-        heartbeat_s: float,
-    ) -> None:
-        """Comes before `SyncObj.__init__`, which calls some of the methods below."""
-        self.machine = machine
-        self.rng = rng
-        self.me = me
-        self.election_wait_s = election_wait_s
-        self.heartbeat_s = heartbeat_s
-        self._proposed: list[bytes] = []
-        self._members = [(0, Members(()))]
-        self._votes: tuple[int, set[str]] = (0, set())
-        self._pre_votes: tuple[int, set[str]] = (0, set())
-        self._heard_leader_at = -NEVER
-        self._election_at = machine.now() + rng.uniform(*election_wait_s)
-        self._is_transfer = False
-        self._term_index = 0
-        self._retried: dict[str, tuple[int, float]] = {}
-
-    # ---- looking ---------------------------------------------------------------------------------
-
-    @property
-    def log(self) -> Journal:
-        return self._SyncObj__raftLog
-
-    @property
-    def term(self) -> int:
-        return self._SyncObj__raftCurrentTerm
-
-    @property
-    def commit_index(self) -> int:
-        return self._SyncObj__raftCommitIndex
-
-    @property
-    def applied_index(self) -> int:
-        return self._SyncObj__raftLastApplied
-
-    @property
-    def is_leader(self) -> bool:
-        return self._SyncObj__raftState == LEADER
-
-    @property
-    def leader(self) -> str | None:
-        """The last one known in this term."""
-        node = self._SyncObj__raftLeader
-        return None if node is None else str(node.id)
-
-    @property
-    def members(self) -> Members:
-        """The newest in the log: they count from the moment they are written, not when
-        committed."""
-        return self._members[-1][1]
-
-    def members_at(self, index: int) -> Members:
-        """Those in force when everything up to `index` was applied."""
-        return [members for at, members in self._members if at <= index][-1]
-
-    @property
-    def is_voter(self) -> bool:
-        return self.me in self.members.voters
-
-    def match_index(self, voter: str) -> int:
-        """How much of our log this member is known to have, as far as we lead."""
-        return self._SyncObj__raftMatchIndex.get(self.machine.peer(voter), 0)
-
-    def progress(self) -> tuple[object, ...]:
-        """Equal before and after a tick: the tick found nothing to do."""
-        return (
-            self.term,
-            self._SyncObj__raftState,
-            self.commit_index,
-            self.applied_index,
-            self.log.last_index,
-            len(self._proposed),
-        )
-
-    def wake_at(self) -> float:
-        """When time alone makes something happen, in the machine's seconds."""
-        if self.is_leader:
-            return self._SyncObj__newAppendEntriesTime if len(self.members.voters) > 1 else NEVER
-        return self._election_at if self.is_voter else NEVER
+class HardenedRaft(Elections):
+    """The overriding half of the pair."""
 
     # ---- proposing and applying ------------------------------------------------------------------
 
@@ -303,126 +149,6 @@ class HardenedRaft:
 
     def is_connected(self, voter: str) -> bool:
         return self.machine.peer(voter) in self._SyncObj__connectedNodes
-
-    # ---- elections
-    # ---------------------------------------------------------------------------------
-
-    def before_tick(self) -> None:
-        """pysyncobj would campaign when a timer says so; we ask first whether anybody would vote
-        for us, and set off its timer only then."""
-        if self.is_leader or not self.is_voter or self.machine.now() < self._election_at:
-            return
-        self._postpone_election()
-        self._is_transfer = False
-        if self.members.voters == (self.me,):
-            self.campaign()
-            return
-        self._pre_votes = (self.term + 1, {self.me})
-        self._ask_for_votes(
-            Vote(self.term + 1, *self._last_entry(), is_pre=True, is_transfer=False)
-        )
-
-    def campaign(self) -> None:
-        """Be a candidate in the next tick."""
-        assert self.is_voter, "who has no vote wants none"
-        self._postpone_election()
-        self._SyncObj__raftElectionDeadline = AT_ONCE
-
-    def vote_request(self) -> Vote:
-        """What pysyncobj's candidate asks of everybody."""
-        return Vote(self.term, *self._last_entry(), is_pre=False, is_transfer=self._is_transfer)
-
-    def _ask_for_votes(self, request: Vote) -> None:
-        for voter in self.members.voters:
-            if voter != self.me:
-                self.machine.send(voter, request)
-
-    def _last_entry(self) -> tuple[int, int]:
-        _command, index, term = self.log[-1]
-        return index, term
-
-    def _postpone_election(self) -> None:
-        """Draws from our own generator: elections must be as reproducible as everything else."""
-        self._election_at = self.machine.now() + self.rng.uniform(*self.election_wait_s)
-        self._SyncObj__raftElectionDeadline = NEVER
-
-    def _SyncObj__generateRaftTimeout(self) -> float:
-        """pysyncobj's timer never goes off by itself (see `before_tick`)."""
-        return NEVER
-
-    def _hears_a_leader(self) -> bool:
-        """While there is one, nobody helps to depose it: a node that was cut off would otherwise,
-        on its return."""
-        quiet_s = self.machine.now() - self._heard_leader_at
-        return self.is_leader or quiet_s < self.election_wait_s[0]
-
-    def _is_up_to_date(self, request: Vote) -> bool:
-        index, term = self._last_entry()
-        return (request.last_term, request.last_index) >= (term, index)
-
-    def _on_pre_vote(self, voter: str, request: Vote) -> None:
-        granted = (
-            request.term > self.term and self._is_up_to_date(request) and not self._hears_a_leader()
-        )
-        term = request.term if granted else self.term
-        self.machine.send(voter, VoteReply(term, is_pre=True, granted=granted))
-
-    def _on_vote(self, voter: str, request: Vote) -> None:
-        granted = self._SyncObj__votedForNodeId in (None, voter) and self._is_up_to_date(request)
-        if granted:
-            self._SyncObj__setCurrentTerm(self.term, voter)
-            self._postpone_election()
-        self.machine.send(voter, VoteReply(self.term, is_pre=False, granted=granted))
-
-    def _on_vote_reply(self, voter: str, reply: VoteReply) -> None:
-        if self._SyncObj__raftState != CANDIDATE or not reply.granted:
-            return
-        if self._votes[0] != self.term:
-            self._votes = (self.term, {self.me})
-        if self._counts(self._votes[1], voter):
-            self._SyncObj__onBecomeLeader()
-
-    def _on_pre_vote_reply(self, voter: str, reply: VoteReply) -> None:
-        term, votes = self._pre_votes
-        is_current = term == reply.term == self.term + 1 and not self.is_leader
-        if is_current and self._counts(votes, voter):
-            self._pre_votes = (0, set())
-            self.campaign()
-
-    def _counts(self, votes: set[str], voter: str) -> bool:
-        """Add one vote; whether they are a majority of the voters now."""
-        votes.add(voter)
-        return 2 * len(votes.intersection(self.members.voters)) > len(self.members.voters)
-
-    def _SyncObj__onBecomeLeader(self) -> None:
-        """The first entry of a term names the members: it commits what came before, and tells
-        newcomers who there is."""
-        now = self.machine.now()
-        self._is_transfer = False
-        self._SyncObj__raftLeader = self.machine.peer(self.me)
-        self._SyncObj__setState(LEADER)
-        self._SyncObj__raftMatchIndex.clear()
-        self._SyncObj__raftNextIndex.clear()
-        self._SyncObj__lastResponseTime.clear()
-        self._term_index = self.log.last_index + 1
-        self._append_members(self.members)
-        for node in self._SyncObj__raftNextIndex:
-            self._SyncObj__raftNextIndex[node] = self._term_index
-            self._SyncObj__lastResponseTime[node] = now
-        self._SyncObj__sendAppendEntries()
-
-    def transfer(self, to: str) -> bool:
-        """Ask `to` to take over. False unless it has the whole log; the sign of success is another
-        leader."""
-        is_ready = self.is_leader and to in self.members.voters and to != self.me
-        if not is_ready or self.match_index(to) != self.log.last_index:
-            return False
-        return self.machine.send(to, TimeoutNow(self.term))
-
-    def _on_timeout_now(self) -> None:
-        if self.is_voter and not self.is_leader:
-            self._is_transfer = True
-            self.campaign()
 
     # ---- messages
     # ----------------------------------------------------------------------------------

@@ -26,17 +26,18 @@ from pysyncobj.transport import Transport as PysyncobjTransport
 from raft import commands, messages
 from raft.apply import apply, refuse_unreadable
 from raft.commands import AnyCommand, Applied
-from raft.core import NEVER, HardenedRaft, Machine
+from raft.core import HardenedRaft
 from raft.disk import Disk, OsDisk
-from raft.errors import REMEDY, CorruptJournalError, CorruptSnapshotError, RaftError, Stopped
+from raft.errors import REMEDY, RaftError, Stopped
+from raft.ground import NEVER, Machine
 from raft.invariants import InvariantViolated, check_invariants
-from raft.journal import JOURNAL_NAME, Journal
+from raft.journal import Journal
 from raft.members import MemberChange, Members
 from raft.membership import Membership, OnMember, Wish
 from raft.messages import AnyMessage, Chunk, ChunkReply, Forward, MemberReply, MemberRequest
 from raft.proposals import Leader, OnDone, Proposal, Proposals
-from raft.snapshot import SNAPSHOT_NAME, Snapshot
-from raft.snapshotter import Snapshotter, Spawn
+from raft.snapshot import Snapshot
+from raft.snapshotter import Snapshotter, Spawn, open_journal
 from raft.state import EMPTY, ClusterState
 
 TIMEOUT_S = 10.0
@@ -221,7 +222,7 @@ class RaftNode:
         disk = self._disk if self._disk is not None else OsDisk(self._directory)
         self._snapshots = Snapshotter(disk, self._spawn, self._inbox.put)
         taken = self._snapshots.load()
-        self._journal = _open_journal(disk, taken)
+        self._journal = open_journal(disk, taken)
         self._raft = self.raft_class(self, self._rng, self._voter_id, self._journal)
         members = self._first_members
         if taken is not None:
@@ -623,38 +624,6 @@ class RaftNode:
             self._raft.installed(taken.index, taken.term, taken.members)
             self._proposals.caught_up(self.state.clients.get(self._proposals.client))
         self._compact()
-
-
-def _open_journal(disk: Disk, taken: Snapshot | None) -> Journal:
-    """The journal, made to fit the snapshot. A crash between the two leaves them apart, never in
-    contradiction.
-
-    Raises CorruptJournalError, CorruptSnapshotError.
-    """
-    if taken is not None and disk.read(JOURNAL_NAME) is None:
-        raise CorruptJournalError(
-            f"{disk.describe(JOURNAL_NAME)} is missing beside a snapshot, and with it the vote of"
-            f" this node. {REMEDY}"
-        )
-    journal = Journal(disk)
-    index, term = (1, 0) if taken is None else (taken.index, taken.term)
-    if journal.first_index > index:
-        raise CorruptSnapshotError(
-            f"{disk.describe(SNAPSHOT_NAME)} ends at entry {index}, but the journal begins"
-            f" after entry {journal.first_index}: what lies between is gone. {REMEDY}"
-        )
-    if journal.term_at(index) != term and index <= journal.getRaftCommitIndex():
-        raise CorruptSnapshotError(
-            f"{disk.describe(SNAPSHOT_NAME)} says that entry {index} is of term {term},"
-            f" and the journal has committed another one. {REMEDY}"
-        )
-    if journal.term_at(index) != term:
-        # A snapshot from the leader, and a crash before the journal could follow: what the journal
-        # says was overruled.
-        journal.reset(index, term)
-    elif journal.getRaftCommitIndex() < index:
-        journal.setRaftCommitIndex(index)
-    return journal
 
 
 def _spawn_thread(work: Callable[[], None]) -> Callable[[], None]:

@@ -75,6 +75,15 @@ def decode(data: bytes, source: str) -> Snapshot:
     raise _corrupt(source, len(data), "the end is missing")
 
 
+def index_of(data: bytes, source: str) -> int:
+    """Entry of this snapshot, read off its head alone. Raises CorruptSnapshotError."""
+    for position, kind, value in _chunks(data, source):
+        if kind == "raft":
+            return msgspec.msgpack.decode(value, type=tuple[int, int, Members])[0]
+        raise _corrupt(source, position, "it does not begin with its place in the log")
+    raise _corrupt(source, len(data), "it is empty")
+
+
 def write(disk: Disk, snapshot: Snapshot, name: str = SNAPSHOT_NAME) -> int:
     """Replace the snapshot on disk, durably. Answers its size in bytes. Raises OSError."""
     return store(disk, encode(snapshot), name)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from raft import snapshot
 from raft.disk import Disk
-from raft.errors import CorruptSnapshotError
+from raft.errors import REMEDY, CorruptJournalError, CorruptSnapshotError
+from raft.journal import JOURNAL_NAME, Journal
 from raft.messages import Chunk, ChunkReply
 from raft.snapshot import SNAPSHOT_NAME, Snapshot
 from raft.transfer import Incoming, Outgoing
@@ -87,8 +88,9 @@ class Snapshotter:
         outgoing = self._outgoing.get(voter)
         if outgoing is None:
             if not self._outgoing or self._data_index != self.index:
+                # A newer one may be in its place already, and we not know of it yet.
                 self._data = self._disk.read(SNAPSHOT_NAME) or b""
-                self._data_index = self.index
+                self._data_index = snapshot.index_of(self._data, SNAPSHOT_NAME)
             outgoing = self._outgoing[voter] = Outgoing(self._data_index, self._data)
         return outgoing.next_chunk(term, now)
 
@@ -145,6 +147,38 @@ class Snapshotter:
                 on_installed(decoded[0])
 
         self._work(work, done)
+
+
+def open_journal(disk: Disk, taken: Snapshot | None) -> Journal:
+    """The journal, made to fit the snapshot. A crash between the two leaves them apart, never in
+    contradiction.
+
+    Raises CorruptJournalError, CorruptSnapshotError.
+    """
+    if taken is not None and disk.read(JOURNAL_NAME) is None:
+        raise CorruptJournalError(
+            f"{disk.describe(JOURNAL_NAME)} is missing beside a snapshot, and with it the vote of"
+            f" this node. {REMEDY}"
+        )
+    journal = Journal(disk)
+    index, term = (1, 0) if taken is None else (taken.index, taken.term)
+    if journal.first_index > index:
+        raise CorruptSnapshotError(
+            f"{disk.describe(SNAPSHOT_NAME)} ends at entry {index}, but the journal begins"
+            f" after entry {journal.first_index}: what lies between is gone. {REMEDY}"
+        )
+    if journal.term_at(index) != term and index <= journal.getRaftCommitIndex():
+        raise CorruptSnapshotError(
+            f"{disk.describe(SNAPSHOT_NAME)} says that entry {index} is of term {term},"
+            f" and the journal has committed another one. {REMEDY}"
+        )
+    if journal.term_at(index) != term:
+        # A snapshot from the leader, and a crash before the journal could follow: what the journal
+        # says was overruled.
+        journal.reset(index, term)
+    elif journal.getRaftCommitIndex() < index:
+        journal.setRaftCommitIndex(index)
+    return journal
 
 
 def _raiser(failure: OSError) -> Callable[[], None]:

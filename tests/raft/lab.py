@@ -9,8 +9,8 @@ from typing import Any
 from raft import commands as c
 from raft import messages
 from raft.commands import Applied
-from raft.core import NEVER
 from raft.errors import RaftError
+from raft.ground import NEVER
 from raft.messages import AnyMessage
 from raft.node import RaftNode
 from tests.sim.raft.disk import SimDisk

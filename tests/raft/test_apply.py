@@ -271,6 +271,7 @@ def test_a_restart_seals_everything_it_wrote_with_one_command() -> None:
         {"end": c.SealedEnd(10, 0, 0, -1)},
         {"end": c.SealedEnd(10, 5, 2**32, -1)},
         {"end": c.SealedEnd(2**63, 5, 0, -1)},
+        {"end": c.SealedEnd(10, 5, 0, -1, 2**63)},
         {"holders": ()},
         {"holders": holders((1,))},
         {"holders": ((1, DISKS[1]), (1, b"x" * 16))},

@@ -12,8 +12,8 @@ import msgspec
 
 from raft import journal as journal_module
 from raft.commands import Applied
-from raft.core import CANDIDATE
 from raft.errors import NoLeader
+from raft.ground import CANDIDATE
 from raft.members import Members
 from raft.messages import AnyMessage, Append, AppendReply, Chunk, Vote, VoteReply
 from raft.node import Raft

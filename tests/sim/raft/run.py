@@ -274,7 +274,17 @@ class Run:
         elif kind == "leave" and len(names) > SIZE_MIN:
             self.cluster.change_members(joins=False, leaves=self.rng.choice(names))
         elif kind == "replace" and len(names) > SIZE_MIN:
-            self.cluster.change_members(joins=True, leaves=self.rng.choice(names))
+            lost = self.rng.choice(names)
+            if self._can_spare(lost):
+                self.cluster.change_members(joins=True, leaves=lost)
+
+    def _can_spare(self, name: str) -> bool:
+        """Whether the other voters are a majority: without one, nothing can be changed any more."""
+        leaders = [m.node for m in self.cluster.live() if m.node is not None and m.node.is_leader]
+        if not leaders:
+            return False
+        voters = max(leaders, key=lambda node: node.term).members.voters
+        return 2 * len([voter for voter in voters if voter != name]) > len(voters)
 
     def _transfer(self) -> None:
         def hand_over(member: Member) -> None:
