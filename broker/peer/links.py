@@ -7,7 +7,7 @@ repeats what matters."""
 import asyncio
 import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -83,6 +83,8 @@ class RaftLinks:
         self._rng = rng
         self._queues: dict[str, _Queue] = {}
         self._dialled: dict[Address, anyio.CancelScope] = {}
+        self._told: frozenset[Address] = frozenset()
+        self._callers: Counter[Address] = Counter()
         self._inbox: RaftInbox
         self._tasks: TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -108,8 +110,14 @@ class RaftLinks:
             await anyio.sleep_forever()
 
     def set_addresses(self, addresses: frozenset[Address]) -> None:
-        """Whom to dial: these, and nobody else. On the event loop, after `run` has started."""
+        """Whom to dial: these, and whoever is connected to us: somebody who asks to be let in is
+        in nobody's list. On the event loop, after `run` has started."""
+        self._told = addresses
+        self._dial()
+
+    def _dial(self) -> None:
         assert self._tasks is not None, "not running"
+        addresses = self._told | self._callers.keys()
         for address in set(self._dialled) - addresses:
             self._dialled.pop(address).cancel()
         for address in sorted(addresses - set(self._dialled)):
@@ -170,9 +178,17 @@ class RaftLinks:
     async def _serve(self, channel: Channel) -> None:
         voter = channel.peer.voter_id
         address = (channel.peer.host, channel.peer.port)
-        if self._tasks is not None and address not in self._dialled and address[1]:
-            _log.info("a peer we did not know of connects", voter=voter, address=address)
-            self.set_addresses(frozenset(self._dialled) | {address})
-        while True:
-            for data in await channel.receive():
-                self._inbox.receive(voter, data)
+        has_port = bool(address[1])
+        if has_port:
+            if address not in self._dialled:
+                _log.info("a peer we did not know of connects", voter=voter, address=address)
+            self._callers[address] += 1
+            if self._tasks is not None:
+                self._dial()
+        try:
+            while True:
+                for data in await channel.receive():
+                    self._inbox.receive(voter, data)
+        finally:
+            if has_port:
+                self._callers -= Counter([address])
