@@ -1,6 +1,7 @@
 """Consumer groups with real clients: joins, leaves, deaths, and offsets that never go back."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -148,6 +149,48 @@ def test_coordinator_killed_and_offsets_that_go_back(join: Join, launch: Any) ->
     for member in members:
         member.close()
     assert positions(server.kafka, "g") == dict.fromkeys(topics, 21)
+
+
+@pytest.mark.confluent
+@pytest.mark.crash
+@pytest.mark.slow
+def test_storm_of_rebalances_in_which_something_is_lost_or_goes_back(
+    launch: Any, join: Join
+) -> None:
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    server = launch()
+    topics = six("t")
+    create(server.kafka, *topics)
+    everybody: list[ConfluentMember] = []
+    alive: list[ConfluentMember] = []
+    written: set[bytes] = set()
+    furthest: dict[str, int] = {}
+
+    def look() -> None:
+        for name, offset in positions(server.kafka, "g").items():
+            assert offset >= furthest.get(name, 0), f"{name} went back"
+            furthest[name] = offset
+
+    for step in range(16):
+        if step == 8:
+            server.kill()
+            server.start()
+        elif len(alive) < 2 or (rng.random() < 0.5 and len(alive) < 5):
+            member = join(server.kafka, "g", topics, session_timeout_ms=10_000)
+            alive.append(member)
+            everybody.append(member)
+        else:
+            alive.pop(rng.randrange(len(alive))).stop()
+        written |= write(server.kafka, topics, [f"{step}"])
+        look()
+        time.sleep(rng.uniform(0, 0.4))
+    until(lambda: {v for m in everybody for v in m.values()} == written, "all is read")
+    for member in everybody:
+        member.close()
+    look()
+    assert furthest == dict.fromkeys(topics, 16)
 
 
 @pytest.mark.confluent
