@@ -139,14 +139,11 @@ class Waiter(Protocol):
     def set(self) -> None: ...
 
 
-class Partition(Protocol):
-    """Partition 0 of one topic on the node that leads it."""
+class AnyPartition(Protocol):
+    """Partition 0 of one topic, wherever it is led."""
 
     @property
     def topic(self) -> TopicView: ...
-
-    @property
-    def leader_epoch(self) -> int: ...
 
     @property
     def log_start_offset(self) -> int: ...
@@ -154,6 +151,19 @@ class Partition(Protocol):
     @property
     def high_watermark(self) -> int:
         """One past the last offset that consumers may see. Never goes back."""
+
+    async def append(self, batch: Buffer, *, acks: int) -> Appended: ...
+
+    async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None: ...
+
+    async def read(self, offset: int, *, size_max: int) -> bytes: ...
+
+
+class Partition(AnyPartition, Protocol):
+    """Partition 0 of one topic on the node that leads it."""
+
+    @property
+    def leader_epoch(self) -> int: ...
 
     def check_epoch(self, leader_epoch: int) -> None:
         """-1 passes. Raises FencedLeaderEpoch or UnknownLeaderEpoch."""
@@ -232,12 +242,19 @@ class Controller(Protocol):
         """Raises NotLeader when another node, or no node yet, leads it, and UnknownTopicId when it
         is gone."""
 
+    def anywhere(self, topic: TopicView) -> AnyPartition:
+        """The partition wherever it is led. Retries through failovers; a batch appended by it must
+        carry a producer id and sequence of the broker's own."""
+
     async def producer_id(self) -> int:
         """A producer id nobody has had before, in this cluster's whole life."""
 
 
 class GroupOffsets(Protocol):
     """Committed offsets of consumer groups, kept in the keyed state log."""
+
+    async def leader_of(self, group_id: str) -> int:
+        """The node that keeps this group; -1 while there is none. Raises MetadataUnavailable."""
 
     async def position(self, group: str, topic_id: UUID) -> int | None:
         """The last offset committed here, durable or about to be; None if there is none. Raises

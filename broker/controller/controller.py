@@ -7,6 +7,7 @@ a node is started.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 import anyio
@@ -22,7 +23,9 @@ from broker.controller.partition import LocalPartition
 from broker.controller.producer_ids import ProducerIds
 from broker.controller.replicas import Replicas
 from broker.controller.restart import Restart
+from broker.controller.retention import Retention, delete_records
 from broker.controller.roll import roll
+from broker.controller.router import Routed, append_here
 from broker.controller.supervisor import Supervisor
 from broker.controller.topics import Topics
 from broker.controller.views import Views, broker_addresses
@@ -49,6 +52,9 @@ from raft.commands import (
 
 _log = structlog.get_logger(__name__)
 
+RETENTION_INTERVAL_MS = 300_000
+"""How often to look for what may be deleted, as often as Kafka does."""
+
 START_PATIENCE_S = 10.0
 """How long a start waits until this node's topics can be written again. Alone it always can; in a
 cluster, other nodes may have to come first."""
@@ -68,11 +74,13 @@ class LocalController:
         clock: Clock,
         limits: RollLimits,
         monitor_interval_ms: int,
+        retention_interval_ms: int = RETENTION_INTERVAL_MS,
         raft_leader: Callable[[], int | None],
         on_disk_failure: Callable[[OSError], None],
     ) -> None:
         """`raft_leader` is the broker id of whoever leads Raft now, as far as this node knows."""
         self._node_id = node_id
+        self._clock = clock
         self._metadata = metadata
         self._peers = peers
         self._store = store
@@ -91,7 +99,7 @@ class LocalController:
             peers=peers,
             incarnation=lambda: self._incarnation,
             led=self._led,
-            monotonic=clock.monotonic,
+            clock=clock,
             on_progress=self._progress,
         )
         self._liveness = Liveness(
@@ -123,6 +131,13 @@ class LocalController:
             node=node_id, metadata=metadata, store=store, copies=self._replicas.copies
         )
         self._topics = Topics(metadata)
+        self._retention = Retention(
+            metadata,
+            clock=clock,
+            interval_ms=retention_interval_ms,
+            partitions=self.led_partitions,
+            roll=self._roll_in_place,
+        )
         # Copies first: a lease finds the copy it writes to.
         metadata.listen(self._replicas.on_change)
         metadata.listen(self._leases.sync)
@@ -131,6 +146,7 @@ class LocalController:
         return Monitor(
             limits,
             misplaced=lambda led: placement.misplaced(self._metadata.state, led.metadata),
+            now_ms=self._clock.now_ms,
             interval_ms=interval_ms,
             partitions=self.led_partitions,
             roll=self._roll,
@@ -159,6 +175,7 @@ class LocalController:
             self._liveness.run,
             self._supervisor.run,
             self._monitor.run,
+            self._retention.run,
             self._store.sync_periodically,
         ):
             tasks.start_soon(work)
@@ -208,18 +225,40 @@ class LocalController:
     async def _roll(self, partition: LocalPartition, reason: str) -> bool:
         return await roll(partition, self._metadata, choose=placement.for_roll, reason=reason)
 
+    async def _roll_in_place(self, partition: LocalPartition, reason: str) -> bool:
+        choose = partial(placement.for_roll, keep_leader=True)
+        return await roll(partition, self._metadata, choose=choose, reason=reason)
+
     # -- what other nodes ask
 
     async def feed(self, node: int, conversation: Conversation) -> None:
         """Serve a follower's stream until it ends."""
         await self._replicas.service.serve(node, conversation)
 
-    async def answer(self, call: messages.Call) -> Sequence[Buffer]:
+    async def answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
         """One question of another node. Raises PeerUnreachable: ask again."""
         if isinstance(call, messages.Heartbeat):
             is_leader = self._raft_leader() == self._node_id
             return messages.encode(self._liveness.answer(call, is_leader=is_leader))
+        if isinstance(call, messages.AppendAsk | messages.FetchAsk):
+            return await self._answer_client(call, batches)
         return await self._replicas.service.answer(call)
+
+    async def _answer_client(
+        self, call: messages.AppendAsk | messages.FetchAsk, batches: memoryview
+    ) -> Sequence[Buffer]:
+        """What another node asks on behalf of a client of its own."""
+        try:
+            partition = self.partition(self.topic_by_id(UUID(bytes=call.topic_id)))
+            if isinstance(call, messages.AppendAsk):
+                return messages.encode(await append_here(partition, call, bytes(batches)))
+            data = await partition.read(call.offset, size_max=call.size_max)
+        except RequestError as error:
+            refused = type(error).__name__, str(error)
+            is_append = isinstance(call, messages.AppendAsk)
+            reply = messages.AppendReply(*refused) if is_append else messages.FetchReply(*refused)
+            return messages.encode(reply)
+        return messages.encode(messages.FetchReply(""), data)
 
     def _led(self, topic_id: bytes, sid: int) -> tuple[LocalCopy, Writer] | None:
         partition = self._leases.partitions.get(topic_id)
@@ -295,6 +334,11 @@ class LocalController:
         everywhere."""
         await self._metadata.propose(DeletePrefix(topic_id.bytes, log_start_offset))
 
+    async def delete_records(self, topic: TopicView, before_offset: int) -> int:
+        return await delete_records(
+            self.partition(topic), self._metadata, before_offset, roll=self._roll_in_place
+        )
+
     def partition(self, topic: TopicView) -> LocalPartition:
         partition = self._leases.partitions.get(topic.topic_id.bytes)
         if partition is not None and partition.bucket is not None:
@@ -305,6 +349,9 @@ class LocalController:
             leader_id=current.leader_id,
             leader_epoch=current.leader_epoch,
         )
+
+    def anywhere(self, topic: TopicView) -> Routed:
+        return Routed(topic, self, self._peers)
 
     def led_partitions(self) -> Sequence[LocalPartition]:
         """What this node leads now; for metrics and status."""

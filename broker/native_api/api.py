@@ -1,6 +1,6 @@
 """The native protocol of one node: what its connections share."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import anyio
 import anyio.abc
@@ -10,7 +10,10 @@ from broker.native_api.handlers import Context
 from broker.native_api.packer import Packer
 from broker.native_api.reader import SECTION_SIZE_MAX
 from broker.native_api.session import NativeSession
-from broker.ports import Clock, Controller, GroupOffsets, NodeStatus
+from broker.native_api.shared import SharedCursors
+from broker.ports import Buffer, Clock, Controller, GroupOffsets, NodeStatus
+from broker.replication.messages import TakeAsk
+from broker.replication.peers import Peers
 from broker.telemetry.metrics import NATIVE_LATENCY, NATIVE_REQUESTS, RequestMeter, Sample
 
 PUT_TIMEOUT_S = 30.0
@@ -26,6 +29,7 @@ class NativeApi:
         *,
         controller: Controller,
         offsets: GroupOffsets,
+        peers: Peers,
         clock: Clock,
         status: Callable[[], NodeStatus],
         metrics: Callable[[], Mapping[str, object]],
@@ -37,7 +41,8 @@ class NativeApi:
         self._cursors = Cursors(
             controller, offsets, section_size_max=section_size_max, cache_size_max=cache_size_max
         )
-        self._ctx = Context(controller, self._packer, self._cursors, status, metrics)
+        self._shared = SharedCursors(controller, offsets, self._cursors, peers)
+        self._ctx = Context(controller, self._packer, self._shared, status, metrics)
         self._meter = RequestMeter(NATIVE_REQUESTS, NATIVE_LATENCY)
         self._clock = clock
 
@@ -48,11 +53,16 @@ class NativeApi:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._packer.run)
             await tasks.start(self._cursors.run)
+            await tasks.start(self._shared.run)
             task_status.started()
 
     def session(self, peer: str) -> NativeSession:
         """The protocol of one new connection; `peer` is its address."""
         return NativeSession(self._ctx, self._meter, self._clock.monotonic, peer)
+
+    async def answer(self, ask: TakeAsk) -> Sequence[Buffer]:
+        """A GET that came in at another node."""
+        return await self._shared.answer(ask)
 
     def collect(self) -> Iterator[Sample]:
         """For the metrics registry: requests by verb and outcome, and their latency."""

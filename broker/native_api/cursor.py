@@ -27,7 +27,7 @@ import structlog
 from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
 from broker.groups.expiry import CURSOR_PREFIX
 from broker.native_api.reader import SECTION_SIZE_MAX, TopicReader, Unpacker, UnreadableBatch
-from broker.ports import Controller, Finish, GroupOffsets, Partition, TopicView
+from broker.ports import AnyPartition, Controller, Finish, GroupOffsets, TopicView
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -150,7 +150,7 @@ class Cursors:
         lane.is_serving = False
 
     async def _round(self, topic: TopicView, lane: _Lane, tickets: list[Ticket]) -> None:
-        partition = self._controller.partition(topic)
+        partition = self._controller.anywhere(topic)
         group = group_of(topic.name)
         position = await self._offsets.position(group, topic.topic_id)
         start = partition.log_start_offset
@@ -201,7 +201,7 @@ class _Haul:
     """What the others are told; None: there is nothing yet."""
 
 
-async def _haul(reader: TopicReader, partition: Partition, offset: int, count: int) -> _Haul:
+async def _haul(reader: TopicReader, partition: AnyPartition, offset: int, count: int) -> _Haul:
     haul = _Haul(offset)
     size = 0
     try:

@@ -9,10 +9,11 @@ import msgspec
 
 from broker.errors import InvalidTopic, RequestError, TopicExists, UnknownTopic
 from broker.native_api import commands
-from broker.native_api.cursor import Cursors, Ticket
+from broker.native_api.cursor import Ticket
 from broker.native_api.errors import text_of
 from broker.native_api.framing import EMPTY, OK, bare, error, ok_with
 from broker.native_api.packer import Pack, Packer
+from broker.native_api.shared import SharedCursors
 from broker.ports import Controller, Finish, NodeStatus, Reply, TopicView
 
 
@@ -22,7 +23,7 @@ class Context:
 
     controller: Controller
     packer: Packer
-    cursors: Cursors
+    cursors: SharedCursors
     status: Callable[[], NodeStatus]
     metrics: Callable[[], Mapping[str, object]]
     """What METRICS shows beside the node's status: see `begin_metrics`."""
@@ -59,7 +60,7 @@ async def _finish_put(topic: TopicView, pack: Pack) -> Reply:
 async def begin_get(ctx: Context, command: commands.Get) -> tuple[Ticket, Finish]:
     """GET: takes its place in the line now, answers when the cursor is durably past its record."""
     topic = _public(ctx, command.topic)
-    ticket = ctx.cursors.get(topic)
+    ticket = await ctx.cursors.get(topic)
     return ticket, partial(_finish_get, topic, ticket)
 
 

@@ -17,7 +17,7 @@ import structlog
 
 from broker.controller.topic_config import value_of
 from broker.errors import OutOfOrderSequence, RequestError, StorageFailed
-from broker.ports import ACKS_ALL, Appended, Clock, Controller, Partition, TopicView
+from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, TopicView
 from engine.batch import HEADER_SIZE, SEQUENCE_MAX, Record, build
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -108,7 +108,7 @@ class Packer:
         while lane:
             pack = lane.popleft()
             try:
-                partition = self._controller.partition(topic)
+                partition = self._controller.anywhere(topic)
                 appended = await self._append(topic, partition, pack)
             except RequestError as error:
                 pack.end(error)
@@ -120,7 +120,7 @@ class Packer:
                 self._tasks.start_soon(self._settle, partition, pack, appended)
         del self._lanes[topic.topic_id]
 
-    async def _append(self, topic: TopicView, partition: Partition, pack: Pack) -> Appended:
+    async def _append(self, topic: TopicView, partition: AnyPartition, pack: Pack) -> Appended:
         try:
             return await self._append_once(topic, partition, pack)
         except OutOfOrderSequence:
@@ -130,7 +130,7 @@ class Packer:
             self._identity.renew()
             return await self._append_once(topic, partition, pack)
 
-    async def _append_once(self, topic: TopicView, partition: Partition, pack: Pack) -> Appended:
+    async def _append_once(self, topic: TopicView, partition: AnyPartition, pack: Pack) -> Appended:
         producer_id = await self._identity.producer_id()
         sequence = self._identity.sequences.get(topic.topic_id, 0)
         batch = build(
@@ -145,7 +145,7 @@ class Packer:
         pack.payloads = []
         return appended
 
-    async def _settle(self, partition: Partition, pack: Pack, appended: Appended) -> None:
+    async def _settle(self, partition: AnyPartition, pack: Pack, appended: Appended) -> None:
         try:
             await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=self._timeout_s)
         except RequestError as error:

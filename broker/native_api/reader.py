@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
 from broker.native_api.unpack import Unpacked, Unreadable
-from broker.ports import Partition
+from broker.ports import AnyPartition
 from engine.batch import BatchHeader, CorruptBatchError, iter_headers
 
 READ_SIZE = 256 * 1024
@@ -79,7 +79,7 @@ class TopicReader:
         """Bytes that are held."""
         return self._data_size + (0 if self._unpacked is None else self._unpacked.size)
 
-    async def next(self, partition: Partition, offset: int) -> Found | None:
+    async def next(self, partition: AnyPartition, offset: int) -> Found | None:
         """The first record at or after `offset`; None if there is none below the high watermark.
 
         Raises UnreadableBatch, StorageFailed, and OffsetOutOfRange beyond the log end.
@@ -113,7 +113,7 @@ class TopicReader:
         return self._batches[0] if self._batches else None
 
     async def _read(
-        self, partition: Partition, offset: int
+        self, partition: AnyPartition, offset: int
     ) -> tuple[BatchHeader, memoryview] | None:
         try:
             data = await partition.read(offset, size_max=READ_SIZE)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from broker import errors
 from broker.ports import Buffer
 
 
@@ -81,6 +82,55 @@ class ReadReply(Message, frozen=True, tag="batches"):
     head: bytes = b""
 
 
+class AppendAsk(Message, frozen=True, tag="append"):
+    """To a topic's leader: append the batch behind this, and answer when it is committed.
+
+    The batch carries the asker's producer id and sequence, so asking again is harmless.
+    """
+
+    topic_id: bytes
+    timeout_ms: int
+
+
+class AppendReply(Message, frozen=True, tag="appended"):
+    """`error` is the name of a class in `broker/errors.py`, "" for success."""
+
+    error: str
+    text: str = ""
+    base_offset: int = -1
+    end_offset: int = -1
+    log_start_offset: int = -1
+
+
+class FetchAsk(Message, frozen=True, tag="fetch"):
+    """To a topic's leader: `Partition.read`."""
+
+    topic_id: bytes
+    offset: int
+    size_max: int
+
+
+class FetchReply(Message, frozen=True, tag="fetched"):
+    """The batches follow; `error` as in AppendReply."""
+
+    error: str
+    text: str = ""
+
+
+class TakeAsk(Message, frozen=True, tag="take"):
+    """To the node that keeps a topic's shared cursor: one native GET."""
+
+    topic_id: bytes
+
+
+class TakeReply(Message, frozen=True, tag="taken"):
+    """The value follows if there is one; `error` as in AppendReply."""
+
+    is_empty: bool
+    error: str = ""
+    text: str = ""
+
+
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
     """`node` lives, as `incarnation`."""
 
@@ -143,8 +193,10 @@ class Refuse(Message, frozen=True, tag="refuse"):
     why: str
 
 
-Call = SealAsk | CopyAsk | ReadAsk | Heartbeat
-CallReply = SealReply | CopyReply | ReadReply | HeartbeatReply
+Call = SealAsk | CopyAsk | ReadAsk | AppendAsk | FetchAsk | TakeAsk | Heartbeat
+CallReply = (
+    SealReply | CopyReply | ReadReply | AppendReply | FetchReply | TakeReply | HeartbeatReply
+)
 ToWriter = Follow | Unfollow | Acknowledge
 ToFollower = Head | Frames | Refuse
 
@@ -157,6 +209,19 @@ _to_writer = msgspec.msgpack.Decoder(ToWriter)
 _to_follower = msgspec.msgpack.Decoder(ToFollower)
 
 PREFIX_SIZE = 4
+
+
+_REFUSALS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.RequestError)
+}
+
+
+def raise_refusal(error: str, text: str) -> None:
+    """Raise what another node has refused a request with; nothing for ""."""
+    if error:
+        raise _REFUSALS.get(error, errors.StorageFailed)(text)
 
 
 def encode(message: Message, *batches: Buffer) -> list[Buffer]:

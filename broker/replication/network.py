@@ -45,7 +45,7 @@ _GONE = (
 _log = structlog.get_logger(__name__)
 
 Address = Callable[[int], tuple[str, int] | None]
-Answer = Callable[[messages.Call], Awaitable[Sequence[Buffer]]]
+Answer = Callable[[messages.Call, memoryview], Awaitable[Sequence[Buffer]]]
 Serve = Callable[[int, Conversation], Awaitable[None]]
 
 
@@ -215,8 +215,7 @@ async def _answer_all(channel: Channel, answer: Answer) -> None:
     async def one(number: int, payload: memoryview) -> None:
         async with limiter:
             try:
-                call, _ = messages.decode_call(payload)
-                reply = await answer(call)
+                reply = await answer(*messages.decode_call(payload))
             except (PeerUnreachable, ValueError) as error:
                 _log.debug("no answer", peer=channel.peer.node_id, why=str(error))
                 return

@@ -33,13 +33,3 @@ class Peers(Protocol):
 
     async def converse(self, node: int) -> Conversation:
         """Open a follow stream to `node`. Raises PeerUnreachable."""
-
-
-class NoPeers:
-    """The peers of a node that is a cluster by itself."""
-
-    async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
-        raise PeerUnreachable(f"there is no node {node}")
-
-    async def converse(self, node: int) -> Conversation:
-        raise PeerUnreachable(f"there is no node {node}")

@@ -10,7 +10,7 @@ import base64
 import errno
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import anyio
@@ -32,7 +32,8 @@ from broker.kafka_api import prepare
 from broker.net.budget import Budget
 from broker.net.limits import Limits
 from broker.net.listener import NetServer
-from broker.ports import NodeStatus
+from broker.ports import Buffer, NodeStatus
+from broker.replication import messages
 from broker.replication.store import Store
 from broker.server.membership import Membership
 from broker.server.protocols import Protocols
@@ -145,6 +146,7 @@ class Node:
             self._config,
             controller=self._controller,
             groups=self._groups,
+            peers=self._membership.network,
             clock=self._clock,
             memory=self._budget,
             status=self.status,
@@ -178,6 +180,7 @@ class Node:
             clock=self._clock,
             limits=RollLimits(config.max_segment_entries, config.max_segment_bytes),
             monitor_interval_ms=config.monitor_check_ms,
+            retention_interval_ms=config.retention_check_ms,
             on_disk_failure=self._disk_failed,
         )
 
@@ -208,7 +211,7 @@ class Node:
         """Into the cluster, and everything that was stored back in service."""
         config = self._config
         controller = self._controller
-        self._membership.network.serve(answer=controller.answer, feed=controller.feed)
+        self._membership.network.serve(answer=self._answer, feed=controller.feed)
         await self._membership.start(tasks, self._metadata)
         self._detail = "waiting for the cluster"
         await self._membership.take_part()
@@ -229,6 +232,12 @@ class Node:
         await controller.start(tasks, cluster_id=_new_cluster_id(), register=register)
         await anyio.to_thread.run_sync(self._data.joined, controller.cluster_id)
         await self._membership.replace()
+
+    async def _answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
+        """Whatever another node asks."""
+        if isinstance(call, messages.TakeAsk):
+            return await self._protocols.answer(call)
+        return await self._controller.answer(call, batches)
 
     async def _drain(self) -> None:
         self._detail = "stopping"

@@ -1,7 +1,7 @@
 """The two protocols of a node: what their connections share, and how their listeners are
 described."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from anyio.abc import TaskGroup
 
@@ -11,7 +11,9 @@ from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
 from broker.net.listener import Listener
-from broker.ports import Clock, Controller, Memory, NodeStatus
+from broker.ports import Buffer, Clock, Controller, Memory, NodeStatus
+from broker.replication.messages import TakeAsk
+from broker.replication.peers import Peers
 from broker.telemetry.metrics import Sample
 
 
@@ -24,6 +26,7 @@ class Protocols:
         *,
         controller: Controller,
         groups: Coordinator,
+        peers: Peers,
         clock: Clock,
         memory: Memory,
         status: Callable[[], NodeStatus],
@@ -35,7 +38,12 @@ class Protocols:
         self._clock = clock
         self._memory = memory
         self._native = NativeApi(
-            controller=controller, offsets=groups, clock=clock, status=status, metrics=metrics
+            controller=controller,
+            offsets=groups,
+            peers=peers,
+            clock=clock,
+            status=status,
+            metrics=metrics,
         )
         self._kafka = KafkaConfig(
             auto_create_topics=config.auto_create_topics,
@@ -48,6 +56,10 @@ class Protocols:
     async def start(self, tasks: TaskGroup) -> None:
         """Begin what goes on behind the connections."""
         await tasks.start(self._native.run)
+
+    async def answer(self, ask: TakeAsk) -> Sequence[Buffer]:
+        """What another node asks on behalf of a native client of its own."""
+        return await self._native.answer(ask)
 
     def native_listener(self) -> Listener:
         config = self._config

@@ -72,9 +72,9 @@ class NetPeers:
 
     async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
         member = self._network.reach(self._node, node)
-        call, _ = messages.decode_call(memoryview(b"".join(frame)))
+        call, batches = messages.decode_call(memoryview(b"".join(frame)))
         with anyio.move_on_after(timeout_s):
-            answer = await member.controller.answer(call)
+            answer = await member.controller.answer(call, batches)
             self._network.reach(self._node, node)
             return memoryview(b"".join(answer))
         raise PeerUnreachable(f"node {node} did not answer")
@@ -155,6 +155,7 @@ class Cluster:
             limits.get("entries_max", 1_000_000), limits.get("size_max", 1 << 30)
         )
         self._monitor_interval_ms = limits.get("monitor_interval_ms", 60_000)
+        self._retention_interval_ms = limits.get("retention_interval_ms", 60_000)
 
     async def start(self, node: int) -> Member:
         """Start (or restart) a node on its disk."""
@@ -170,6 +171,7 @@ class Cluster:
             clock=self.clock,
             limits=self._limits,
             monitor_interval_ms=self._monitor_interval_ms,
+            retention_interval_ms=self._retention_interval_ms,
             raft_leader=lambda: self.raft_leader,
             on_disk_failure=lambda _: None,
         )

@@ -15,13 +15,13 @@ from broker.controller.monitor import RollLimits
 from broker.controller.partition import LocalPartition
 from broker.groups.coordinator import Coordinator, GroupConfig
 from broker.ports import ACKS_ALL, Appended
-from broker.replication.peers import NoPeers
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
 from engine.batch import Record, build, iter_headers, iter_records
 from engine.durability import FsyncPolicy
 from raft.commands import RegisterBroker
 from raft.node import RaftNode
+from tests.broker.no_peers import NoPeers
 
 NODE = 1
 DISK = bytes(range(16))
@@ -75,6 +75,7 @@ async def running(
     entries_max: int = 1_000_000,
     size_max: int = 1 << 30,
     monitor_interval_ms: int = 60_000,
+    retention_interval_ms: int = 60_000,
     fsync: str = "each",
     is_trusted: bool = True,
     groups: GroupConfig | None = None,
@@ -101,6 +102,7 @@ async def running(
             clock=clock,
             limits=RollLimits(entries_max, size_max),
             monitor_interval_ms=monitor_interval_ms,
+            retention_interval_ms=retention_interval_ms,
             on_disk_failure=lambda error: node.disk_failures.append(error),
         )
         node = OneNode(backend, controller, clock, groups)

@@ -299,6 +299,9 @@ class FakeController:
         view = self.topic_by_id(topic_id)
         self.partitions.pop(view.name).wake()
 
+    def anywhere(self, topic: TopicView) -> FakePartition:
+        return self.partition(topic)
+
     def partition(self, topic: TopicView) -> FakePartition:
         partition = self.partitions.get(topic.name)
         if partition is None or partition.view.topic_id != topic.topic_id:

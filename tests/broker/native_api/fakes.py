@@ -225,6 +225,9 @@ class FakeController:
     async def delete_topic(self, topic_id: UUID) -> None:
         del self.views[self.partitions.pop(topic_id).topic.name]
 
+    def anywhere(self, topic: TopicView) -> FakePartition:
+        return self.partition(topic)
+
     def partition(self, topic: TopicView) -> FakePartition:
         if not self.is_leader:
             raise NotLeader(f"node 2 leads {topic.name}", leader_id=2)
@@ -241,10 +244,14 @@ class FakeOffsets:
 
     def __init__(self) -> None:
         self.positions: dict[tuple[str, UUID], int] = {}
+        self.leader_id = 1
         self.commit_count = 0
         self.failure: RequestError | None = None
         self.gate = anyio.Event()
         self.gate.set()
+
+    async def leader_of(self, group_id: str) -> int:
+        return self.leader_id
 
     async def position(self, group: str, topic_id: UUID) -> int | None:
         await anyio.lowlevel.checkpoint()

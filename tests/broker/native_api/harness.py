@@ -9,6 +9,7 @@ import anyio.abc
 from broker.native_api import BYTEORDER, FRAME_SIZE_MAX, FRAME_SIZE_MIN, NativeApi
 from broker.net import Budget, Limits, Listener, NetServer
 from tests.broker.native_api.fakes import STATUS, FakeClock, FakeController, FakeOffsets
+from tests.broker.no_peers import NoPeers
 
 
 def framed(*bodies: bytes) -> bytes:
@@ -22,6 +23,7 @@ class Node:
         self.controller = FakeController()
         self.offsets = FakeOffsets()
         self.api = NativeApi(
+            peers=NoPeers(),
             controller=self.controller,
             offsets=self.offsets,
             clock=FakeClock(),

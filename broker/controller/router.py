@@ -1,0 +1,153 @@
+"""A topic's partition wherever it is led: here directly, elsewhere through the peer port.
+
+For what the broker itself does on behalf of native clients. Batches appended here carry the
+broker's own producer id and sequence, so they may be sent again after anything short of a refusal:
+a failover costs a native client time, never a duplicate. Kafka clients are not routed; they follow
+the leader by themselves.
+"""
+
+from typing import Protocol
+from uuid import UUID
+
+import anyio
+
+from broker.errors import (
+    BrokerError,
+    Loading,
+    NotEnoughReplicas,
+    NotLeader,
+    OutcomeUnknown,
+    RequestError,
+)
+from broker.ports import ACKS_ALL, Appended, Buffer, Partition, TopicView
+from broker.replication import messages
+from broker.replication.peers import Peers, PeerUnreachable
+
+PATIENCE_S = 10.0
+"""How long a request looks for a leader that takes it: longer than a failover."""
+
+PAUSE_S = 0.05
+
+_AGAIN = (NotLeader, OutcomeUnknown, NotEnoughReplicas, Loading, PeerUnreachable)
+"""After these the leader is looked for anew."""
+
+
+class Topics(Protocol):
+    """Where a topic is led, and the partition if that is here."""
+
+    @property
+    def node_id(self) -> int: ...
+
+    def topic_by_id(self, topic_id: UUID) -> TopicView: ...
+
+    def partition(self, topic: TopicView) -> Partition: ...
+
+
+class Routed:
+    """`ports.AnyPartition` of one topic. Make one per request; it holds nothing."""
+
+    def __init__(self, topic: TopicView, controller: Topics, peers: Peers) -> None:
+        self._topic = topic
+        self._controller = controller
+        self._peers = peers
+
+    @property
+    def topic(self) -> TopicView:
+        return self._topic
+
+    @property
+    def log_start_offset(self) -> int:
+        return self._view().log_start_offset
+
+    @property
+    def high_watermark(self) -> int:
+        """Of the leader if that is us; else what is known for certain."""
+        view = self._view()
+        if view.leader_id == self._controller.node_id:
+            return self._controller.partition(view).high_watermark
+        return view.segments[-1].base_offset
+
+    def _view(self) -> TopicView:
+        return self._controller.topic_by_id(self._topic.topic_id)
+
+    async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        """As `Partition.append`; when the leader is elsewhere, committed too when this returns."""
+        appended: Appended | None = None
+        failure: BrokerError = NotLeader(f"{self._topic.name} has no leader")
+        with anyio.move_on_after(PATIENCE_S):
+            while appended is None:
+                try:
+                    appended = await self._append_once(batch, acks)
+                except _AGAIN as error:
+                    failure = error
+                    await anyio.sleep(PAUSE_S)
+        if appended is not None:
+            return appended
+        if isinstance(failure, RequestError):
+            raise failure
+        raise OutcomeUnknown(str(failure))
+
+    async def _append_once(self, batch: Buffer, acks: int) -> Appended:
+        view = self._view()
+        if view.leader_id == self._controller.node_id:
+            return await self._controller.partition(view).append(batch, acks=acks)
+        ask = messages.AppendAsk(view.topic_id.bytes, int(PATIENCE_S * 1000))
+        reply, _ = await self._ask(view, ask, batch)
+        if not isinstance(reply, messages.AppendReply):
+            raise PeerUnreachable(f"an append was answered with {type(reply).__name__}")
+        messages.raise_refusal(reply.error, reply.text)
+        return Appended(reply.base_offset, reply.end_offset, -1, reply.log_start_offset)
+
+    async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
+        """As `Partition.committed`. What another node has answered is committed already."""
+        view = self._view()
+        if view.leader_id == self._controller.node_id:
+            partition = self._controller.partition(view)
+            await partition.committed(end_offset, acks=acks, timeout_s=timeout_s)
+
+    async def read(self, offset: int, *, size_max: int) -> bytes:
+        """As `Partition.read`."""
+        failure: BrokerError = NotLeader(f"{self._topic.name} has no leader")
+        with anyio.move_on_after(PATIENCE_S):
+            while True:
+                try:
+                    return await self._read_once(offset, size_max)
+                except _AGAIN as error:
+                    failure = error
+                    await anyio.sleep(PAUSE_S)
+        raise failure if isinstance(failure, RequestError) else NotLeader(str(failure))
+
+    async def _read_once(self, offset: int, size_max: int) -> bytes:
+        view = self._view()
+        if view.leader_id == self._controller.node_id:
+            return await self._controller.partition(view).read(offset, size_max=size_max)
+        ask = messages.FetchAsk(view.topic_id.bytes, offset, size_max)
+        reply, data = await self._ask(view, ask)
+        if not isinstance(reply, messages.FetchReply):
+            raise PeerUnreachable(f"a fetch was answered with {type(reply).__name__}")
+        messages.raise_refusal(reply.error, reply.text)
+        return bytes(data)
+
+    async def _ask(
+        self, view: TopicView, ask: messages.Call, *batches: Buffer
+    ) -> tuple[messages.CallReply, memoryview]:
+        if view.leader_id < 0:
+            raise NotLeader(f"{view.name} has no leader just now")
+        frame = await self._peers.call(
+            view.leader_id, messages.encode(ask, *batches), timeout_s=PATIENCE_S
+        )
+        try:
+            return messages.decode_reply(frame)
+        except ValueError as error:
+            raise PeerUnreachable(f"an answer that is none: {error}") from error
+
+
+async def append_here(
+    partition: Partition, ask: messages.AppendAsk, batch: bytes
+) -> messages.AppendReply:
+    """Another node's append, on the leader. Raises RequestError."""
+    appended = await partition.append(batch, acks=ACKS_ALL)
+    await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=ask.timeout_ms / 1000)
+    return messages.AppendReply(
+        "", "", appended.base_offset, appended.end_offset, appended.log_start_offset
+    )

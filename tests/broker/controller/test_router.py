@@ -1,0 +1,78 @@
+"""A native client at any node: its appends and reads reach the leader, through failovers too."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from broker.errors import BatchTooLarge, NotLeader, OffsetOutOfRange, OutcomeUnknown
+from broker.ports import ACKS_ALL
+from tests.broker.cluster import Cluster, cluster
+from tests.broker.one_node import batch, read_all, values
+
+
+def elsewhere(made: Cluster) -> int:
+    """A node that does not lead the topic."""
+    leader = made.controller(min(made.network.nodes)).topic("t").leader_id
+    return next(node for node in made.network.nodes if node != leader)
+
+
+async def test_a_batch_that_comes_in_anywhere_is_appended_once_by_the_leader(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.leader()
+        controller = made.controller(elsewhere(made))
+        routed = controller.anywhere(controller.topic("t"))
+        sent = batch(b"a", b"b", producer=(7, 0, 0))
+        first = await routed.append(sent, acks=ACKS_ALL)
+        await routed.committed(first.end_offset, acks=ACKS_ALL, timeout_s=5)
+        again = await routed.append(sent, acks=ACKS_ALL)
+        assert (first.base_offset, first.end_offset) == (again.base_offset, again.end_offset)
+        data = await routed.read(0, size_max=1000)
+        assert data == await (await made.leader()).read(0, size_max=1000)
+        assert values(await read_all(await made.leader())) == [b"a", b"b"]
+
+
+async def test_the_leaders_refusal_is_the_askers(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={"max.message.bytes": "200"})
+        await made.leader()
+        controller = made.controller(elsewhere(made))
+        routed = controller.anywhere(controller.topic("t"))
+        with pytest.raises(BatchTooLarge):
+            await routed.append(batch(b"x" * 300, producer=(7, 0, 0)), acks=ACKS_ALL)
+        with pytest.raises(OffsetOutOfRange):
+            await routed.read(99, size_max=100)
+
+
+async def test_a_leader_that_dies_costs_the_asker_time_and_nothing_else(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        leader = (await made.leader()).topic.leader_id
+        node = elsewhere(made)
+        made.raft_leader = node
+        controller = made.controller(node)
+        routed = controller.anywhere(controller.topic("t"))
+        await routed.append(batch(b"before", producer=(7, 0, 0)), acks=ACKS_ALL)
+        made.kill(leader)
+        with anyio.fail_after(20):
+            after = await routed.append(batch(b"after", producer=(7, 0, 1)), acks=ACKS_ALL)
+            await routed.committed(after.end_offset, acks=ACKS_ALL, timeout_s=5)
+        assert values(await read_all(await made.leader())) == [b"before", b"after"]
+
+
+async def test_nobody_to_route_to_is_said_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.controller.router.PATIENCE_S", 0.3)
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.leader()
+        node = elsewhere(made)
+        controller = made.controller(node)
+        routed = controller.anywhere(controller.topic("t"))
+        made.network.isolate(node)
+        with pytest.raises((OutcomeUnknown, NotLeader)):
+            await routed.append(batch(b"x", producer=(7, 0, 0)), acks=ACKS_ALL)

@@ -1,0 +1,101 @@
+"""GET at a node that does not keep the cursor: one cursor for the whole cluster."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from broker.errors import NotLeader, OutcomeUnknown
+from broker.native_api.cursor import Cursors, group_of
+from broker.native_api.shared import SharedCursors
+from broker.ports import Buffer
+from broker.replication import messages
+from broker.replication.peers import Conversation, PeerUnreachable
+from tests.broker.native_api.batches import batch
+from tests.broker.native_api.fakes import FakeController, FakeOffsets
+
+
+class OneOther:
+    """`Peers` that reach one other node's cursors, or fail as told."""
+
+    def __init__(self) -> None:
+        self.other: SharedCursors | None = None
+        self.failures: list[Exception] = []
+
+    async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
+        if self.failures:
+            raise self.failures.pop(0)
+        ask, _ = messages.decode_call(memoryview(b"".join(frame)))
+        assert isinstance(ask, messages.TakeAsk)
+        assert self.other is not None
+        return memoryview(b"".join(await self.other.answer(ask)))
+
+    async def converse(self, node: int) -> Conversation:
+        raise PeerUnreachable("no streams here")
+
+
+class Pair:
+    """Two nodes over one log: node 1 keeps the cursor, node 2 asks it."""
+
+    def __init__(self) -> None:
+        self.controller = FakeController()
+        self.away = FakeController()
+        self.away.node_id = 2
+        self.away.views, self.away.partitions = self.controller.views, self.controller.partitions
+        self.offsets = FakeOffsets()
+        self.peers = OneOther()
+        here = Cursors(self.controller, self.offsets)
+        there = Cursors(self.away, self.offsets)
+        self.keeper = SharedCursors(self.controller, self.offsets, here, self.peers)
+        self.asker = SharedCursors(self.away, self.offsets, there, self.peers)
+        self.peers.other = self.keeper
+        self.runs = (here.run, there.run, self.keeper.run, self.asker.run)
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[Pair]:
+    made = Pair()
+    async with anyio.create_task_group() as tasks:
+        for run in made.runs:
+            await tasks.start(run)
+        yield made
+        tasks.cancel_scope.cancel()
+
+
+async def test_two_nodes_hand_out_one_stream_between_them() -> None:
+    async with pair() as nodes:
+        partition = nodes.controller.add("t")
+        for number in range(6):
+            partition.store(batch([b"%d" % number]))
+        topic = nodes.controller.topic("t")
+        taken = []
+        for number in range(6):
+            node = nodes.keeper if number % 2 else nodes.asker
+            taken.append(await (await node.get(topic)).taken())
+        assert taken == [b"%d" % number for number in range(6)]
+        assert await (await nodes.asker.get(topic)).taken() is None
+        assert nodes.offsets.positions[group_of("t"), topic.topic_id] == 6
+
+
+async def test_a_refusal_is_asked_again_and_a_lost_answer_is_not() -> None:
+    async with pair() as nodes:
+        partition = nodes.controller.add("t")
+        partition.store(batch([b"a"]))
+        topic = nodes.controller.topic("t")
+        nodes.peers.failures = [NotLeader("moved")]
+        assert await (await nodes.asker.get(topic)).taken() == b"a"
+        nodes.peers.failures = [PeerUnreachable("the answer was lost")]
+        with pytest.raises(OutcomeUnknown):
+            await (await nodes.asker.get(topic)).taken()
+
+
+async def test_while_nobody_keeps_the_cursor_a_get_waits_and_then_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.native_api.shared.PATIENCE_S", 0.2)
+    async with pair() as nodes:
+        nodes.controller.add("t")
+        nodes.offsets.leader_id = -1
+        with pytest.raises(NotLeader):
+            await (await nodes.asker.get(nodes.controller.topic("t"))).taken()
