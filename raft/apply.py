@@ -314,6 +314,7 @@ def _check_end(
     _require(segment.base_offset <= end.end_offset <= NUMBER_MAX, Refusal.BAD_END)
     _require(end.size == 0 if empty else 0 < end.size <= NUMBER_MAX, Refusal.BAD_END)
     _require(0 <= end.digest < 2**32 and -1 <= end.max_timestamp <= NUMBER_MAX, Refusal.BAD_END)
+    _require(-1 <= end.appended_ms <= NUMBER_MAX, Refusal.BAD_END)
     nodes = {node for node, _ in holders}
     _require(len(nodes) == len(holders) <= REPLICAS_MAX, Refusal.BAD_COMMAND)
     _require(all(_disk_of(state, node) == disk for node, disk in holders), Refusal.STALE_DISK)
@@ -342,6 +343,7 @@ def _succeed(
             size=end.size,
             digest=end.digest,
             max_timestamp=end.max_timestamp,
+            appended_ms=end.appended_ms,
             holders=tuple(sorted(holders)),
         )
         kept = (*topic.segments[:-1], sealed)

@@ -39,6 +39,9 @@ class SealedEnd(msgspec.Struct, frozen=True, array_like=True):
     """CRC-32C over the 61-byte headers of its batches, in order."""
     max_timestamp: int
     """-1 for an empty segment."""
+    appended_ms: int = -1
+    """Wall time, milliseconds since 1970, of whoever closed it: no append was later. -1: unknown.
+    Retention goes by it where the records carry older times."""
 
 
 class FormCluster(Command, frozen=True, tag="form"):

@@ -103,6 +103,8 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     """(node, disk) known to hold the whole sealed copy."""
     seal_epoch: int
     recoverer: int
+    appended_ms: int = -1
+    """See `SealedEnd.appended_ms`; -1 until SEALED."""
 
 
 class Topic(msgspec.Struct, frozen=True, array_like=True):

@@ -164,6 +164,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             Integer(10, 86_400_000, "MS"),
         ),
     ] = 10_000
+    retention_check_ms: Annotated[
+        int,
+        About(
+            "Storage",
+            "How often to look for segments that `retention.ms` and `retention.bytes` give up "
+            "(milliseconds); Kafka's default.",
+            Integer(10, INT32_MAX, "MS"),
+        ),
+    ] = 300_000
     disable_io_uring: Annotated[
         bool,
         About(

@@ -7,6 +7,8 @@ the batch, does the local replica accept it.
 
 from collections.abc import Callable, Sequence
 
+import anyio
+
 from broker.errors import BrokerError, NotLeader, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
@@ -15,6 +17,11 @@ from broker.replication.writer import Writer
 from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time
 from engine.errors import QueueFullError, SegmentClosedError
 from raft.leases import Lease
+
+
+FOLLOWERS_PATIENCE_S = 3.0
+"""How long an append with acks=all waits for followers before it is refused: as long as a follower
+needs to find a new writer."""
 
 
 class DiskBusy(BrokerError):
@@ -49,6 +56,10 @@ class Bucket:
         self._on_local = on_local
         self._on_failed = on_failed
         self._told = writer.high_watermark
+        self._progressed = anyio.Event()
+        self.first_append_ms = -1
+        self.last_append_ms = -1
+        """Wall time of the first and the last append; -1 while there was none."""
         copy.make_head = self._make_head
         copy.on_durable = self._durable
         copy.on_failed = self._failed
@@ -65,17 +76,19 @@ class Bucket:
         batch: Buffer,
         *,
         acks: int,
-        append_time_ms: int,
+        now_ms: int,
+        is_stamped: bool,
         log_start_offset: int,
     ) -> Appended:
-        """Give a checked batch its offsets and queue it. `append_time_ms` is -1 for CreateTime
-        topics.
+        """Give a checked batch its offsets and queue it. `is_stamped`: its records get `now_ms` as
+        their time (LogAppendTime).
 
         Raises NotLeader, StorageFailed, DiskBusy and what `Writer.admit` raises; then nothing was
         appended.
         """
         if self.lease is None or not self._is_lease_good(self.writer):
             raise NotLeader("the lease on this segment is over")
+        append_time_ms = now_ms if is_stamped else -1
         duplicate = self.writer.admit(header, acks=acks)
         if duplicate is not None:
             return Appended(
@@ -96,6 +109,9 @@ class Bucket:
         except QueueFullError as error:
             raise DiskBusy(str(error)) from error
         self.writer.accept(placed)
+        self.last_append_ms = max(self.last_append_ms, now_ms)
+        if self.first_append_ms < 0:
+            self.first_append_ms = now_ms
         return Appended(base_offset, placed.next_offset, append_time_ms, log_start_offset)
 
     def revoke(self) -> None:
@@ -109,8 +125,23 @@ class Bucket:
         self._on_local(end_offset)
         self.progress()
 
+    async def followers_come(self) -> bool:
+        """Wait until enough replicas are live for acks=all. False if that takes too long.
+
+        A segment that has just been opened has no live followers for a moment; clients should not
+        see that.
+        """
+        with anyio.move_on_after(FOLLOWERS_PATIENCE_S):
+            while not self.writer.has_quorum:
+                await self._progressed.wait()
+            return True
+        return False
+
     def progress(self) -> None:
-        """A replica has acknowledged something: tell how far it is committed now."""
+        """A follower has come, gone, or acknowledged something: tell how far it is committed now.
+        """
+        event, self._progressed = self._progressed, anyio.Event()
+        event.set()
         if self.writer.high_watermark > self._told:
             self._told = self.writer.high_watermark
             self.segment.note_acked(self._told)

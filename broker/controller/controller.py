@@ -7,6 +7,8 @@ a node is started.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from functools import partial
 from uuid import UUID
 
@@ -46,6 +48,7 @@ from broker.replication.writer import Writer
 from raft.commands import (
     Barrier,
     DeletePrefix,
+    FenceBroker,
     FormCluster,
     RegisterBroker,
 )
@@ -54,6 +57,9 @@ _log = structlog.get_logger(__name__)
 
 RETENTION_INTERVAL_MS = 300_000
 """How often to look for what may be deleted, as often as Kafka does."""
+
+HAND_OVER_S = 5.0
+"""How long a node that stops tries to give its topics to others."""
 
 START_PATIENCE_S = 10.0
 """How long a start waits until this node's topics can be written again. Alone it always can; in a
@@ -102,14 +108,7 @@ class LocalController:
             clock=clock,
             on_progress=self._progress,
         )
-        self._liveness = Liveness(
-            node=node_id,
-            metadata=metadata,
-            peers=peers,
-            clock=clock,
-            leader=raft_leader,
-            on_fenced=self._fenced,
-        )
+        self._liveness = self._make_liveness()
         self._supervisor = Supervisor(
             metadata=metadata,
             liveness=self._liveness,
@@ -131,16 +130,20 @@ class LocalController:
             node=node_id, metadata=metadata, store=store, copies=self._replicas.copies
         )
         self._topics = Topics(metadata)
-        self._retention = Retention(
-            metadata,
-            clock=clock,
-            interval_ms=retention_interval_ms,
-            partitions=self.led_partitions,
-            roll=self._roll_in_place,
-        )
+        self._retention = self._make_retention(retention_interval_ms)
         # Copies first: a lease finds the copy it writes to.
         metadata.listen(self._replicas.on_change)
         metadata.listen(self._leases.sync)
+
+    def _make_liveness(self) -> Liveness:
+        return Liveness(
+            node=self._node_id,
+            metadata=self._metadata,
+            peers=self._peers,
+            clock=self._clock,
+            leader=self._raft_leader,
+            on_fenced=self._fenced,
+        )
 
     def _make_monitor(self, limits: RollLimits, interval_ms: int) -> Monitor:
         return Monitor(
@@ -150,6 +153,15 @@ class LocalController:
             interval_ms=interval_ms,
             partitions=self.led_partitions,
             roll=self._roll,
+        )
+
+    def _make_retention(self, interval_ms: int) -> Retention:
+        return Retention(
+            self._metadata,
+            clock=self._clock,
+            interval_ms=interval_ms,
+            partitions=self.led_partitions,
+            roll=self._roll_in_place,
         )
 
     # -- the life of a node
@@ -221,6 +233,23 @@ class LocalController:
             _log.warning("not back yet", why=str(error))
         finally:
             self._is_rejoining = False
+
+    async def hand_over(self) -> None:
+        """Before this node stops: have others lead what it leads, as far as they can, and say
+        that it goes, so that nobody waits for its silence."""
+        self._is_rejoining = True  # Being fenced is what we ask for below.
+        choose = partial(placement.for_roll, leaving=True)
+        with anyio.move_on_after(HAND_OVER_S):
+            async with anyio.create_task_group() as tasks:
+                for partition in self.led_partitions():
+                    tasks.start_soon(
+                        partial(
+                            roll, partition, self._metadata, choose=choose, reason="the node stops"
+                        )
+                    )
+            if len(self._metadata.state.brokers) > 1:
+                with suppress(RequestError):
+                    await self._metadata.propose(FenceBroker(self._node_id, self._incarnation))
 
     async def _roll(self, partition: LocalPartition, reason: str) -> bool:
         return await roll(partition, self._metadata, choose=placement.for_roll, reason=reason)

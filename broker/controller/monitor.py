@@ -36,6 +36,17 @@ class RollLimits:
         return ""
 
 
+def too_old(partition: LocalPartition, now_ms: int) -> str:
+    """Why the age of this partition's segment is beyond `segment.ms`; "" if it is not, or if the
+    segment is empty."""
+    bucket = partition.bucket
+    if bucket is None or bucket.first_append_ms < 0:
+        return ""
+    age_ms = now_ms - bucket.first_append_ms
+    limit_ms = partition.config.segment_ms
+    return f"{age_ms} ms old, limit {limit_ms}" if age_ms >= limit_ms else ""
+
+
 class Monitor:
     """Calls `roll(partition, reason)` for what is due. `interval_ms` is WALRUS_MONITOR_CHECK_MS;
     `misplaced` says why a segment should be on other nodes, "" if it should not."""
@@ -45,12 +56,14 @@ class Monitor:
         limits: RollLimits,
         *,
         misplaced: Callable[[LocalPartition], str],
+        now_ms: Callable[[], int],
         interval_ms: int,
         partitions: Callable[[], Iterable[LocalPartition]],
         roll: Callable[[LocalPartition, str], Awaitable[object]],
     ) -> None:
         self._limits = limits
         self._misplaced = misplaced
+        self._now_ms = now_ms
         self._interval_s = interval_ms / 1000
         self._partitions = partitions
         self._roll = roll
@@ -80,6 +93,10 @@ class Monitor:
                     await self._roll_if_due(partition)
 
     async def _roll_if_due(self, partition: LocalPartition) -> None:
-        reason = self._limits.reason(partition) or self._misplaced(partition)
+        reason = (
+            self._limits.reason(partition)
+            or too_old(partition, self._now_ms())
+            or self._misplaced(partition)
+        )
         if reason:
             await self._roll(partition, reason)

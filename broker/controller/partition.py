@@ -16,6 +16,7 @@ from broker.controller.topic_config import TopicConfig
 from broker.controller.views import first_epoch_of_run, offset_map
 from broker.errors import (
     FencedLeaderEpoch,
+    NotEnoughReplicas,
     NotLeader,
     OffsetOutOfRange,
     OutcomeUnknown,
@@ -166,11 +167,15 @@ class LocalPartition:
                     header,
                     batch,
                     acks=acks,
-                    append_time_ms=now_ms if config.is_log_append_time else -1,
+                    now_ms=now_ms,
+                    is_stamped=config.is_log_append_time,
                     log_start_offset=self.log_start_offset,
                 )
             except DiskBusy:
                 await self._store.room()
+            except NotEnoughReplicas:
+                if not await bucket.followers_come():
+                    raise
             else:
                 self._after_append(self)
                 return appended

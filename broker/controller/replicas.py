@@ -13,6 +13,7 @@ from broker.controller.holding import Holding
 from broker.controller.housekeeping import Housekeeping
 from broker.controller.metadata import Metadata
 from broker.controller.sealing import Sealing
+from broker.ports import Clock
 from broker.replication.copies import Copies
 from broker.replication.follow import Followers
 from broker.replication.peers import Peers
@@ -37,7 +38,7 @@ class Replicas:
         peers: Peers,
         incarnation: Callable[[], int],
         led: Led,
-        monotonic: Callable[[], float],
+        clock: Clock,
         on_progress: Callable[[bytes, int], None],
     ) -> None:
         self._metadata = metadata
@@ -52,6 +53,7 @@ class Replicas:
             node=node,
             metadata=metadata,
             recoverer=Recoverer(node=node, copies=self.copies, peers=peers, catch_up=catch_up),
+            now_ms=clock.now_ms,
         )
         self._housekeeping = Housekeeping(
             node=node,
@@ -68,7 +70,7 @@ class Replicas:
             led=led,
             held=self._held,
             is_current=self._is_current,
-            monotonic=monotonic,
+            monotonic=clock.monotonic,
             on_progress=on_progress,
         )
         """What this node answers to other nodes."""

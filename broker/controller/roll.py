@@ -61,7 +61,7 @@ async def roll(
         topic_id=partition.metadata.topic_id,
         sid=bucket.sid,
         open_epoch=bucket.lease.epoch,
-        end=SealedEnd(segment.end_offset, segment.size, segment.digest, segment.max_timestamp),
+        end=SealedEnd(*segment.end, appended_ms=bucket.last_append_ms),
         holders=tuple((node, state.brokers[node].disk) for node in caught_up),
         next=next_writer,
     )

@@ -5,6 +5,8 @@ task for each. Ends that become known in the same moment are proposed in one com
 epoch, or another recoverer, ends our attempt: its commit would be refused anyway.
 """
 
+from collections.abc import Callable
+
 import anyio
 import structlog
 from anyio.abc import TaskGroup
@@ -33,8 +35,16 @@ RETRY_PAUSE_S = 0.2
 class Sealing:
     """One node's recoveries. `on_change` is a metadata listener; `run` does the work."""
 
-    def __init__(self, *, node: int, metadata: Metadata, recoverer: Recoverer) -> None:
+    def __init__(
+        self,
+        *,
+        node: int,
+        metadata: Metadata,
+        recoverer: Recoverer,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._node = node
+        self._now_ms = now_ms
         self._metadata = metadata
         self._recoverer = recoverer
         self._running: dict[bytes, tuple[int, anyio.CancelScope]] = {}
@@ -121,7 +131,7 @@ class Sealing:
         state = self._metadata.state
         items = []
         for topic, commit in found:
-            item = _item(state, topic, commit)
+            item = _item(state, topic, commit, self._now_ms())
             if item is None:
                 _log.warning("too few live nodes to go on", topic=topic.name)
                 self._later(topic, commit)
@@ -164,18 +174,17 @@ class Sealing:
             self._tasks.start_soon(again)
 
 
-def _item(state: ClusterState, topic: Topic, commit: Commit) -> SealItem | None:
+def _item(state: ClusterState, topic: Topic, commit: Commit, now_ms: int) -> SealItem | None:
     last = topic.segments[-1]
     config = TopicConfig.of(topic.configs)
     opened = placement.after_seal(state, topic, commit.holders, config.min_insync_replicas)
     if opened is None:
         return None
-    end = commit.end
     return SealItem(
         topic_id=topic.topic_id,
         sid=last.sid,
         seal_epoch=last.seal_epoch,
-        end=SealedEnd(end.end_offset, end.size, end.digest, end.max_timestamp),
+        end=SealedEnd(*commit.end, appended_ms=now_ms),
         holders=tuple((node, state.brokers[node].disk) for node in commit.holders),
         next=opened,
     )
