@@ -178,7 +178,7 @@ def test_storm_of_rebalances_in_which_something_is_lost_or_goes_back(
             server.kill()
             server.start()
         elif len(alive) < 2 or (rng.random() < 0.5 and len(alive) < 5):
-            member = join(server.kafka, "g", topics, session_timeout_ms=10_000)
+            member = join(server.kafka, "g", topics)
             alive.append(member)
             everybody.append(member)
         else:

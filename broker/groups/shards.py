@@ -57,6 +57,8 @@ class Shards:
         self._timers = Timers(clock)
         self._shards: dict[int, Shard] = {}
         self._loads: dict[int, anyio.Event] = {}
+        self._logs: dict[int, StateLog] = {}
+        """The last log of each shard, which may still have an append on its way."""
         self._is_released = False
         self._tasks: TaskGroup | None = None
 
@@ -159,6 +161,8 @@ class Shards:
         self, tasks: TaskGroup, number: int, partition: LocalPartition, loaded: anyio.Event
     ) -> None:
         try:
+            if number in self._logs:
+                await self._logs[number].ended.wait()
             log = await StateLog.load(self._controller, partition, self._clock)
             shard = Shard(
                 log,
@@ -171,7 +175,7 @@ class Shards:
             _log.exception("a state log cannot be read", shard=number)
             await anyio.sleep(LOAD_WAIT_S)
         else:
-            self._shards[number] = shard
+            self._shards[number], self._logs[number] = shard, log
             tasks.start_soon(self._run, shard)
         finally:
             del self._loads[number]

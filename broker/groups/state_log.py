@@ -67,6 +67,8 @@ class StateLog:
         self._last = _Pack()
         self._last.written.set()
         self._put = anyio.Event()
+        self.ended = anyio.Event()
+        """Nothing more of this object will reach the log."""
 
     @classmethod
     async def load(
@@ -141,13 +143,16 @@ class StateLog:
 
     async def run(self) -> None:
         """Append what is put, until the log fails. Ends quietly."""
-        while self.failure is None:
-            if not self._packs:
-                self._put = anyio.Event()
-                await self._put.wait()
-                continue
-            await self._append(self._packs.popleft())
-            await self._trim()
+        try:
+            while self.failure is None:
+                if self._packs:
+                    await self._append(self._packs.popleft())
+                    await self._trim()
+                else:
+                    self._put = anyio.Event()
+                    await self._put.wait()
+        finally:
+            self.ended.set()
 
     async def _append(self, pack: _Pack) -> None:
         batch = build(

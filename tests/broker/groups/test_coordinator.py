@@ -9,6 +9,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from broker.controller.partition import LocalPartition
 from broker.errors import InvalidRequest, InvalidTopic, Loading, NotLeader, RequestError
 from broker.groups.coordinator import GroupConfig
 from broker.groups.messages import GroupRefused, Join, JoinAnswer, Refusal, Sync, Ticket, Who
@@ -231,6 +232,35 @@ async def test_a_mistake_of_ours_in_a_timer_costs_one_shard_and_not_the_node(
         assert [line["event"] for line in logs] == ["a group failed"]
         monkeypatch.undo()
         assert await node.groups.heartbeat("g", Who(joined.member_id), 1) is None
+
+
+async def test_a_shard_read_back_before_its_last_append_has_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The append is acknowledged when it lands, so the new state must know it."""
+    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
+        await commit(node, "g", 1)
+        append, gate = LocalPartition.append, anyio.Event()
+
+        async def parked(*arguments: Any, **options: Any) -> Any:
+            await gate.wait()
+            return await append(*arguments, **options)
+
+        monkeypatch.setattr(LocalPartition, "append", parked)
+        topic_id = (await node.topic()).topic.topic_id
+        durable = await node.groups.commit("g", topic_id, 2)
+        await anyio.wait_all_tasks_blocked()
+        (shard,) = node.groups._shards
+        shard.close()
+        async with anyio.create_task_group() as tasks:
+
+            async def read() -> None:
+                assert await position(node, "g") == 2
+
+            tasks.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            gate.set()
+            await durable()
 
 
 async def test_a_stop_that_waits_for_a_rebalance(tmp_path: Path) -> None:
