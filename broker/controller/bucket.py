@@ -138,8 +138,7 @@ class Bucket:
         return False
 
     def progress(self) -> None:
-        """A follower has come, gone, or acknowledged something: tell how far it is committed now.
-        """
+        """A follower has come, gone, or acknowledged something: tell how far it is committed now."""
         event, self._progressed = self._progressed, anyio.Event()
         event.set()
         if self.writer.high_watermark > self._told:

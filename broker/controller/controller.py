@@ -9,7 +9,6 @@ a node is started.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from functools import partial
 from uuid import UUID
 
 import anyio
@@ -19,6 +18,7 @@ from anyio.abc import TaskGroup
 from broker.controller import placement
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
+from broker.controller.log_dirs import log_dir
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import Monitor, RollLimits
 from broker.controller.partition import LocalPartition
@@ -38,7 +38,7 @@ from broker.errors import (
     UnknownTopic,
     UnknownTopicId,
 )
-from broker.ports import BrokerAddress, Buffer, Clock, TopicView
+from broker.ports import BrokerAddress, Buffer, Clock, LogDir, TopicView
 from broker.replication import messages
 from broker.replication.copies import LocalCopy
 from broker.replication.peers import Conversation, Peers
@@ -46,6 +46,7 @@ from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
 from broker.replication.writer import Writer
 from raft.commands import (
+    Applied,
     Barrier,
     DeletePrefix,
     FenceBroker,
@@ -172,14 +173,15 @@ class LocalController:
 
         Returns when every segment that earlier incarnations of this node left open is sealed, or
         after START_PATIENCE_S.
-        Raises MetadataUnavailable, StorageFailed, engine.errors.CorruptSegmentError.
+        Waits for a majority of the cluster as long as it takes. Raises MetadataUnavailable when
+        the cluster refuses this node, StorageFailed, engine.errors.CorruptSegmentError.
         """
         self._tasks = tasks
         self._register = register
         if not self._metadata.state.cluster_id:
-            await self._metadata.propose(FormCluster(cluster_id))
-        await self._metadata.propose(Barrier())
-        await self._take_part()
+            await self._metadata.insist(FormCluster(cluster_id))
+        await self._metadata.insist(Barrier())
+        await self._take_part(await self._metadata.insist(register))
         await self._restart.read_back()
         self._replicas.begin(tasks)
         for work in (
@@ -199,10 +201,9 @@ class LocalController:
         if patience.cancelled_caught:
             _log.warning("serving, though some topics wait for other nodes to be sealed")
 
-    async def _take_part(self) -> None:
-        """Become a new incarnation. Everything earlier ones were writing will be sealed."""
-        assert self._register is not None
-        applied = await self._metadata.propose(self._register)
+    async def _take_part(self, applied: Applied) -> None:
+        """Be the new incarnation that RegisterBroker made. Everything earlier ones were writing
+        will be sealed."""
         if applied.refusal:
             raise MetadataUnavailable(f"node {self._node_id} may not register: {applied.refusal}")
         self._incarnation = applied.value
@@ -225,8 +226,9 @@ class LocalController:
 
     async def _rejoin(self) -> None:
         _log.warning("this node was taken for dead; it comes back as a new incarnation")
+        assert self._register is not None
         try:
-            await self._take_part()
+            await self._take_part(await self._metadata.propose(self._register))
             self._leases.begin(self._incarnation, self._metadata.state)
             await self._restart.begin_seals(self._incarnation)
         except RequestError as error:
@@ -362,6 +364,18 @@ class LocalController:
         """Give up everything below `log_start_offset`: wholly covered sealed segments go
         everywhere."""
         await self._metadata.propose(DeletePrefix(topic_id.bytes, log_start_offset))
+
+    async def configure(
+        self,
+        topic_id: UUID,
+        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
+        *,
+        validate_only: bool = False,
+    ) -> None:
+        await self._topics.configure(topic_id.bytes, edit, validate_only=validate_only)
+
+    async def log_dir(self) -> LogDir:
+        return await log_dir(self._node_id, self._metadata.state, self._store)
 
     async def delete_records(self, topic: TopicView, before_offset: int) -> int:
         return await delete_records(

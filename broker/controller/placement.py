@@ -33,14 +33,22 @@ def for_new_topic(state: ClusterState, name: str, target: int) -> Next | None:
 
 
 def for_roll(
-    state: ClusterState, topic: Topic, caught_up: Collection[int], *, keep_leader: bool = False
+    state: ClusterState,
+    topic: Topic,
+    caught_up: Collection[int],
+    *,
+    keep_leader: bool = False,
+    leaving: bool = False,
 ) -> Next | None:
-    """After a planned end. `caught_up` nodes hold all of the segment durably, the writer included.
+    """After a planned end. `caught_up` nodes hold all of the segment durably, the writer included;
+    when it is `leaving`, another one writes; with `keep_leader` it goes on itself if it can.
 
     None when too few nodes are live to open a segment that keeps its promise.
     """
     live = live_nodes(state)
     writer = topic.segments[-1].writer
+    if leaving:
+        live = [node for node in live if node != writer]
     candidates = [node for node in live if node in caught_up]
     if not candidates:
         return None

@@ -71,7 +71,7 @@ class Writer:
         """
         if self.phase is not WriterPhase.OPEN:
             raise NotLeader("the segment is closed")
-        if acks == -1 and len(self._live) < self.quorum:
+        if acks == -1 and not self.has_quorum:
             raise NotEnoughReplicas(
                 f"{len(self._live)} of {self.quorum} required replicas are live"
             )
@@ -111,6 +111,11 @@ class Writer:
             self._live.add(replica)
         else:
             self._live.discard(replica)
+
+    @property
+    def has_quorum(self) -> bool:
+        """Enough replicas are live to honour acks=all."""
+        return len(self._live) >= self.quorum
 
     @property
     def is_drained(self) -> bool:

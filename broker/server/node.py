@@ -10,7 +10,7 @@ import base64
 import errno
 import signal
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import anyio
@@ -36,6 +36,7 @@ from broker.ports import Buffer, NodeStatus
 from broker.replication import messages
 from broker.replication.store import Store
 from broker.server.membership import Membership
+from broker.server.overview import overview
 from broker.server.protocols import Protocols
 from broker.server.samples import Samples
 from broker.telemetry.clock import SystemClock
@@ -231,7 +232,6 @@ class Node:
         self._detail = "reading the logs back"
         await controller.start(tasks, cluster_id=_new_cluster_id(), register=register)
         await anyio.to_thread.run_sync(self._data.joined, controller.cluster_id)
-        await self._membership.replace()
 
     async def _answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
         """Whatever another node asks."""
@@ -246,6 +246,7 @@ class Node:
             _log.info(
                 "stopping: begun requests may finish", grace_ms=self._config.shutdown_grace_ms
             )
+            await self._controller.hand_over()
             await self._net.drain(self._config.shutdown_grace_ms / 1000)
 
     # -- what ends it
@@ -284,7 +285,12 @@ class Node:
     # -- what it shows
 
     async def _serve_admin(self, *, task_status: TaskStatus[int]) -> None:
-        app = make_app(status=self.status, topics=self._controller.topics, registry=self._registry)
+        app = make_app(
+            status=self.status,
+            topics=self._controller.topics,
+            cluster=self._overview,
+            registry=self._registry,
+        )
         await serve_admin(
             app, self._config.admin_host, self._config.admin_port, started=task_status.started
         )
@@ -299,6 +305,19 @@ class Node:
             data_dir=str(self._data.path),
             ready=not self._detail,
             detail=self._detail,
+        )
+
+    def _overview(self) -> Mapping[str, object]:
+        return overview(
+            self._metadata.state,
+            node_id=self._config.node_id,
+            raft_leader=self._raft_leader(),
+            members=self._raft.members,
+            writers={
+                partition.metadata.topic_id: partition.bucket.writer
+                for partition in self._controller.led_partitions()
+                if partition.bucket is not None
+            },
         )
 
     def _say_ready(self, native: HostPort, kafka: tuple[Listener, ...], admin: HostPort) -> None:
