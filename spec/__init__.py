@@ -1,0 +1,1 @@
+"""The specification of replication and seals in TLA+, and what checks it."""
