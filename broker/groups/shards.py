@@ -182,7 +182,8 @@ class Shards:
             loaded.set()
 
     async def _run(self, shard: Shard) -> None:
-        await shard.log.run()
+        with shard.confined():
+            await shard.log.run()
         shard.close(shard.log.failure)
 
     # ---- time ------------------------------------------------------------------------------------
