@@ -108,6 +108,7 @@ class LocalController:
             led=self._led,
             clock=clock,
             on_progress=self._progress,
+            on_disk_failure=on_disk_failure,
         )
         self._liveness = self._make_liveness()
         self._supervisor = Supervisor(

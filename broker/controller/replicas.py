@@ -40,10 +40,11 @@ class Replicas:
         led: Led,
         clock: Clock,
         on_progress: Callable[[bytes, int], None],
+        on_disk_failure: Callable[[OSError], None],
     ) -> None:
         self._metadata = metadata
         self._store = store
-        self.copies = Copies(store)
+        self.copies = Copies(store, on_failed=on_disk_failure)
         self._followers = Followers(peers, incarnation=incarnation)
         self._holding = Holding(
             node=node, store=store, copies=self.copies, followers=self._followers

@@ -35,6 +35,7 @@ class LocalCopy:
         replica: Replica,
         window: ProducerState | None,
         store: Store,
+        on_failed: Callable[[OSError], None],
     ) -> None:
         self.log = log
         self.segment = segment
@@ -47,7 +48,7 @@ class LocalCopy:
         self.make_head: Callable[[], bytes] = lambda: self.head
         """The writer's: asked when the first batch comes. Followers receive theirs."""
         self.on_durable: Callable[[int], None] = _ignore
-        self.on_failed: Callable[[OSError], None] = _ignore
+        self.on_failed = on_failed
         self._appended = anyio.Event()
         self._store = store
         segment.on_durable = self._durable
@@ -118,10 +119,12 @@ class LocalCopy:
 
 
 class Copies:
-    """The table of them."""
+    """The table of them. `on_failed` hears of a disk that has refused, whoever wrote the copy: a
+    copy that has failed takes nothing more until the next start."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, on_failed: Callable[[OSError], None]) -> None:
         self._store = store
+        self._on_failed = on_failed
         self._copies: dict[Key, LocalCopy] = {}
 
     def get(self, topic_id: bytes, sid: int) -> LocalCopy | None:
@@ -153,7 +156,7 @@ class Copies:
         replica: Replica,
     ) -> LocalCopy:
         """A copy that was read back."""
-        copy = LocalCopy(log, segment, replica, window, self._store)
+        copy = LocalCopy(log, segment, replica, window, self._store, self._on_failed)
         self._copies[topic_id, segment.sid] = copy
         return copy
 
