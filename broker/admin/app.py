@@ -4,11 +4,13 @@
     GET /readyz     200 when it serves clients, else 503; JSON {"ready": …, "reasons": […]}
     GET /metrics    Prometheus text
     GET /v1/status  JSON: the node and its topics
+    GET /v1/cluster JSON: nodes, leaders, segments, copies and lag, as this node sees them; 503
+                    before it has taken part
 
 Everything is answered from memory; nothing here changes anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 import anyio.to_thread
@@ -26,6 +28,7 @@ def make_app(
     *,
     status: Callable[[], NodeStatus],
     topics: Callable[[], Sequence[TopicView]],
+    cluster: Callable[[], Mapping[str, object]],
     registry: Registry,
 ) -> Starlette:
     """The routes over these callables, which are called on the event loop and must not block."""
@@ -48,12 +51,17 @@ def make_app(
     async def node_status(_: Request) -> Response:
         return _json({"node": asdict(status()), "topics": [_summary(topic) for topic in topics()]})
 
+    async def cluster_status(_: Request) -> Response:
+        found = cluster()
+        return _json(found, 200 if found["cluster_id"] else 503)
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             Route("/v1/status", node_status),
+            Route("/v1/cluster", cluster_status),
         ]
     )
 

@@ -8,12 +8,15 @@ node's view contains its effect: read-your-writes for everybody behind it.
 from collections.abc import Callable
 
 import anyio
+import structlog
 
 from broker.errors import MetadataUnavailable
 from raft.commands import AnyCommand, Applied
 from raft.errors import RaftError
 from raft.node import RaftNode
 from raft.state import ClusterState
+
+_log = structlog.get_logger(__name__)
 
 Listener = Callable[[ClusterState, ClusterState], None]
 """Called with (before, after), on the loop, after every burst of changes."""
@@ -77,3 +80,13 @@ class Metadata:
         if isinstance(outcome, RaftError):
             raise MetadataUnavailable(f"{type(command).__name__}: {outcome}") from outcome
         return outcome
+
+    async def insist(self, command: AnyCommand) -> Applied:
+        """As `propose`, but wait for a majority as long as it takes: what a start needs, for nodes
+        may be started in any order and at any distance in time. `command` may be committed more
+        than once."""
+        while True:
+            try:
+                return await self.propose(command)
+            except MetadataUnavailable as error:
+                _log.warning("waiting for a majority of the cluster", why=str(error))

@@ -22,6 +22,7 @@ from broker.errors import BrokerError, PeerError
 from broker.peer import Identity, PeerPort, RaftLinks
 from broker.peer.links import RAFT_CHANNEL
 from broker.replication.network import Network
+from raft.commands import Barrier
 from raft.errors import RaftError
 from raft.node import RaftNode
 from raft.state import ClusterState
@@ -99,7 +100,10 @@ class Membership:
             await self._check_bootstrap()
         if self._joins:
             await self._ask_to_join()
+            # Who has our id must be in our view before we look.
+            await self._metadata.insist(Barrier())
         self._check_id(self._metadata.state)
+        await self._replace()
 
     async def _ask_to_join(self) -> None:
         assert self._metadata is not None
@@ -113,16 +117,16 @@ class Membership:
                     await self._metadata.changed()
         _log.info("let in", cluster_id=self._metadata.state.cluster_id)
 
-    async def replace(self) -> None:
-        """After registering: whoever had this node's id on another disk is gone for good."""
+    async def _replace(self) -> None:
+        """Whoever had this node's id on another disk is gone for good, and leaves before we
+        register: as long as it has not left, its disk is the one that the id is registered with.
+        """
         assert self._metadata is not None
-        mine = self.raft.voter_id
-        disks = {broker.disk.hex() for broker in self._metadata.state.brokers.values()}
-        members = self.raft.members
-        for voter in (*members.voters, *members.learners):
-            if voter != mine and voter not in disks:
-                _log.warning("a member whose disk no node has any more leaves", voter=voter)
-                await self._change(leaves=voter)
+        broker = self._metadata.state.brokers.get(self._config.node_id)
+        gone = "" if broker is None else broker.disk.hex()
+        while gone not in ("", self.raft.voter_id) and gone in self.raft.members:
+            _log.warning("the disk that had this node's id leaves the cluster", voter=gone)
+            await self._change(leaves=gone)
 
     async def _change(self, *, joins: str = "", leaves: str = "") -> RaftError | None:
         done = anyio.Event()

@@ -15,10 +15,15 @@ from tests.broker.admin.http import Answer, get
 pytestmark = pytest.mark.anyio
 
 
-def app(node: Callable[[], NodeStatus] = status) -> Starlette:
+def app(node: Callable[[], NodeStatus] = status, cluster: str = "Zm9v") -> Starlette:
     registry = Registry()
     registry.register(lambda: [Sample(READY, int(node().ready))])
-    return make_app(status=node, topics=lambda: [TOPIC], registry=registry)
+    return make_app(
+        status=node,
+        topics=lambda: [TOPIC],
+        cluster=lambda: {"cluster_id": cluster},
+        registry=registry,
+    )
 
 
 async def test_alive_even_when_not_ready() -> None:
@@ -59,6 +64,12 @@ async def test_status_shows_node_and_topics() -> None:
     assert (topic["name"], topic["leader_epoch"], topic["segment_count"]) == ("hello", 3, 2)
     assert topic["topic_id"] == "00000000-0000-0000-0000-000000000007"
     assert topic["sealed_size"] == 4096
+
+
+async def test_a_cluster_that_is_not_there_yet_is_no_answer() -> None:
+    answer = await get(app(), "/v1/cluster")
+    assert (answer.code, answer.json()) == (200, {"cluster_id": "Zm9v"})
+    assert (await get(app(cluster=""), "/v1/cluster")).code == 503
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/readyz"), ("GET", "/nothing")])

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def serve(*, task_status: TaskStatus[int]) -> None:
-    app = make_app(status=status, topics=list, registry=Registry())
+    app = make_app(status=status, topics=list, cluster=dict, registry=Registry())
     await serve_admin(app, "127.0.0.1", 0, started=task_status.started)
 
 
@@ -69,7 +69,7 @@ async def test_a_taken_port_names_the_flag(host: str) -> None:
         port: Any = taken.getsockname()[1]
         with pytest.raises(AdminPortError, match=rf"{port}.*--admin-port"):
             await serve_admin(
-                make_app(status=status, topics=list, registry=Registry()),
+                make_app(status=status, topics=list, cluster=dict, registry=Registry()),
                 host,
                 port,
                 started=lambda _: None,
@@ -77,6 +77,6 @@ async def test_a_taken_port_names_the_flag(host: str) -> None:
 
 
 async def test_a_host_that_is_none_is_named() -> None:
-    app = make_app(status=status, topics=list, registry=Registry())
+    app = make_app(status=status, topics=list, cluster=dict, registry=Registry())
     with pytest.raises(AdminPortError, match="admin"):
         await serve_admin(app, "203.0.113.1", 0, started=lambda _: None)

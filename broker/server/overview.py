@@ -1,0 +1,114 @@
+"""The cluster as one node sees it: what `/v1/cluster` answers (pure).
+
+Everything comes from this node's view of the metadata, but for the lag: only a topic's writer knows
+how far its followers are.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from broker.replication.writer import Writer
+from raft.members import Members
+from raft.state import Broker, ClusterState, Segment, SegmentState, Topic
+
+
+def overview(
+    state: ClusterState,
+    *,
+    node_id: int,
+    raft_leader: int | None,
+    members: Members,
+    writers: Mapping[bytes, Writer],
+) -> dict[str, object]:
+    """Ready for JSON. `writers` are those of the topics that `node_id` writes, by topic id."""
+    leads = Counter(
+        topic.last.writer
+        for topic in state.topics.values()
+        if topic.last.state is SegmentState.OPEN
+    )
+    return {
+        "cluster_id": state.cluster_id,
+        "answered_by": node_id,
+        "raft_leader": raft_leader,
+        "revision": state.revision,
+        "nodes": [
+            _node(broker, members, leads[broker.node], is_raft_leader=broker.node == raft_leader)
+            for _, broker in sorted(state.brokers.items())
+        ],
+        "topics": [
+            _topic(state, topic, writers.get(topic.topic_id))
+            for topic in sorted(state.topics.values(), key=lambda topic: topic.name)
+        ],
+    }
+
+
+def _node(
+    broker: Broker, members: Members, lead_count: int, *, is_raft_leader: bool
+) -> dict[str, object]:
+    voter = broker.disk.hex()
+    role = "voter" if voter in members.voters else "learner" if voter in members else "none"
+    return {
+        "node_id": broker.node,
+        "is_alive": not broker.fenced,
+        "is_raft_leader": is_raft_leader,
+        "raft_role": role,
+        "incarnation": broker.incarnation,
+        "peer": f"{broker.raft_host}:{broker.raft_port}",
+        "listeners": {name: f"{host}:{port}" for name, host, port in broker.listeners},
+        "led_topics": lead_count,
+    }
+
+
+def _topic(state: ClusterState, topic: Topic, writer: Writer | None) -> dict[str, object]:
+    last = topic.last
+    wanted = min(topic.replication_factor, len(state.brokers))
+    segments = [_segment(state, segment) for segment in topic.segments]
+    return {
+        "name": topic.name,
+        "is_internal": topic.internal,
+        "leader_id": last.writer if last.state is SegmentState.OPEN else None,
+        "leader_epoch": topic.epoch,
+        "replication_factor": topic.replication_factor,
+        "replicas": last.replicas,
+        "live_replicas": _live_replicas(state, last),
+        "log_start_offset": topic.log_start_offset,
+        "under_replicated_segments": sum(
+            len(_live_replicas(state, segment)) < wanted for segment in topic.segments
+        ),
+        "lag": None if writer is None else _lag(writer),
+        "high_watermark": None if writer is None else writer.high_watermark,
+        "segments": segments,
+    }
+
+
+def _segment(state: ClusterState, segment: Segment) -> dict[str, object]:
+    is_sealed = segment.state is SegmentState.SEALED
+    return {
+        "sid": segment.sid,
+        "state": segment.state.name.lower(),
+        "writer": segment.writer,
+        "leader_epoch": segment.epoch,
+        "base_offset": segment.base_offset,
+        "end_offset": segment.end_offset if is_sealed else None,
+        "size": segment.size if is_sealed else None,
+        "replicas": segment.replicas,
+        "live_replicas": _live_replicas(state, segment),
+    }
+
+
+def _live_replicas(state: ClusterState, segment: Segment) -> list[int]:
+    """Live nodes that hold a whole copy once it is sealed, or follow its writer before."""
+    alive = {node: broker.disk for node, broker in state.brokers.items() if not broker.fenced}
+    if segment.state is SegmentState.SEALED:
+        return sorted(node for node, disk in segment.holders if alive.get(node) == disk)
+    void = {node for node, disk in segment.void if alive.get(node) == disk}
+    return [node for node in segment.replicas if node in alive and node not in void]
+
+
+def _lag(writer: Writer) -> dict[str, int]:
+    """Offsets that each follower does not have on its disk yet."""
+    return {
+        str(node): writer.next_offset - end
+        for node, end in sorted(writer.durable.items())
+        if node != writer.node
+    }
