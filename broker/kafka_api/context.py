@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.controller.topic_config import ConfigType
 from broker.groups.coordinator import Coordinator
-from broker.ports import Clock, Controller, Memory
+from broker.ports import Clock, Controller, Memory, Waiter
 from broker.telemetry.metrics import KAFKA_LATENCY, KAFKA_REQUESTS, RequestMeter
 
 MIB: Final = 1024 * 1024
@@ -68,6 +68,25 @@ class Counters:
     """Connections closed for breaking the protocol, by class of the exception."""
 
 
+class Stopping:
+    """Set once, when the node is asked to stop: whoever is parked answers with what there is."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._waiters: set[Waiter] = set()
+
+    def set(self) -> None:
+        self.is_set = True
+        for waiter in tuple(self._waiters):
+            waiter.set()
+
+    def watch(self, waiter: Waiter) -> None:
+        self._waiters.add(waiter)
+
+    def unwatch(self, waiter: Waiter) -> None:
+        self._waiters.discard(waiter)
+
+
 class Boundless:
     """`ports.Memory` that never waits, where nobody bounds it."""
 
@@ -90,6 +109,7 @@ class Context:
     config: KafkaConfig = field(default_factory=KafkaConfig)
     counters: Counters = field(default_factory=Counters)
     client: Client = field(default_factory=Client)
+    stopping: Stopping = field(default_factory=Stopping)
     memory: Memory = field(default_factory=Boundless)
     """In which large responses are made."""
     advertised: tuple[tuple[int, int, int], ...] = ()

@@ -126,7 +126,10 @@ class Node:
         self._raft.stop()
         if self._failure is None:
             self._store.close()
-            self._data.end_run()
+            try:
+                self._data.end_run()
+            except OSError as error:
+                _log.warning("the clean end could not be noted", error=str(error))
 
     async def _serve(self, is_trusted: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -242,6 +245,7 @@ class Node:
     async def _drain(self) -> None:
         self._detail = "stopping"
         self._groups.release()
+        self._protocols.stop()
         if self._failure is None:
             _log.info(
                 "stopping: begun requests may finish", grace_ms=self._config.shutdown_grace_ms

@@ -9,6 +9,7 @@ from broker.config import SETTINGS, Config, plain
 from broker.config import Listener as KafkaListener
 from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
+from broker.kafka_api.context import Stopping
 from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
 from broker.net.listener import Listener
 from broker.ports import Buffer, Clock, Controller, Memory, NodeStatus
@@ -52,10 +53,15 @@ class Protocols:
             broker_configs=_broker_configs(config),
         )
         self._counters = Counters()
+        self._stopping = Stopping()
 
     async def start(self, tasks: TaskGroup) -> None:
         """Begin what goes on behind the connections."""
         await tasks.start(self._native.run)
+
+    def stop(self) -> None:
+        """The node stops: long polls answer with what there is."""
+        self._stopping.set()
 
     async def answer(self, ask: TakeAsk) -> Sequence[Buffer]:
         """What another node asks on behalf of a native client of its own."""
@@ -87,6 +93,7 @@ class Protocols:
                     peer=peer,
                     config=self._kafka,
                     counters=self._counters,
+                    stopping=self._stopping,
                     memory=self._memory,
                 )
             )

@@ -116,7 +116,7 @@ async def _finish(ctx: Context, request: FetchRequest, deadline: float) -> Respo
             async with ctx.memory.reserve(size_reserved):
                 outcomes = await _read_all(ctx, request, size_max)
             wait_s = deadline - ctx.clock.monotonic()
-            if wait_s <= 0 or _is_enough(outcomes, size_min):
+            if wait_s <= 0 or ctx.stopping.is_set or _is_enough(outcomes, size_min):
                 return _response(request, outcomes)
             outcomes = []  # what is not enough is read again, not kept while parked
             with anyio.move_on_after(wait_s):
@@ -127,6 +127,8 @@ async def _finish(ctx: Context, request: FetchRequest, deadline: float) -> Respo
 
 def _watch_all(ctx: Context, request: FetchRequest, watches: ExitStack) -> anyio.Event:
     woken = anyio.Event()
+    ctx.stopping.watch(woken)
+    watches.callback(ctx.stopping.unwatch, woken)
     for topic, wanted in _each(request):
         try:
             _, partition = _find(ctx, request, topic, wanted)

@@ -270,6 +270,15 @@ class TestLongPoll:
         assert partition.read_count == 2, "woken once, and not polling"
         assert partition.watcher_count == 0
 
+    async def test_a_node_that_stops_answers_those_who_wait(self, node: Node) -> None:
+        await filled(node, batch(b"a"))
+
+        async def act() -> None:
+            node.stopping.set()
+
+        answer = await woken_by(node, act, offset=1)
+        assert (answer["error"], answer["records"]) == (0, b"")
+
     async def test_min_bytes_counts_committed_bytes_only(self, node: Node) -> None:
         """T17: an append that is not committed must not end the wait."""
         partition = await filled(node)
