@@ -47,6 +47,9 @@ from raft.messages import (
     VoteReply,
 )
 
+NO_HINT = 0
+"""Where to send from, in the answer to a leader of the past: nobody asked."""
+
 _encode_members = msgspec.msgpack.Encoder().encode
 _decode_members = msgspec.msgpack.Decoder(Members).decode
 
@@ -204,7 +207,7 @@ class HardenedRaft(Elections):
         nothing."""
         match message:
             case Append() | Chunk():
-                self.machine.send(voter, AppendReply(self.term, ok=False, index=0))
+                self.machine.send(voter, AppendReply(self.term, ok=False, index=NO_HINT))
             case Vote():
                 self.machine.send(voter, VoteReply(self.term, is_pre=False, granted=False))
 
@@ -365,6 +368,9 @@ class HardenedRaft(Elections):
         self._heard_from(voter)
         if reply.ok:
             self.has_up_to(voter, reply.index)
+            return
+        if reply.index == NO_HINT:
+            # Said to an earlier leader, of this term alone; it speaks of no log.
             return
         retry_from = max(reply.index, self._SyncObj__raftMatchIndex[node] + 1)
         if retry_from < self._SyncObj__raftNextIndex[node] and self._may_retry(voter, retry_from):

@@ -139,7 +139,7 @@ class Proposals:
         if late:
             self._waiting = deque(each for each in self._waiting if each.deadline > now)
         for proposal in late:
-            proposal.on_done(NoLeader("no leader in time; the command was never proposed"))
+            proposal.on_done(NoLeader("the command was not proposed in time, and never will be"))
         for sequence, proposal in list(self._sent.items()):
             if proposal.deadline > now:
                 continue

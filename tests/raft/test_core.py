@@ -241,6 +241,18 @@ def test_a_committed_entry_is_never_truncated() -> None:
     assert follower.commit_index == index
 
 
+def test_what_was_said_to_an_earlier_leader_means_nothing_to_a_later_one() -> None:
+    """It named no place in the log, and there may be no snapshot to begin with either."""
+    lab = Lab(ABC)
+    leader = lab.elect("a")._raft
+    lab.run(0.3)
+    lab.inject("b", "a", AppendReply(leader.term, ok=False, index=0))
+    assert leader._SyncObj__raftNextIndex[leader.machine.peer("b")] == leader.log.last_index + 1
+    lab.ask("a")
+    lab.run(0.3)
+    assert lab.log("b") == lab.log("a")
+
+
 def test_a_long_wrong_tail_is_replaced_in_few_rounds() -> None:
     lab = Lab(ABC)
     lab.elect("a")
