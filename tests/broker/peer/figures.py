@@ -84,9 +84,8 @@ def big_state(folder: Path) -> None:
     started = time.perf_counter()
     assert state_hash(back.state) == state_hash(state)
     hash_s = (time.perf_counter() - started) / 2
-    print(
-        f"{TOPICS} topics of {SEGMENTS} segments: {size / 1e6:.0f} MB, {len(data) / 1e6:.0f} MB on disk"
-    )
+    print(f"{TOPICS} topics of {SEGMENTS} segments: {size / 1e6:.0f} MB")
+    print(f"on disk: {len(data) / 1e6:.0f} MB")
     print(f"whole hash: {hash_s * 1e3:.0f} ms")
     _begin_with(folder, taken)
     node = RaftNode(directory=folder, voter_id=VOTER, rng=random.Random(), compact_entries=10**9)
