@@ -18,7 +18,6 @@ from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, 
 from engine.errors import QueueFullError, SegmentClosedError
 from raft.leases import Lease
 
-
 FOLLOWERS_PATIENCE_S = 3.0
 """How long an append with acks=all waits for followers before it is refused: as long as a follower
 needs to find a new writer."""
@@ -138,7 +137,7 @@ class Bucket:
         return False
 
     def progress(self) -> None:
-        """A follower has come, gone, or acknowledged something: tell how far it is committed now."""
+        """A follower has come, gone, or acknowledged something: wake those who wait for it."""
         event, self._progressed = self._progressed, anyio.Event()
         event.set()
         if self.writer.high_watermark > self._told:

@@ -13,8 +13,10 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from broker.controller import placement
 from broker.controller.metadata import Metadata
 from broker.errors import RequestError, StorageFailed
+from broker.ports import Clock
 from broker.replication.copies import Copies, LocalCopy
 from broker.replication.peers import PeerUnreachable
 from broker.replication.repair import CatchUp
@@ -29,6 +31,12 @@ _log = structlog.get_logger(__name__)
 
 RETRY_PAUSE_S = 0.5
 """Between two attempts to complete a copy whose holders cannot be reached."""
+
+CHECK_S = 10.0
+"""How often everything is looked through for copies that are missing."""
+
+AWAY_S = 600.0
+"""How long a silent node is expected back before others make copies of what it holds."""
 
 JOBS_MAX = 16
 """Pieces of file work at the same time."""
@@ -46,6 +54,7 @@ class Housekeeping:
         store: Store,
         copies: Copies,
         catch_up: CatchUp,
+        clock: Clock,
     ) -> None:
         self._node = node
         self._disk = disk
@@ -53,6 +62,9 @@ class Housekeeping:
         self._store = store
         self._copies = copies
         self._catch_up = catch_up
+        self._clock = clock
+        self._gone_since: dict[int, float] = {}
+        """Fenced nodes, and when this node first saw them so."""
         self._limiter = anyio.CapacityLimiter(JOBS_MAX)
         self._at_work: dict[tuple[bytes, int], anyio.Event] = {}
         self._tasks: TaskGroup | None = None
@@ -61,9 +73,11 @@ class Housekeeping:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
             try:
-                for topic in self._metadata.state.topics.values():
-                    self._complete_all(topic)
-                await anyio.sleep_forever()
+                while True:
+                    self._note_who_is_gone()
+                    for topic in self._metadata.state.topics.values():
+                        self._complete_all(topic)
+                    await anyio.sleep(CHECK_S)
             finally:
                 self._tasks = None
 
@@ -74,6 +88,7 @@ class Housekeeping:
     def on_change(self, before: ClusterState, after: ClusterState) -> None:
         if self._tasks is None:
             return
+        self._note_who_is_gone()
         for topic_id, old in before.topics.items():
             new = after.topics.get(topic_id)
             if new is old:
@@ -93,16 +108,31 @@ class Housekeeping:
                 self._copies.forget(old.topic_id, segment.sid)
                 self._start(old.topic_id, segment.sid, partial(self._drop, new, segment.sid))
 
+    def _note_who_is_gone(self) -> None:
+        fenced = {n for n, broker in self._metadata.state.brokers.items() if broker.fenced}
+        now = self._clock.monotonic()
+        self._gone_since = {node: self._gone_since.get(node, now) for node in fenced}
+
+    def _away(self) -> set[int]:
+        """Nodes that are gone, but not for long: they are expected back with their copies."""
+        now = self._clock.monotonic()
+        return {node for node, since in self._gone_since.items() if now - since < AWAY_S}
+
     def _complete_all(self, topic: Topic) -> None:
         for segment in topic.segments:
+            if (topic.topic_id, segment.sid) in self._at_work:
+                continue
             if segment.state is SegmentState.SEALED and self._is_wanted(topic, segment):
                 self._start(
                     topic.topic_id, segment.sid, partial(self._complete, topic, segment.sid)
                 )
 
     def _is_wanted(self, topic: Topic, segment: Segment) -> bool:
-        """Is our copy of this sealed segment to be finished, or to be registered?"""
-        if self._node not in segment.replicas and (self._node, self._disk) not in segment.holders:
+        """Is our copy of this sealed segment to be made, finished, or registered?"""
+        is_ours = self._node in segment.replicas or (self._node, self._disk) in segment.holders
+        if not is_ours and not placement.should_copy(
+            self._metadata.state, topic, segment, self._node, self._away()
+        ):
             return False
         local = self._store.log(topic.name, topic.topic_id).get(segment.sid)
         is_sealed = local is not None and local.sealed

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from crc32c import crc32c
 
 from raft.commands import Next
-from raft.state import ClusterState, Topic
+from raft.state import ClusterState, Segment, Topic
 
 
 def live_nodes(state: ClusterState) -> list[int]:
@@ -120,3 +120,27 @@ def _next(
         state.brokers[writer].incarnation,
         tuple(sorted([writer, *chosen[: max(target, 1) - 1]])),
     )
+
+
+def should_copy(
+    state: ClusterState, topic: Topic, segment: Segment, node: int, away: Collection[int]
+) -> bool:
+    """Should `node` make itself one more copy of this sealed segment?
+
+    Every node answers for itself, and all agree: the first live nodes that hold none, counted from
+    a start that depends on the segment, one for each copy that is missing. Holders that are `away`
+    for a short while still count; a holder whose disk was replaced does not.
+    """
+    holders = {
+        holder
+        for holder, disk in segment.holders
+        if holder in state.brokers and state.brokers[holder].disk == disk
+    }
+    live = live_nodes(state)
+    present = holders & (set(live) | set(away))
+    missing = min(topic.replication_factor, len(live)) - len(present)
+    if missing <= 0 or not holders & set(live):
+        return False
+    start = crc32c(topic.topic_id + segment.sid.to_bytes(8, "big")) % len(live)
+    candidates = [other for other in live[start:] + live[:start] if other not in holders]
+    return node in candidates[:missing]

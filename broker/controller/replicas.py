@@ -63,6 +63,7 @@ class Replicas:
             store=store,
             copies=self.copies,
             catch_up=catch_up,
+            clock=clock,
         )
         self.service = Service(
             copies=self.copies,

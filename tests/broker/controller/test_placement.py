@@ -1,0 +1,134 @@
+"""Who writes next and who holds copies: every node must come to the same answer."""
+
+from collections.abc import Collection
+
+import pytest
+
+from broker.controller import placement
+from raft.state import EMPTY, Broker, ClusterState, Segment, SegmentState, Topic
+
+LIVE_5 = (1, 2, 3, 4, 5)
+
+
+def state(live: Collection[int], fenced: Collection[int] = ()) -> ClusterState:
+    brokers = EMPTY.brokers
+    for node in (*live, *fenced):
+        brokers = brokers.set(
+            node,
+            Broker(node, 100 + node, bytes([node]) * 16, "h", 1, (), None, node in fenced),
+        )
+    return type(EMPTY)(brokers=brokers)
+
+
+def topic(
+    writer: int = 1,
+    replicas: tuple[int, ...] = (1, 2, 3),
+    *,
+    target: int = 3,
+    pinned: bool = False,
+    holders: Collection[int] = (),
+) -> Topic:
+    values = {
+        "sid": 1, "state": SegmentState.OPEN, "epoch": 1, "writer": writer,
+        "writer_incarnation": 100 + writer, "replicas": replicas, "void": (), "base_offset": 0,
+        "end_offset": -1, "size": -1, "digest": -1, "max_timestamp": -1,
+        "holders": tuple((node, bytes([node]) * 16) for node in holders),
+        "seal_epoch": 0, "recoverer": -1,
+    }  # fmt: skip
+    fields = {name: values[name] for name in Segment.__struct_fields__ if name in values}
+    last = Segment(**fields)  # type: ignore[arg-type]
+    return Topic(
+        topic_id=bytes(16), name="t", configs={}, config_revision=0, replication_factor=target,
+        internal=False, pinned=pinned, epoch=1, next_sid=2, log_start_offset=0, segments=(last,),
+        deleted_up_to_sid=0, created_revision=1,
+    )  # fmt: skip
+
+
+def test_the_leader_goes_round_and_takes_only_who_has_everything() -> None:
+    everybody = state((1, 2, 3))
+    turns = []
+    writer = 1
+    for _ in range(4):
+        chosen = placement.for_roll(everybody, topic(writer), {1, 2, 3})
+        assert chosen is not None
+        writer = chosen.writer
+        turns.append(writer)
+    assert turns == [2, 3, 1, 2]
+    behind = placement.for_roll(everybody, topic(1), {1, 3})
+    assert behind is not None
+    assert behind.writer == 3
+
+
+def test_a_pinned_topic_keeps_its_leader_unless_the_node_leaves() -> None:
+    everybody = state((1, 2, 3))
+    pinned = topic(1, pinned=True)
+    stays = placement.for_roll(everybody, pinned, {1, 2, 3})
+    leaves = placement.for_roll(everybody, pinned, {1, 2, 3}, leaving=True)
+    assert stays is not None and leaves is not None
+    assert (stays.writer, leaves.writer) == (1, 2)
+    assert 1 not in leaves.replicas
+
+
+def test_the_last_node_of_a_cluster_has_nobody_to_leave_its_topics_to() -> None:
+    assert placement.for_roll(state((1,), fenced=(2, 3)), topic(1), {1}, leaving=True) is None
+
+
+def test_a_segment_never_opens_on_fewer_disks_than_it_promises() -> None:
+    assert placement.after_seal(state((1,), fenced=(2, 3)), topic(2), {1}, 1) is None
+    opened = placement.after_seal(state((1, 3), fenced=(2,)), topic(2), {1, 3}, 1)
+    assert opened is not None
+    assert opened.replicas == (1, 3)
+    assert placement.after_seal(state((1, 3), fenced=(2,)), topic(2), {1, 3}, 3) is None
+
+
+def test_after_a_seal_only_a_holder_writes() -> None:
+    opened = placement.after_seal(state((1, 2, 3)), topic(2), {3}, 1)
+    assert opened is not None
+    assert opened.writer == 3
+
+
+def test_a_node_that_joined_is_wanted_and_a_full_set_is_left_alone() -> None:
+    assert placement.misplaced(state((1, 2, 3)), topic(1, (1, 2)))
+    assert not placement.misplaced(state((1, 2, 3)), topic(1, (1, 2, 3)))
+    assert not placement.misplaced(state((1, 2), fenced=(3,)), topic(1, (1, 2, 3)))
+    assert placement.misplaced(state((1, 2, 4), fenced=(3,)), topic(1, (1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("holders", "fenced", "away", "copies"),
+    [
+        ((1, 2, 3), (), (), 0),
+        ((1, 2), (), (), 1),
+        ((1,), (), (), 2),
+        ((1, 2, 3), (3,), (3,), 0),
+        ((1, 2, 3), (3,), (), 1),
+        ((3,), (3,), (), 0),
+    ],
+    ids=["enough", "one missing", "two missing", "away for a while", "gone", "no source"],
+)
+def test_exactly_as_many_copies_are_made_as_are_missing(
+    holders: tuple[int, ...], fenced: tuple[int, ...], away: tuple[int, ...], copies: int
+) -> None:
+    live = [node for node in LIVE_5 if node not in fenced]
+    known = topic(holders=holders)
+    chosen = [
+        node
+        for node in live
+        if placement.should_copy(state(live, fenced), known, known.segments[0], node, away)
+    ]
+    assert len(chosen) == copies
+    assert not set(chosen) & set(holders)
+
+
+def test_a_replaced_disk_counts_for_nothing() -> None:
+    known = topic(holders=(1, 2))
+    swapped = state((1, 2, 3))
+    swapped = type(EMPTY)(
+        brokers=swapped.brokers.set(2, Broker(2, 200, b"new disk 0123456", "h", 1, (), None, False))
+    )
+    chosen = [
+        node
+        for node in (1, 2, 3)
+        if placement.should_copy(swapped, known, known.segments[0], node, ())
+    ]
+    assert set(chosen) == {2, 3}
