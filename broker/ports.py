@@ -112,6 +112,28 @@ class TopicView:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredLog:
+    """What this node's disk holds of one topic."""
+
+    topic: str
+    size: int
+    """Bytes of records."""
+    offset_lag: int
+    """Offsets that this copy lacks of what is known to be committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogDir:
+    """The directory in which this node keeps its logs."""
+
+    path: str
+    size: int
+    free_size: int
+    """Bytes of the file system, and of it what is free for us; -1 when they cannot be told."""
+    logs: tuple[StoredLog, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """Where a batch went."""
 
@@ -237,6 +259,30 @@ class Controller(Protocol):
 
     async def delete_topic(self, topic_id: UUID) -> None:
         """Raises UnknownTopicId. The name is free when this returns."""
+
+    async def configure(
+        self,
+        topic_id: UUID,
+        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
+        *,
+        validate_only: bool = False,
+    ) -> None:
+        """Put `edit(configs)` in the place of what is set for a topic.
+
+        `edit` is called again when somebody else was faster; what it raises passes through. Raises
+        UnknownTopicId, InvalidConfig, InvalidTopic for an internal topic, MetadataUnavailable.
+        """
+
+    async def delete_records(self, topic: TopicView, before_offset: int) -> int:
+        """Give up everything below `before_offset`, or below the high watermark for -1; the log
+        start that holds now.
+
+        Only where the topic is led. Raises NotLeader, UnknownTopicId, MetadataUnavailable, and
+        OffsetOutOfRange beyond the high watermark.
+        """
+
+    async def log_dir(self) -> LogDir:
+        """What this node's disk holds. Counts as of this moment."""
 
     def partition(self, topic: TopicView) -> Partition:
         """Raises NotLeader when another node, or no node yet, leads it, and UnknownTopicId when it

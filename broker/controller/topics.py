@@ -2,22 +2,31 @@
 refused."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from broker.controller import placement, topic_config
 from broker.controller.metadata import Metadata
 from broker.controller.topic_name import check_topic_name
-from broker.errors import InvalidTopic, MetadataUnavailable, TopicExists, UnknownTopicId
+from broker.errors import (
+    InvalidConfig,
+    InvalidTopic,
+    MetadataUnavailable,
+    TopicExists,
+    UnknownTopicId,
+)
 from raft.apply import REPLICAS_MAX, apply
-from raft.commands import FORMAT_VERSION, CreateTopic, DeleteTopic, Envelope
-from raft.state import ClusterState, Topic
+from raft.commands import FORMAT_VERSION, ChangeConfig, CreateTopic, DeleteTopic, Envelope
+from raft.state import ClusterState, Refusal, Topic
 
 OFFSETS_TOPIC: Final = "__consumer_offsets"
 """Kafka's name of the offsets topic, and the stem of the shards that hold them here."""
 
 REPLICATION_FACTOR_DEFAULT: Final = 3
 """The target of topics that ask for none."""
+
+CONFIGURE_ATTEMPTS_MAX: Final = 20
+"""How often a change of configs is tried while others change them too."""
 
 
 class Topics:
@@ -78,6 +87,33 @@ class Topics:
             state = self._metadata.state
         return state, applied.refusal
 
+    async def configure(
+        self,
+        topic_id: bytes,
+        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
+        *,
+        validate_only: bool,
+    ) -> None:
+        """See `ports.Controller.configure`."""
+        for _ in range(CONFIGURE_ATTEMPTS_MAX):
+            topic = self._metadata.state.topics.get(topic_id)
+            if topic is None:
+                raise UnknownTopicId("no topic has this id")
+            if topic.internal:
+                raise InvalidTopic(f"{topic.name} belongs to the broker")
+            configs = edit(topic.configs)
+            topic_config.validate(configs)
+            changes = _changes(topic.configs, configs)
+            if validate_only or not changes:
+                return
+            command = ChangeConfig(topic_id, topic.config_revision, changes)
+            applied = await self._metadata.propose(command)
+            if not applied.refusal:
+                return
+            if applied.refusal == Refusal.TOO_MANY_CONFIGS:
+                raise InvalidConfig(f"{topic.name} cannot have {len(configs)} configs")
+        raise MetadataUnavailable("others change the configs of this topic all the time: ask again")
+
     async def delete(self, topic_id: bytes) -> None:
         """Raises UnknownTopicId, InvalidTopic for an internal topic, MetadataUnavailable."""
         topic = self._metadata.state.topics.get(topic_id)
@@ -88,3 +124,8 @@ class Topics:
         applied = await self._metadata.propose(DeleteTopic(topic_id))
         if applied.refusal:
             raise UnknownTopicId(f"topic {topic.name} is gone: {applied.refusal}")
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
+    names = before.keys() | after.keys()
+    return {name: after.get(name) for name in names if before.get(name) != after.get(name)}

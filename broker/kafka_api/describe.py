@@ -8,6 +8,10 @@ from typing import Final
 from broker.controller.topic_config import BY_NAME, DEFINITIONS, ConfigType
 from broker.kafka_api.context import BrokerConfig
 
+TOPIC_RESOURCE: Final = 2
+BROKER_RESOURCE: Final = 4
+"""Kafka's ConfigResource.Type: what has configs here."""
+
 TOPIC_SOURCE: Final = 1
 STATIC_BROKER_SOURCE: Final = 4
 DEFAULT_SOURCE: Final = 5

@@ -75,8 +75,12 @@ answers."""
 
 OPERATIONS_NOT_ASKED = -(2**31)
 
+NO_AUTHORIZER = "no authorizer is configured: everybody may do everything"
+"""What the APIs of access control answer with SECURITY_DISABLED."""
+
 __all__ = (
     "CLUSTER_OPERATIONS",
+    "NO_AUTHORIZER",
     "OPERATIONS_NOT_ASKED",
     "TOPIC_OPERATIONS",
     "Finish",

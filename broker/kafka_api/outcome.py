@@ -9,7 +9,7 @@ from typing import Final
 
 from kio.schema.errors import ErrorCode
 
-_LISTS: Final = ("responses", "topics", "results", "groups", "resources")
+_LISTS: Final = ("responses", "topics", "results", "groups", "resources", "filter_results")
 _INNER: Final = ("partition_responses", "partitions")
 
 NONE: Final = "NONE"

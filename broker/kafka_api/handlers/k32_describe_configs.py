@@ -26,14 +26,16 @@ from kio.schema.errors import ErrorCode
 from broker.controller.topic_name import check_topic_name
 from broker.errors import InvalidRequest, RequestError
 from broker.kafka_api.context import Context
-from broker.kafka_api.describe import Entry, broker_entry, topic_entries
+from broker.kafka_api.describe import (
+    BROKER_RESOURCE,
+    TOPIC_RESOURCE,
+    Entry,
+    broker_entry,
+    topic_entries,
+)
 from broker.kafka_api.errors import code_of, text_of
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import Maker, maker
-
-TOPIC_RESOURCE: Final = 2
-BROKER_RESOURCE: Final = 4
-"""Kafka's ConfigResource.Type, as far as it is answered."""
 
 RESOURCE_COUNT_MAX: Final = 1000
 """Resources described in one answer. Each is a few kilobytes, so a small request would else make

@@ -32,7 +32,9 @@ from broker.ports import (
     Appended,
     BrokerAddress,
     Buffer,
+    LogDir,
     SegmentView,
+    StoredLog,
     TimestampedOffset,
     TopicView,
     Waiter,
@@ -294,6 +296,36 @@ class FakeController:
             log_start_offset=0,
             segments=(SegmentView(0, 0, None, 1, 3, None),),
         )
+
+    async def configure(
+        self,
+        topic_id: UUID,
+        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
+        *,
+        validate_only: bool = False,
+    ) -> None:
+        partition = self.partitions[self.topic_by_id(topic_id).name]
+        configs = edit(partition.view.configs)
+        validate(configs)
+        if not validate_only:
+            partition.view = replace(partition.view, configs=dict(configs))
+
+    async def delete_records(self, topic: TopicView, before_offset: int) -> int:
+        partition = self.partition(topic)
+        end_offset = partition.high_watermark
+        offset = end_offset if before_offset == -1 else before_offset
+        if not 0 <= offset <= end_offset:
+            raise OffsetOutOfRange(f"{offset} of {end_offset}")
+        start = max(offset, partition.log_start_offset)
+        partition.view = replace(partition.view, log_start_offset=start)
+        return start
+
+    async def log_dir(self) -> LogDir:
+        logs = tuple(
+            StoredLog(name, sum(len(data) for _, _, data in partition.batches), 0)
+            for name, partition in self.partitions.items()
+        )
+        return LogDir("/data", 1000, 400, logs)
 
     async def delete_topic(self, topic_id: UUID) -> None:
         view = self.topic_by_id(topic_id)

@@ -7,7 +7,7 @@ Nothing here knows the library that the broker parses with: a mistake in how the
 import struct
 from typing import Any
 
-from tests.broker.kafka_api import group_layouts
+from tests.broker.kafka_api import admin_layouts, group_layouts
 from tests.broker.kafka_api.layout import ZERO_ID, F, Message, Reader, Writer
 
 THROTTLE = F("throttle_time_ms", "i32")
@@ -222,7 +222,9 @@ _OTHERS = (
     INIT_PRODUCER_ID, DESCRIBE_CONFIGS, DESCRIBE_CLUSTER,
 )  # fmt: skip
 
-ALL = tuple(sorted((*_OTHERS, *group_layouts.ALL), key=lambda message: message.key))
+ALL = tuple(
+    sorted((*_OTHERS, *group_layouts.ALL, *admin_layouts.ALL), key=lambda message: message.key)
+)
 
 
 def encode_request(

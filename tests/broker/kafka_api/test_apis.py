@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.kafka_api.apis import APIS
-from tests.broker.kafka_api import group_layouts, layouts
+from tests.broker.kafka_api import admin_layouts, group_layouts, layouts
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import Message
@@ -71,6 +71,8 @@ def request(node: Node, message: Message, version: int) -> dict[str, Any]:
         }
     if message in group_layouts.ALL:
         return group_layouts.request(message, version)
+    if message in admin_layouts.ALL:
+        return admin_layouts.request(message)
     return {}
 
 
