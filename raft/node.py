@@ -237,7 +237,8 @@ class RaftNode:
 
     def stop(self) -> None:
         """Hand leadership over if we have it, and end the thread. Commands without an answer get
-        Stopped. Idempotent."""
+        Stopped. Idempotent. Blocking, and the links must work meanwhile: not on their event loop.
+        """
         if self._stopping_at == NEVER:
             self._stopping_at = self._clock() + HAND_OVER_S
             self._inbox.put(_nothing)

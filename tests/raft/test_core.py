@@ -10,7 +10,17 @@ from raft import messages
 from raft.commands import Applied
 from raft.errors import CorruptSnapshotError
 from raft.members import Members
-from raft.messages import Append, AppendReply, Chunk, ChunkReply, Vote, VoteReply
+from raft.messages import (
+    MESSAGE_SIZE_MAX,
+    Append,
+    AppendReply,
+    Chunk,
+    ChunkReply,
+    Forward,
+    Vote,
+    VoteReply,
+)
+from raft.node import CHECK_EVERY, StateDiverged
 from raft.snapshot import SNAPSHOT_NAME
 from tests.raft.lab import Lab
 from tests.raft.support import topic_id
@@ -463,3 +473,34 @@ def test_a_request_for_votes_does_not_disturb_those_who_hear_a_leader() -> None:
     lab.run(0.2)
     lab.inject("c", "b", Vote(term + 9, 10**6, 10**6, is_pre=False, is_transfer=False))
     assert lab.nodes["b"].term == term
+
+
+# ---- what a node makes of nonsense ---------------------------------------------------------------
+
+
+def test_a_node_whose_state_is_not_the_leaders_stops() -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    for _ in range(3):
+        lab.ask("a")
+    lab.run(0.3)
+    victim = lab.nodes["b"]
+    victim.state = msgspec.structs.replace(victim.state, trail=victim.state.trail ^ 1)
+    with pytest.raises(StateDiverged, match="leader a"):
+        for _ in range(2 * CHECK_EVERY):
+            lab.ask("a")
+            lab.run(0.02)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"garbage", b"\x93\xa6append", bytes(MESSAGE_SIZE_MAX + 1)], ids=len
+)
+def test_an_unreadable_message_harms_nobody(data: bytes) -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    lab.nodes["a"].receive("b", data)
+    lab.nodes["a"].receive("b", messages.encode(Forward((b"\xc1 no command",))))
+    answers = lab.ask("a")
+    lab.run(0.3)
+    assert [type(answer) for answer in answers] == [Applied]
+    assert all(entry[:1] != b"\x00" or c.decode(entry[1:]) for _, _, entry in lab.log("c"))
