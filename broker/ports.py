@@ -260,6 +260,21 @@ class Controller(Protocol):
     async def delete_topic(self, topic_id: UUID) -> None:
         """Raises UnknownTopicId. The name is free when this returns."""
 
+    def partition(self, topic: TopicView) -> Partition:
+        """Raises NotLeader when another node, or no node yet, leads it, and UnknownTopicId when it
+        is gone."""
+
+    def anywhere(self, topic: TopicView) -> AnyPartition:
+        """The partition wherever it is led. Retries through failovers; a batch appended by it must
+        carry a producer id and sequence of the broker's own."""
+
+    async def producer_id(self) -> int:
+        """A producer id nobody has had before, in this cluster's whole life."""
+
+
+class AdminController(Controller, Protocol):
+    """What admin tools ask beyond that."""
+
     async def configure(
         self,
         topic_id: UUID,
@@ -283,17 +298,6 @@ class Controller(Protocol):
 
     async def log_dir(self) -> LogDir:
         """What this node's disk holds. Counts as of this moment."""
-
-    def partition(self, topic: TopicView) -> Partition:
-        """Raises NotLeader when another node, or no node yet, leads it, and UnknownTopicId when it
-        is gone."""
-
-    def anywhere(self, topic: TopicView) -> AnyPartition:
-        """The partition wherever it is led. Retries through failovers; a batch appended by it must
-        carry a producer id and sequence of the broker's own."""
-
-    async def producer_id(self) -> int:
-        """A producer id nobody has had before, in this cluster's whole life."""
 
 
 class GroupOffsets(Protocol):

@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.controller.topic_config import ConfigType
 from broker.groups.coordinator import Coordinator
-from broker.ports import Clock, Controller, Memory, Waiter
+from broker.ports import AdminController, Clock, Memory, Waiter
 from broker.telemetry.metrics import KAFKA_LATENCY, KAFKA_REQUESTS, RequestMeter
 
 MIB: Final = 1024 * 1024
@@ -98,7 +98,7 @@ class Boundless:
 class Context:
     """One connection's surroundings."""
 
-    controller: Controller
+    controller: AdminController
     groups: Coordinator
     clock: Clock
     listener: str

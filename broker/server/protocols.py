@@ -12,7 +12,7 @@ from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, Kafka
 from broker.kafka_api.context import Stopping
 from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
 from broker.net.listener import Listener
-from broker.ports import Buffer, Clock, Controller, Memory, NodeStatus
+from broker.ports import AdminController, Buffer, Clock, Memory, NodeStatus
 from broker.replication.messages import TakeAsk
 from broker.replication.peers import Peers
 from broker.telemetry.metrics import Sample
@@ -25,7 +25,7 @@ class Protocols:
         self,
         config: Config,
         *,
-        controller: Controller,
+        controller: AdminController,
         groups: Coordinator,
         peers: Peers,
         clock: Clock,
