@@ -396,9 +396,11 @@ class HardenedRaft(Elections):
         self._SyncObj__raftNextIndex[node] = next_index
 
     def learners_caught_up(self) -> Iterable[str]:
-        """Those who could become voters now."""
+        """Those who could become voters now: they said themselves that they have nearly all of the
+        log, and have it durably."""
         for voter in self.members.learners:
-            if self.match_index(voter) + CAUGHT_UP >= self.log.last_index:
+            match_index = self.match_index(voter)
+            if match_index and match_index + CAUGHT_UP >= self.log.last_index:
                 yield voter
 
     # ---- what pysyncobj must not do

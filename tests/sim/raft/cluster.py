@@ -17,6 +17,8 @@ from tests.sim.raft.oracle import Oracle, Violation
 
 TICK_S = 0.05
 COMMAND_TIMEOUT_S = 4.0
+LATE_S = 20.0
+"""More than a pause, an echo and the patience of a wish together."""
 TOPICS_MAX = 150
 """Enough to see one lost, few enough to hash often."""
 
@@ -50,6 +52,7 @@ class Member:
         self.disk = SimDisk(random.Random(f"{cluster.seed} disk {name}"))
         self.node: SimNode | None = None
         self.paused_until = 0.0
+        self.since = cluster.scheduler.now if joins else float("-inf")
         self._life = 0
         self._commit_index = 0
         self._tick_is_due = False
@@ -289,6 +292,11 @@ class Cluster:
                 self._remove(leaves)
         self.change = MemberChange(newcomer, leaves)
         self._push_change(self.change)
+
+    def is_settled(self, name: str) -> bool:
+        """Whether no wish that it join can be on its way any more: one that came late, after it left,
+        would bring it back."""
+        return self.scheduler.now - self.members[name].since > LATE_S
 
     def _push_change(self, change: MemberChange) -> None:
         """Ask again and again, here and there, until somebody says it is done."""

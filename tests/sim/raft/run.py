@@ -269,12 +269,15 @@ class Run:
         """A machine joins, leaves, or is replaced by one with an empty disk."""
         names = list(self.cluster.members)
         kind = self.rng.choice(["join", "leave", "replace"])
+        settled = [name for name in names if self.cluster.is_settled(name)]
         if kind == "join" and len(names) < SIZE_MAX:
             self.cluster.change_members(joins=True)
-        elif kind == "leave" and len(names) > SIZE_MIN:
-            self.cluster.change_members(joins=False, leaves=self.rng.choice(names))
-        elif kind == "replace" and len(names) > SIZE_MIN:
-            lost = self.rng.choice(names)
+        elif not settled or len(names) <= SIZE_MIN:
+            return
+        elif kind == "leave":
+            self.cluster.change_members(joins=False, leaves=self.rng.choice(settled))
+        elif kind == "replace":
+            lost = self.rng.choice(settled)
             if self._can_spare(lost):
                 self.cluster.change_members(joins=True, leaves=lost)
 
