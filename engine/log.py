@@ -38,7 +38,8 @@ class TopicLog:
         """A new segment. Its files appear at the first append or promise.
 
         `head()` is called at that moment, before the batch counts, and its result is durable before
-        the batch is.
+        the batch is. b"" means that it is not known yet, and it is asked again: what only promises
+        has not heard from the writer.
         """
         found = Found(end=_empty(base_offset), index=self._index(base_offset))
         return self._add(sid, base_offset, epoch, found, head)
@@ -50,11 +51,12 @@ class TopicLog:
         epoch: int,
         visit: Callable[[BatchHeader], object],
         *,
+        head: Callable[[], bytes] | None = None,
         keep_prefix: bool = False,
     ) -> Segment:
         """Blocking. A segment that was not sealed, after a restart: read it all, cut a torn tail
         (`torn_size` of the result), `visit` every batch in order. An empty segment if there is no
-        directory.
+        directory. `head` is for one that has no head yet: see `open`.
 
         `keep_prefix` gives up what lies behind a corruption instead of refusing, and keeps the
         bytes as a `.cut` file: for the only copy of a disk that may have lost unsynced writes.
@@ -63,7 +65,7 @@ class TopicLog:
         files = self._files(sid, base_offset, epoch)
         if not files.exists():
             found = Found(end=_empty(base_offset), index=self._index(base_offset))
-            return self._add(sid, base_offset, epoch, found, None)
+            return self._add(sid, base_offset, epoch, found, head)
         cut_size = self._cut_corruption(sid, base_offset, epoch) if keep_prefix else 0
         index = self._index(base_offset)
 
@@ -80,7 +82,8 @@ class TopicLog:
             sealed=meta.state is SegmentState.SEALED,
             torn_size=cut_size + scan.torn_size,
         )
-        return self._add(sid, base_offset, epoch, found, None)
+        is_headed = files.has_head()
+        return self._add(sid, base_offset, epoch, found, None if is_headed else head)
 
     def _scan(
         self, files: SegmentFiles, base_offset: Offset, epoch: int, visit: Visit

@@ -75,6 +75,7 @@ class Segment:
         self._on_disk = found.on_disk
         self._make_head = make_head
         self._head: bytes | None = None
+        self._stored_head: bytes | None = None
         self._closed = ""
         self._services = services
         self._files = files
@@ -207,10 +208,8 @@ class Segment:
         )
 
     def _write_promise(self, epoch: int) -> None:
-        if self._files.exists():
-            self._files.promise(epoch)
-        else:
-            self._files.create(self._head, promised_epoch=epoch)
+        self._make_files(promised_epoch=epoch)
+        self._files.promise(epoch)
 
     def _promised(self, on_done: Callable[[SegmentEnd | Exception], None]) -> None:
         self._created()
@@ -242,8 +241,7 @@ class Segment:
         """In a job. Cut, sync, indexes, meta: in this order, so that each step can be repeated
         after a crash."""
         fs = self._services.backend.fs
-        if not self._files.exists():
-            self._files.create(self._head)
+        self._make_files()
         index = self._reader.index
         if end.size < self._end.size or index is None:
             index = self._reader.make_index(end)
@@ -382,13 +380,24 @@ class Segment:
         return True
 
     def _capture_head(self) -> None:
-        if not self._on_disk and self._head is None and self._make_head is not None:
-            self._head = self._make_head()
+        """A promise may come before the head is known; the first batch does not."""
+        if self._head is None and self._make_head is not None:
+            self._head = self._make_head() or None
 
     def _created(self) -> None:
-        """The head is in its file now, and may be large."""
+        """Once the head is in its file, it is let go: it may be large."""
         self._on_disk = True
-        self._head = self._make_head = None
+        if self._head is not None and self._head is self._stored_head:
+            self._head = self._stored_head = self._make_head = None
+
+    def _make_files(self, *, promised_epoch: int = 0) -> None:
+        """In a job. The directory, if there is none, and the head, if it is known by now."""
+        head = self._head
+        if not self._files.exists():
+            self._files.create(head, promised_epoch=promised_epoch)
+        elif head is not None:
+            self._files.add_head(head)
+        self._stored_head = head
 
     def _open_for_append(self, on_done: Callable[[int | Exception], None]) -> None:
         def opened(result: int | Exception) -> None:
@@ -401,8 +410,7 @@ class Segment:
 
     def _create_and_open(self) -> int:
         """In a job."""
-        if not self._files.exists():
-            self._files.create(self._head)
+        self._make_files()
         return self._files.open_log()
 
     def _progressed(self) -> None:

@@ -125,6 +125,15 @@ class SegmentFiles:
         fs.rename(unfinished, self.directory)
         fs.fsync_dir(topic)
 
+    def add_head(self, head: bytes) -> None:
+        """To a directory that was made without one. Durable, and whole, when it returns."""
+        path = self.directory / HEAD_NAME
+        if not self._fs.exists(path):
+            unfinished = path.with_name(HEAD_NAME + NEW_SUFFIX)
+            self._write(unfinished, pack_head(head))
+            self._fs.rename(unfinished, path)
+            self._fs.fsync_dir(self.directory)
+
     def open_log(self) -> int:
         return self._fs.open(self.log_path)
 
@@ -167,6 +176,9 @@ class SegmentFiles:
             max_timestamp=end.max_timestamp,
         )
         self._meta.write(sealed, sync=True)
+
+    def has_head(self) -> bool:
+        return self._fs.exists(self.directory / HEAD_NAME)
 
     def head(self) -> bytes | None:
         """None if there is none. Raises OSError, CorruptSegmentError, FormatVersionError."""

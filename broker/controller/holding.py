@@ -67,10 +67,11 @@ class Holding:
 
     def ensure(self, topic_id: bytes, sid: int) -> LocalCopy | None:
         """A copy of an unsealed segment, also where this node is no replica of it: a recoverer may
-        need one more holder. None if the metadata knows no such segment here yet."""
+        need one more holder. None if the metadata knows no such segment here yet, or the disk has
+        not been read back."""
         copy = self._copies.get(topic_id, sid)
         topic = self._state.topics.get(topic_id)
-        if copy is None and topic is not None:
+        if copy is None and topic is not None and self._is_begun:
             segment = topic.segment(sid)
             if segment is not None and segment.state is not SegmentState.SEALED:
                 copy = self._open(topic, segment)

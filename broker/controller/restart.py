@@ -15,7 +15,7 @@ from broker.controller.housekeeping import sealed_end
 from broker.controller.metadata import Metadata
 from broker.errors import StorageFailed
 from broker.replication import header as segment_header
-from broker.replication.copies import Copies
+from broker.replication.copies import Copies, LocalCopy
 from broker.replication.replica import Replica
 from broker.replication.store import Store
 from engine.batch import BatchHeader
@@ -92,11 +92,13 @@ class Restart:
             log.adopt(metadata.sid, metadata.base_offset, sealed_end(metadata))
             return
         headers: list[BatchHeader] = []
+        copy: LocalCopy
         segment = log.recover(
             metadata.sid,
             metadata.base_offset,
             metadata.epoch,
             headers.append,
+            head=lambda: copy.first_head(),
             keep_prefix=_is_last_resort(metadata),
         )
         if segment.torn_size:
@@ -126,8 +128,11 @@ class Restart:
         return ""
 
 
-def _window(segment: Segment, headers: list[BatchHeader]) -> ProducerState:
+def _window(segment: Segment, headers: list[BatchHeader]) -> ProducerState | None:
+    """None while the segment's head, and with it what came before, has not been received."""
     stored = segment.head()
+    if not stored and not headers and segment.base_offset > 0:
+        return None
     window = ProducerState()
     if stored:
         window = ProducerState.restore(segment_header.decode(stored).producers)

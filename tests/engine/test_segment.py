@@ -93,6 +93,18 @@ def test_head_is_the_state_before_the_first_batch(rig: Rig, backend: MemoryBacke
     assert Rig(backend.crash_clone("none")).recover().head() == b"before"
 
 
+def test_head_that_comes_after_the_promise_is_kept(rig: Rig, backend: MemoryBackend) -> None:
+    """A copy that knew nothing when it was asked to seal is repaired, head included."""
+    state = [b""]
+    segment = rig.open(head=lambda: state[0])
+    rig.promise(segment, 8)
+    state[0] = b"from the recoverer"
+    header, batch = make_batch(0)
+    segment.repair(header, [batch])
+    rig.settle(segment)
+    assert Rig(backend.crash_clone("none")).recover().head() == b"from the recoverer"
+
+
 def test_head_that_is_damaged_is_refused(rig: Rig, backend: MemoryBackend) -> None:
     filled(rig)
     backend.fs.contents(DIRECTORY / "1" / "head")[-1] ^= 1
