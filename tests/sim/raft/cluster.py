@@ -294,8 +294,8 @@ class Cluster:
         self._push_change(self.change)
 
     def is_settled(self, name: str) -> bool:
-        """Whether no wish that it join can be on its way any more: one that came late, after it left,
-        would bring it back."""
+        """Whether no wish that it join can be on its way any more: one that came late, after it
+        left, would bring it back."""
         return self.scheduler.now - self.members[name].since > LATE_S
 
     def _push_change(self, change: MemberChange) -> None:
