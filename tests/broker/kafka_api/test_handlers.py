@@ -9,7 +9,7 @@ from typing import Any, cast
 import anyio
 
 from engine.batch import iter_headers
-from tests.broker.kafka_api import layouts
+from tests.broker.kafka_api import admin_layouts, layouts
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.harness import Connection, Node
 from tests.broker.one_node import OneNode, running
@@ -152,3 +152,42 @@ async def test_log_append_time_is_in_the_answer_and_in_the_batch(tmp_path: Path)
         ((_, header),) = iter_headers((await connection.fetch("t", 0))["records"])
         assert header.is_log_append_time
         assert header.max_timestamp == T0 + 77
+
+
+async def test_admin_tools_change_what_they_say_they_change(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (node, connection):
+        partition = await node.topic()
+        for number in range(6):
+            await connection.produce("t", batch(b"%d" % number))
+        wanted = [{"name": "t", "partitions": [{"partition": 0, "offset": 4}]}]
+        answer = await connection.ask(admin_layouts.DELETE_RECORDS, 2, topics=wanted)
+        assert answer["topics"][0]["partitions"] == [
+            {"partition": 0, "low_watermark": 4, "error": 0}
+        ]
+        assert (await connection.fetch("t", 3))["error"] == 1
+        assert await list_offset(connection, -2) == (0, 4, -1)
+        await connection.produce("t", batch(b"6"))
+
+        epochs = [{"partition": 0, "leader_epoch": epoch} for epoch in (1, 2, 3)]
+        asked = [{"topic": "t", "partitions": epochs}]
+        answer = await connection.ask(admin_layouts.OFFSET_FOR_LEADER_EPOCH, 4, topics=asked)
+        ends = [one["end_offset"] for one in answer["topics"][0]["partitions"]]
+        assert ends == [6, 7, -1]
+
+        config = {"name": "retention.ms", "operation": 0, "value": "77"}
+        resources = [{"type": 2, "name": "t", "configs": [config]}]
+        answer = await connection.ask(
+            admin_layouts.INCREMENTAL_ALTER_CONFIGS, 1, resources=resources
+        )
+        assert answer["resources"][0]["error"] == 0
+        assert partition.config.retention_ms == 77
+        answer = await connection.ask(
+            layouts.DESCRIBE_CONFIGS, 4, resources=[{"type": 2, "name": "t"}]
+        )
+        configs = {one["name"]: one["value"] for one in answer["resources"][0]["configs"]}
+        assert configs["retention.ms"] == "77"
+
+        answer = await connection.ask(admin_layouts.DESCRIBE_LOG_DIRS, 4, topics=None)
+        ((log,),) = [one["topics"] for one in answer["results"]]
+        size = sum(segment.size for segment in partition.log.segments())
+        assert (log["name"], log["partitions"][0]["size"]) == ("t", size)

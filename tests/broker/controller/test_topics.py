@@ -1,0 +1,71 @@
+"""Configs of topics: changes of several people at once are all in force afterwards."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from broker.errors import InvalidConfig, InvalidTopic, UnknownTopicId
+from tests.broker.one_node import put, running
+
+
+def setting(**configs: str) -> Mapping[str, str]:
+    return {key.replace("_", "."): value for key, value in configs.items()}
+
+
+async def test_changes_of_many_at_once_are_all_in_force(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        topic_id = (await node.topic()).topic.topic_id
+        calls = 0
+
+        async def change(number: int) -> None:
+            def edit(configs: Mapping[str, str]) -> Mapping[str, str]:
+                nonlocal calls
+                calls += 1
+                return {**configs, f"vendor.{number}": "x"}
+
+            await node.controller.configure(topic_id, edit)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(change, number)
+        configs = node.controller.topic("t").configs
+        assert configs == {f"vendor.{number}": "x" for number in range(8)}
+        assert calls > 8, "nobody had to try again, so this test shows nothing"
+
+
+async def test_a_change_is_in_force_when_it_is_answered(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        partition = await node.topic(max_message_bytes="200")
+        topic_id = partition.topic.topic_id
+        await node.controller.configure(
+            topic_id, lambda _: setting(message_timestamp_type="LogAppendTime")
+        )
+        assert partition.config.max_message_bytes == 1_048_588
+        assert partition.config.is_log_append_time
+        await put(partition, b"x" * 300)
+
+
+async def test_nothing_changes_when_it_is_refused_or_only_tried(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        topic_id = (await node.topic(retention_ms="5")).topic.topic_id
+        configure = node.controller.configure
+        with pytest.raises(InvalidConfig, match=r"retention\.ms"):
+            await configure(topic_id, lambda _: setting(retention_ms="x"))
+        with pytest.raises(InvalidConfig):
+            await configure(topic_id, lambda _: {f"vendor.{n}": "x" for n in range(500)})
+        with pytest.raises(UnknownTopicId):
+            await configure(uuid4(), lambda _: {})
+        await configure(topic_id, lambda _: {}, validate_only=True)
+        revision = node.controller.topic("t").configs
+        await configure(topic_id, lambda configs: configs)
+        assert node.controller.topic("t").configs == revision == {"retention.ms": "5"}
+
+
+async def test_internal_topics_keep_their_configs(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        view = await node.controller.create_topic("__own", configs={}, is_internal=True)
+        with pytest.raises(InvalidTopic):
+            await node.controller.configure(view.topic_id, lambda _: {})
