@@ -19,6 +19,7 @@ in `native_api`; both are tables over the classes below.
         ├── NotEnoughReplicas        refused before the append
         ├── OutcomeUnknown           appended, not known to be durable: may or may not survive
         ├── MetadataUnavailable      no answer from the metadata log; the outcome is open
+        │   └── NotProposed          no leader took the command: it has no effect and never will
         ├── Loading                  the state that answers this is still being read back
         └── StorageFailed            our disk refused
 """
@@ -141,6 +142,10 @@ class OutcomeUnknown(RequestError):
 
 class MetadataUnavailable(RequestError):
     """The metadata log gave no answer in time (no leader, no quorum, shutting down)."""
+
+
+class NotProposed(MetadataUnavailable):
+    """The metadata log did not take the command: it has no effect and never will."""
 
 
 class Loading(RequestError):

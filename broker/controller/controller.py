@@ -229,7 +229,7 @@ class LocalController:
         _log.warning("this node was taken for dead; it comes back as a new incarnation")
         assert self._register is not None
         try:
-            await self._take_part(await self._metadata.propose(self._register))
+            await self._take_part(await self._metadata.insist(self._register))
             self._leases.begin(self._incarnation, self._metadata.state)
             await self._restart.begin_seals(self._incarnation)
         except RequestError as error:

@@ -10,13 +10,15 @@ from collections.abc import Callable
 import anyio
 import structlog
 
-from broker.errors import MetadataUnavailable
+from broker.errors import MetadataUnavailable, NotProposed
 from raft.commands import AnyCommand, Applied
-from raft.errors import RaftError
+from raft.errors import CommandTooLarge, NoLeader, Overloaded, RaftError
 from raft.node import RaftNode
 from raft.state import ClusterState
 
 _log = structlog.get_logger(__name__)
+
+_NEVER = (NoLeader, CommandTooLarge, Overloaded)
 
 Listener = Callable[[ClusterState, ClusterState], None]
 """Called with (before, after), on the loop, after every burst of changes."""
@@ -60,8 +62,8 @@ class Metadata:
         """Have `command` committed and applied, and our view brought up to it.
 
         The answer may be a refusal (`Applied.refusal`): someone else changed what the command
-        expected. Raises MetadataUnavailable when no answer is known; the command may or may not
-        take effect later.
+        expected. Raises NotProposed when it has no effect and never will, MetadataUnavailable when
+        no answer is known: the command may or may not take effect later.
         """
         done = anyio.Event()
         outcomes: list[Applied | RaftError] = []
@@ -78,7 +80,8 @@ class Metadata:
         await done.wait()
         outcome = outcomes[0]
         if isinstance(outcome, RaftError):
-            raise MetadataUnavailable(f"{type(command).__name__}: {outcome}") from outcome
+            kind = NotProposed if isinstance(outcome, _NEVER) else MetadataUnavailable
+            raise kind(f"{type(command).__name__}: {outcome}") from outcome
         return outcome
 
     async def insist(self, command: AnyCommand) -> Applied:

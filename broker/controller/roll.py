@@ -3,7 +3,7 @@
 Appends that arrive meanwhile are parked, not failed. When everything appended is committed, one
 compare-and-set fixes the end and opens the successor; the lease table then installs the new bucket
 and the parked appends go on there. After the proposal the old segment is never written again unless
-the command is known to have been refused.
+no proposal can have closed it.
 """
 
 from collections.abc import Callable, Collection
@@ -12,24 +12,30 @@ from contextlib import suppress
 import anyio
 import structlog
 
+from broker.controller.bucket import Bucket
 from broker.controller.metadata import Metadata
 from broker.controller.partition import LocalPartition
-from broker.errors import RequestError
+from broker.errors import NotProposed, RequestError
 from broker.replication.writer import WriterPhase
 from raft.commands import CommitRoll, Next, SealedEnd
 from raft.state import ClusterState, Topic
 
 _log = structlog.get_logger(__name__)
 
+Choose = Callable[[ClusterState, Topic, Collection[int]], Next | None]
+
 DRAIN_TIMEOUT_S = 5.0
 """How long appends may be parked for a roll whose quorum does not answer."""
+
+AGAIN_PAUSE_S = 0.2
+"""Before a proposal whose outcome is unknown is made again."""
 
 
 async def roll(
     partition: LocalPartition,
     metadata: Metadata,
     *,
-    choose: Callable[[ClusterState, Topic, Collection[int]], Next | None],
+    choose: Choose,
     reason: str,
 ) -> bool:
     """True if the segment was closed. False if that cannot be now, or someone else was faster.
@@ -39,55 +45,81 @@ async def roll(
     bucket = partition.bucket
     if bucket is None or bucket.lease is None or bucket.writer.phase is not WriterPhase.OPEN:
         return False
-    segment = bucket.segment
     bucket.writer.park()
-    is_drained = False
+    if await _drained(partition):
+        command = _command(partition, bucket, metadata.state, choose)
+        if command is not None and await _commit(partition, metadata, command, choose):
+            _log.info(
+                "rolled over",
+                topic=partition.topic.name,
+                sealed_sid=bucket.sid,
+                end_offset=bucket.segment.end_offset,
+                bytes=bucket.segment.size,
+                reason=reason,
+            )
+            return True
+    bucket.writer.unpark()
+    partition.unpark()
+    return False
+
+
+async def _drained(partition: LocalPartition) -> bool:
     with anyio.move_on_after(DRAIN_TIMEOUT_S), suppress(RequestError):
         await partition.drained()
-        is_drained = True
-    if not is_drained:
-        bucket.writer.unpark()
-        partition.unpark()
-        return False
+        return True
+    return False
+
+
+def _command(
+    partition: LocalPartition, bucket: Bucket, state: ClusterState, choose: Choose
+) -> CommitRoll | None:
+    """None when the lease is over, or nobody can write next."""
+    if bucket.lease is None:
+        return None
     writer = bucket.writer
     caught_up = [node for node, end in writer.durable.items() if end >= writer.next_offset]
-    state = metadata.state
     next_writer = choose(state, partition.metadata, caught_up)
     if next_writer is None:
-        bucket.writer.unpark()
-        partition.unpark()
-        return False
-    command = CommitRoll(
+        return None
+    return CommitRoll(
         topic_id=partition.metadata.topic_id,
         sid=bucket.sid,
         open_epoch=bucket.lease.epoch,
-        end=SealedEnd(*segment.end, appended_ms=bucket.last_append_ms),
+        end=SealedEnd(*bucket.segment.end, appended_ms=bucket.last_append_ms),
         holders=tuple((node, state.brokers[node].disk) for node in caught_up),
         next=next_writer,
     )
-    try:
-        applied = await metadata.propose(command)
-    except RequestError as error:
-        _log.error(
-            "rollover outcome unknown; the segment stays closed",
-            topic=partition.topic.name,
-            sid=bucket.sid,
-            error=str(error),
-        )
-        return False
-    if applied.refusal:
-        _log.warning(
-            "rollover refused", topic=partition.topic.name, sid=bucket.sid, why=applied.refusal
-        )
-        bucket.writer.unpark()
-        partition.unpark()
-        return False
-    _log.info(
-        "rolled over",
-        topic=partition.topic.name,
-        sealed_sid=bucket.sid,
-        end_offset=segment.end_offset,
-        bytes=segment.size,
-        reason=reason,
-    )
+
+
+async def _commit(
+    partition: LocalPartition, metadata: Metadata, command: CommitRoll, choose: Choose
+) -> bool:
+    """True once the metadata says that the segment is closed; False only if it is known that no
+    proposal of ours ever closes it.
+
+    While the outcome of one is unknown, it is asked again for the same end: the segment can be
+    closed only once, and nobody appends, so it does not matter which of the proposals wins.
+    """
+    name, bucket = partition.topic.name, partition.bucket
+    is_open, is_unknown = True, False
+    while is_open:
+        try:
+            applied = await metadata.propose(command)
+        except NotProposed as error:
+            why = str(error)
+        except RequestError as error:
+            why, is_unknown = str(error), True
+        else:
+            if not applied.refusal:
+                return True
+            why = str(applied.refusal)
+        if not is_unknown:
+            _log.warning("rollover refused", topic=name, sid=command.sid, why=why)
+            return False
+        _log.warning("rollover undecided; asking again", topic=name, sid=command.sid, why=why)
+        await anyio.sleep(AGAIN_PAUSE_S)
+        topic = metadata.state.topics.get(command.topic_id)
+        is_open = topic is not None and topic.epoch == command.open_epoch
+        if bucket is not None:
+            command = _command(partition, bucket, metadata.state, choose) or command
     return True

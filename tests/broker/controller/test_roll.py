@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import anyio
+import pytest
 
+from broker.controller.metadata import Metadata
 from broker.controller.partition import LocalPartition
+from broker.errors import MetadataUnavailable, NotProposed
+from raft.commands import AnyCommand, Applied, CommitRoll
 from tests.broker.one_node import put, read_all, running, values
 
 
@@ -69,3 +73,52 @@ async def test_idle_and_empty_segments_never_roll(tmp_path: Path) -> None:
         await put(partition, b"x")
         await anyio.sleep(0.1)
         assert len(partition.topic.segments) == 2
+
+
+@pytest.mark.parametrize("is_applied", [True, False], ids=["took effect", "did not"])
+async def test_a_rollover_whose_outcome_nobody_told_does_not_close_the_topic_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_applied: bool
+) -> None:
+    propose, untold = Metadata.propose, 0
+
+    async def lose_the_answer(metadata: Metadata, command: AnyCommand) -> Applied:
+        nonlocal untold
+        if not isinstance(command, CommitRoll) or untold == 2:
+            return await propose(metadata, command)
+        untold += 1
+        if is_applied:
+            await propose(metadata, command)
+        raise MetadataUnavailable("no majority answered")
+
+    monkeypatch.setattr(Metadata, "propose", lose_the_answer)
+    monkeypatch.setattr("broker.controller.roll.AGAIN_PAUSE_S", 0.01)
+    async with running(tmp_path, entries_max=10, monitor_interval_ms=10) as node:
+        partition = await node.topic()
+        with anyio.fail_after(20):
+            await writer(partition, 1, 100)
+            while len(partition.topic.segments) < 3:
+                await anyio.sleep(0.01)
+        assert untold > 0
+        assert values(await read_all(partition)) == [b"1:%d" % number for number in range(100)]
+
+
+async def test_writers_go_on_in_the_segment_when_no_leader_takes_the_rollover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose, refused = Metadata.propose, 0
+
+    async def no_leader(metadata: Metadata, command: AnyCommand) -> Applied:
+        nonlocal refused
+        if isinstance(command, CommitRoll):
+            refused += 1
+            raise NotProposed("no leader")
+        return await propose(metadata, command)
+
+    monkeypatch.setattr(Metadata, "propose", no_leader)
+    async with running(tmp_path, entries_max=10, monitor_interval_ms=10) as node:
+        partition = await node.topic()
+        with anyio.fail_after(20):
+            await writer(partition, 1, 100)
+        assert refused > 0
+        assert len(partition.topic.segments) == 1
+        assert values(await read_all(partition)) == [b"1:%d" % number for number in range(100)]
