@@ -198,7 +198,11 @@ class LocalPartition:
         if end_offset <= progress.offset:
             return
         with anyio.move_on_after(timeout_s) as scope:
-            await progress.reach(end_offset)
+            try:
+                await progress.reach(end_offset)
+            except NotLeader as error:
+                # It was appended, so "not the leader" would be a lie: the seal decides its fate.
+                raise OutcomeUnknown(f"offset {end_offset - 1}: {error}") from error
         if scope.cancelled_caught:
             raise OutcomeUnknown(
                 f"offset {end_offset - 1} is not committed after {timeout_s:.3f} s"
