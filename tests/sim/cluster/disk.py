@@ -1,0 +1,80 @@
+"""A node's segments in simulated time: every operation takes a while, and a write is on the disk
+only after a sync that takes a while of its own."""
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from engine.backends import WriteDone, only_os_errors
+from engine.backends._memory import MemoryBackend, _finish
+from engine.batch import Buffer
+from tests.sim.loop import SimLoop
+
+_numbers = itertools.count(1)
+
+
+class Speed:
+    """How long the operations of one machine's disk take; the troubles turn the knobs."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.usual_s = rng.choice([0.0002, 0.001, 0.004])
+        self.slow_s = 0.0
+
+    def draw(self, operation: str) -> float:
+        factor = 3.0 if operation == "sync" else 1.0
+        delay_s = self.rng.uniform(0.05, 1.0) * self.usual_s * factor
+        if self.slow_s and self.rng.random() < 0.3:
+            delay_s += self.rng.uniform(0.0, self.slow_s)
+        return delay_s
+
+
+class SimBackend(MemoryBackend):
+    """The disk as one process has it. `stop` it when the process dies: what was under way then
+    happens no more."""
+
+    def __init__(self, loop: SimLoop, speed: Speed, root: Any = None) -> None:
+        super().__init__(schedule=self._later)
+        if root is not None:
+            self.fs.root = root
+        self._loop = loop
+        self._speed = speed
+        self._number = next(_numbers)
+        self._is_stopped = False
+        self.on_ready = partial(loop.readable, self._number)
+
+    def fileno(self) -> int:
+        return self._number
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def write(
+        self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
+    ) -> None:
+        """In two steps, so that the power may fail between them."""
+        size = sum(map(len, buffers))
+        done = partial(only_os_errors, on_done)
+
+        def write_now() -> None:
+            try:
+                self.fs.pwrite(file, position, b"".join(buffers))
+            except OSError as error:
+                done(error)
+                return
+            if sync:
+                self._start("sync", 0, partial(_finish, partial(self.fs.fsync, file), done))
+            else:
+                done(None)
+
+        self._queued.append(("write", size, write_now))
+
+    def _later(self, operation: str, _size: int, ready: Callable[[], None]) -> None:
+        if not self._is_stopped:
+            self._loop.after(self._speed.draw(operation), lambda: self._ready_now(ready))
+
+    def _ready_now(self, ready: Callable[[], None]) -> None:
+        if not self._is_stopped:
+            ready()

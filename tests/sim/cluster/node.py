@@ -1,0 +1,365 @@
+"""A machine with its disks, and the process that runs on it: the classes of a real node, wired as
+`broker/server/node.py` wires them, on simulated disks and networks."""
+
+import asyncio
+import contextvars
+import queue
+import random
+import traceback
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+
+from broker.controller.controller import LocalController
+from broker.controller.metadata import Metadata
+from broker.controller.monitor import RollLimits
+from broker.errors import BrokerError
+from broker.groups.coordinator import Coordinator
+from broker.ports import Buffer
+from broker.replication import messages
+from broker.replication.peers import Conversation
+from broker.replication.store import Store
+from engine.durability import FsyncPolicy
+from engine.errors import EngineError
+from raft.commands import AnyCommand, RegisterBroker
+from raft.errors import OutcomeUnknown
+from raft.node import RaftNode
+from raft.proposals import OnDone
+from tests.sim.cluster.disk import SimBackend, Speed
+from tests.sim.cluster.network import DataNetwork, SimPeers
+from tests.sim.loop import NOBODY, OWNER, SimLoop
+from tests.sim.raft.disk import SimDisk
+from tests.sim.raft.network import Network as RaftNetwork
+
+TOPICS = Path("/topics")
+CLUSTER_ID = "simulated-cluster"
+TICK_S = 0.1
+WALL_START_MS = 1_700_000_000_000
+
+
+class World(Protocol):
+    """What the machines share."""
+
+    seed: int
+    loop: SimLoop
+    rng: random.Random
+    data: DataNetwork
+    raft: RaftNetwork
+    machines: dict[int, "Machine"]
+    tasks: anyio.abc.TaskGroup
+    limits: RollLimits
+    fsync: str
+    monitor_interval_ms: int
+    lost_outcomes_rate: float
+
+    def violated(self, what: str) -> None: ...
+
+
+class _Inbox:
+    """The queue of a raft node's thread; that thread is woken by the loop here."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._items: list[Callable[[], None]] = []
+        self._wake = wake
+
+    def put(self, item: Callable[[], None]) -> None:
+        self._items.append(item)
+        self._wake()
+
+    def get_nowait(self) -> Callable[[], None]:
+        if not self._items:
+            raise queue.Empty
+        return self._items.pop(0)
+
+
+class SimRaft(RaftNode):
+    """Sometimes the outcome of a command does not reach the one who asked for it, and sometimes the
+    command itself comes late."""
+
+    world: World
+
+    def submit(self, command: AnyCommand, on_done: OnDone, *, timeout_s: float = 10.0) -> None:
+        world, rng = self.world, self.world.rng
+        if isinstance(command, RegisterBroker) or rng.random() >= world.lost_outcomes_rate:
+            super().submit(command, on_done, timeout_s=timeout_s)
+            return
+        late = partial(super().submit, command, lambda _: None, timeout_s=timeout_s)
+        owner = contextvars.copy_context()
+        if rng.random() < 0.5:
+            late()
+        else:
+            world.loop.call_later(rng.uniform(0.0, 3.0), self._unless_stopped, late, context=owner)
+        lost = OutcomeUnknown("the answer was lost")
+        world.loop.call_later(rng.uniform(0.0, 1.0), self._inbox.put, lambda: on_done(lost))
+
+    def _unless_stopped(self, late: Callable[[], None]) -> None:
+        if not self.is_stopped:
+            late()
+
+
+class NodeClock:
+    """Wall time may jump; monotonic time runs at a rate of its own."""
+
+    def __init__(self, loop: SimLoop, machine: "Machine") -> None:
+        self._loop = loop
+        self._machine = machine
+
+    def now_ms(self) -> int:
+        return WALL_START_MS + int(self._loop.time() * 1000) + self._machine.wall_offset_ms
+
+    def monotonic(self) -> float:
+        return self._loop.time() * self._machine.clock_rate
+
+
+class Machine:
+    """What outlives a process."""
+
+    def __init__(self, world: World, node: int) -> None:
+        self.world = world
+        self.node = node
+        self.disk_id = bytes([node]) * 16
+        self.voter = self.disk_id.hex()
+        self.rng = random.Random(f"{world.seed} machine {node}")
+        self.speed = Speed(self.rng)
+        self.raft_disk = SimDisk(random.Random(f"{world.seed} raft disk {node}"))
+        self.root: Any = None
+        self.wall_offset_ms = 0
+        self.clock_rate = self.rng.choice([1.0, 1.0, 0.98, 1.02])
+        self.process: Process | None = None
+        self.starts = 0
+
+    def start(self) -> None:
+        if self.process is None:
+            self.starts += 1
+            self.process = Process(self)
+            self.process.begin()
+
+    def kill(self, *, power: bool) -> None:
+        """The process is gone; with `power`, so is what was not synced."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.end(power=power)
+        self.root = process.backend.fs.root
+        if power:
+            self.root = self.root.after_crash("random", self.rng)
+            self.raft_disk = self.raft_disk.after_power_cut()
+        else:
+            self.raft_disk = self.raft_disk.after_kill()
+
+    def restart_later(self, delay_s: float) -> None:
+        self.world.loop.after(delay_s, self.start)
+
+
+class Process:
+    """One life of a node."""
+
+    def __init__(self, machine: Machine) -> None:
+        world = machine.world
+        self.machine = machine
+        self.node = machine.node
+        self.world = world
+        self.context = NOBODY.copy()
+        self.context.run(OWNER.set, machine.node)
+        self.is_alive = True
+        self.is_ready = False
+        self.tasks: anyio.abc.TaskGroup | None = None
+        self.requests: dict[int, Callable[[], None]] = {}
+        """What to do with a client's request when the process dies."""
+        self.backend = SimBackend(world.loop, machine.speed, machine.root)
+        self.controller: LocalController
+        self.groups: Coordinator
+        self._raft: SimRaft
+        self._tick_is_due = False
+        self._idle: asyncio.TimerHandle | None = None
+
+    # ---- life ------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self.context.run(self.world.tasks.start_soon, self._run)
+
+    def end(self, *, power: bool) -> None:
+        """From here on nothing it does reaches anything."""
+        world = self.world
+        self.is_alive = False
+        world.loop.thaw(self.node)
+        self.backend.stop()
+        if self._idle is not None:
+            self._idle.cancel()
+        if world.raft.nodes.get(self.machine.voter) is self:
+            world.raft.detach(self.machine.voter)
+        if world.data.processes.get(self.node) is self:
+            del world.data.processes[self.node]
+        world.data.left(self, power=power)
+        for answer in list(self.requests.values()):
+            answer()
+        if self.tasks is not None:
+            self.tasks.cancel_scope.cancel()
+
+    async def _run(self) -> None:
+        try:
+            async with anyio.create_task_group() as self.tasks:
+                if self.is_alive:
+                    await self._serve()
+        except* (BrokerError, EngineError, OSError) as group:
+            self._gave_up(group.exceptions[0])
+        except* Exception as group:  # noqa: BLE001  whatever it is, it is what we look for
+            if self.is_alive:
+                self.world.violated(f"node {self.node} failed: {_where(_first(group))}")
+            self._gave_up(group.exceptions[0])
+
+    def _gave_up(self, _: BaseException) -> None:
+        """A start that cannot be finished now ends the process; somebody starts it again."""
+        if self.is_alive:
+            self.machine.kill(power=False)
+            self.machine.restart_later(1.0)
+
+    async def _serve(self) -> None:
+        machine, world, loop = self.machine, self.world, self.world.loop
+        self._raft = self._make_raft()
+        self._raft.open()
+        world.raft.attach(machine.voter, self)
+        world.data.processes[self.node] = self
+        store = Store(TOPICS, self.backend, FsyncPolicy.parse(world.fsync))
+        store.attach()
+        self.metadata = Metadata(self._raft, self._call_soon)
+        clock = NodeClock(loop, machine)
+        self.controller = LocalController(
+            node_id=self.node,
+            disk=machine.disk_id,
+            metadata=self.metadata,
+            store=store,
+            peers=SimPeers(self, world.data),
+            clock=clock,
+            limits=world.limits,
+            monitor_interval_ms=world.monitor_interval_ms,
+            raft_leader=self._raft_leader,
+            on_disk_failure=self._disk_failed,
+        )
+        self.groups = Coordinator(self.controller, clock)
+        register = RegisterBroker(
+            node=self.node, disk=machine.disk_id, raft_host="127.0.0.1", raft_port=6000 + self.node,
+            listeners=(("PLAINTEXT", "127.0.0.1", 9000 + self.node),), rack=None, clean=True,
+        )  # fmt: skip
+        assert self.tasks is not None
+        await self.controller.start(self.tasks, cluster_id=CLUSTER_ID, register=register)
+        self.groups.start(self.tasks)
+        self.is_ready = True
+        await anyio.sleep_forever()
+
+    def _disk_failed(self, error: OSError) -> None:
+        """As the server: a full disk is lived with, any other failure ends the process."""
+        if error.errno != 28:
+            self.world.loop.after(0.0, self._stop_for_disk)
+
+    def _stop_for_disk(self) -> None:
+        if self.is_alive:
+            self.machine.kill(power=False)
+            self.machine.restart_later(self.world.rng.uniform(0.1, 3.0))
+
+    # ---- network.Listener ------------------------------------------------------------------------
+
+    def start(self, work: Callable[..., Coroutine[Any, Any, object]], *args: object) -> None:
+        if self.is_alive and self.tasks is not None:
+            self.context.run(self.tasks.start_soon, self._guarded, work, args)
+
+    async def _guarded(self, work: Callable[..., Any], args: Sequence[object]) -> None:
+        await work(*args)
+
+    async def answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
+        return await self.controller.answer(call, batches)
+
+    async def feed(self, node: int, conversation: Conversation) -> None:
+        await self.controller.feed(node, conversation)
+
+    # ---- raft ------------------------------------------------------------------------------------
+
+    def _make_raft(self) -> SimRaft:
+        machine, world = self.machine, self.world
+        rng = random.Random(f"{world.seed} raft {self.node} {machine.starts}")
+        raft = SimRaft(
+            directory=Path("disk"),
+            voter_id=machine.voter,
+            peers=[each.voter for each in world.machines.values()],
+            link=self,
+            clock=world.loop.time,
+            rng=rng,
+            disk=machine.raft_disk,
+            compact_entries=rng.choice([20, 200, 4096]),
+            trailing_entries=rng.choice([0, 20]),
+            spawn=partial(self._spawn, rng),
+        )
+        raft.world = world
+        raft._inbox = _Inbox(self._wake)  # type: ignore[assignment]
+        return raft
+
+    def _spawn(self, rng: random.Random, work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            if self.is_alive:
+                work()
+
+        self.world.loop.call_later(rng.uniform(0.001, 0.3), run, context=self.context)
+        return lambda: None
+
+    def _wake(self) -> None:
+        if not self._tick_is_due and self.is_alive:
+            self._tick_is_due = True
+            self.world.loop.call_later(0.0003, self._tick, context=self.context)
+
+    def _tick(self) -> None:
+        self._tick_is_due = False
+        if not self.is_alive:
+            return
+        if self._idle is not None:
+            self._idle.cancel()
+        try:
+            self._raft.tick()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is what we look for
+            self.world.violated(f"raft of node {self.node} failed: {error!r}")
+            return
+        loop = self.world.loop
+        wait_s = min(TICK_S, max(0.0003, self._raft._raft.wake_at() - loop.time()))
+        self._idle = loop.call_later(wait_s, self._tick, context=self.context)
+
+    def send(self, voter: str, data: bytes) -> bool:
+        """`raft.node.Link`."""
+        return self.is_alive and self.world.raft.send(self.machine.voter, voter, data)
+
+    def receive(self, voter: str, data: bytes) -> None:
+        self._raft.receive(voter, data)
+
+    def connected(self, voter: str) -> None:
+        self._raft.connected(voter)
+
+    def disconnected(self, voter: str) -> None:
+        self._raft.disconnected(voter)
+
+    def hand_over(self) -> None:
+        self._raft.transfer()
+
+    def _raft_leader(self) -> int | None:
+        for machine in self.world.machines.values():
+            if machine.voter == self._raft.leader:
+                return machine.node
+        return None
+
+    def _call_soon(self, callback: Callable[[], object]) -> object:
+        return self.world.loop.call_soon(self._if_alive, callback, context=self.context)
+
+    def _if_alive(self, callback: Callable[[], object]) -> None:
+        if self.is_alive:
+            callback()
+
+
+def _where(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error!r} in {frame.name}, {Path(frame.filename).name} line {frame.lineno}"
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group

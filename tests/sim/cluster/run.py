@@ -1,0 +1,229 @@
+"""One run: a cluster in trouble, then healed, read to its end, and looked at on its disks."""
+
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import cast
+from unittest.mock import patch
+
+import anyio
+
+from broker.controller.monitor import RollLimits
+from broker.errors import RequestError, TopicExists
+from broker.replication import feed, repair
+from raft.state import EMPTY, ClusterState, SegmentState
+from tests.sim.cluster.clients import (
+    TOPIC,
+    Consumer,
+    PlainProducer,
+    Producer,
+    Unanswered,
+    ask,
+)
+from tests.sim.cluster.inspect import check_disks
+from tests.sim.cluster.network import DataNetwork
+from tests.sim.cluster.node import Machine, Process
+from tests.sim.cluster.troubles import Troubles
+from tests.sim.history import History
+from tests.sim.loop import NOBODY, SimLoop, Stuck, deterministic
+from tests.sim.raft.network import Network as RaftNetwork
+from tests.sim.raft.network import Scheduler
+
+HEAL_S = 60.0
+"""Virtual seconds in which a healed cluster must have everything in order."""
+
+SETTLE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run was worth. `violations` is empty when nothing went wrong."""
+
+    seed: int
+    violations: tuple[str, ...]
+    troubles: tuple[str, ...]
+    acknowledged: int
+    polled: int
+    segments: int
+    digest: str
+    """Of everything clients saw: equal for equal seeds, or the run is not deterministic."""
+
+
+class _Scheduler:
+    """The raft network's view of the loop."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+        self.after = loop.after
+
+    @property
+    def now(self) -> float:
+        return self._loop.time()
+
+    def at(self, time: float, callback: object) -> None:
+        self._loop.after(time - self.now, callback)  # type: ignore[arg-type]
+
+
+class Run:
+    """`seed` decides everything; `duration_s` is the time of trouble."""
+
+    def __init__(self, seed: int, *, duration_s: float = 10.0) -> None:
+        self.seed = seed
+        self.duration_s = duration_s
+        self.rng = random.Random(f"{seed} run")
+        self.loop = SimLoop(seed, shuffles=self.rng.random() < 0.8)
+        self.data = DataNetwork(self.loop, seed)
+        self.raft = RaftNetwork(cast(Scheduler, _Scheduler(self.loop)), seed)
+        self.limits = RollLimits(self.rng.choice([5, 30, 1000]), self.rng.choice([500, 1 << 30]))
+        self.monitor_interval_ms = self.rng.choice([50, 300, 2000])
+        self.fsync = "each"
+        self.lost_outcomes_rate = 0.0
+        self.machines: dict[int, Machine] = {}
+        for node in (1, 2, 3):
+            self.machines[node] = Machine(self, node)
+        self.troubles = Troubles(self)
+        self.history = History()
+        self.violations: list[str] = []
+        self.tasks: anyio.abc.TaskGroup
+        self._segments = 0
+
+    def violated(self, what: str) -> None:
+        self.violations.append(what)
+
+    def go(self) -> Outcome:
+        with self._small_windows(), deterministic(self.loop):
+            try:
+                self.loop.run_until_complete(NOBODY.copy().run(self.loop.create_task, self._main()))
+            except Stuck as error:
+                self.violated(f"stuck: {error}")
+            self.loop.close()
+        found = (*self.violations, *self.history.anomalies)
+        return Outcome(
+            self.seed,
+            tuple(dict.fromkeys(found)),
+            tuple(self.troubles.kinds),
+            self.history.acknowledged_count,
+            self.history.polled_count,
+            self._segments,
+            self.history.digest,
+        )
+
+    @contextmanager
+    def _small_windows(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if "small windows" in self.troubles.kinds:
+                for module, name in (
+                    (feed, "WINDOW_SIZE_MAX"),
+                    (feed, "FRAME_SIZE_MAX"),
+                    (feed, "CAUGHT_UP_SIZE_MAX"),
+                    (repair, "CHUNK_SIZE"),
+                ):
+                    size = self.rng.choice([1, 200, 2000])
+                    stack.enter_context(patch.object(module, name, size))
+            yield
+
+    async def _main(self) -> None:
+        async with anyio.create_task_group() as self.tasks:
+            for machine in self.machines.values():
+                machine.start()
+            if await self._within("make a topic", self._create_topic):
+                await self._live()
+            for machine in self.machines.values():
+                machine.kill(power=False)
+            self.tasks.cancel_scope.cancel()
+
+    async def _live(self) -> None:
+        clients = self._make_clients()
+        with anyio.move_on_after(self.duration_s + HEAL_S) as patience:
+            async with anyio.create_task_group() as work:
+                for client in clients:
+                    work.start_soon(client.run)
+                with anyio.move_on_after(self.duration_s):
+                    await self.troubles.run()
+                self._heal()
+                for client in clients:
+                    client.is_stopping = True
+        if patience.cancelled_caught:
+            self.violated("unavailable: clients could not finish after everything was healed")
+        if await self._within("read everything", self._read_all):
+            await self._within("complete all copies", self._complete)
+            self._look_at_disks()
+
+    def _heal(self) -> None:
+        """Everything works again. Sometimes everything is also started again, or loses power."""
+        self.troubles.heal()
+        end = self.rng.choice(["go on", "restart", "blackout"])
+        if end == "go on" and "disk full" in self.troubles.kinds:
+            end = "restart"
+        for machine in self.machines.values():
+            if end != "go on":
+                machine.kill(power=end == "blackout")
+            machine.start()
+
+    async def _within(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
+        with anyio.move_on_after(HEAL_S) as patience:
+            await work()
+        if patience.cancelled_caught:
+            self.violated(f"unavailable: cannot {what}")
+        return not patience.cancelled_caught
+
+    def _make_clients(self) -> list[Producer | PlainProducer | Consumer]:
+        return [
+            *(Producer(self, self.history, f"p{i}") for i in range(self.rng.randint(1, 3))),
+            *(PlainProducer(self, self.history, f"q{i}") for i in range(self.rng.randint(0, 1))),
+            *(Consumer(self, self.history, f"c{i}") for i in range(self.rng.randint(1, 2))),
+        ]
+
+    async def _create_topic(self) -> None:
+        async def create(process: Process) -> None:
+            with suppress(TopicExists):
+                await process.controller.create_topic(TOPIC, configs={})
+
+        while True:
+            try:
+                await ask(self, 1, create, timeout_s=5.0)
+                return
+            except (Unanswered, RequestError):
+                await anyio.sleep(0.1)
+
+    async def _read_all(self) -> None:
+        """From the beginning to a high watermark that does not move any more."""
+        reader = Consumer(self, History(), "reader")
+        end_offset = -1
+        while True:
+            high_watermark = await reader.poll()
+            if high_watermark is None or reader.position < high_watermark:
+                continue
+            if high_watermark == end_offset:
+                break
+            end_offset = high_watermark
+            await anyio.sleep(SETTLE_S)
+        self.history.check(sorted(reader.history.seen.items()))
+        self.history.anomalies += reader.history.anomalies
+
+    async def _complete(self) -> None:
+        """Wait until every sealed segment is registered on all of its replicas."""
+        while any(
+            {node for node, _ in segment.holders} < set(segment.replicas)
+            for topic in self._state().topics.values()
+            for segment in topic.segments
+            if segment.state is SegmentState.SEALED
+        ):
+            await anyio.sleep(0.2)
+
+    def _state(self) -> ClusterState:
+        """The newest that any node has."""
+        processes = [machine.process for machine in self.machines.values()]
+        states = [each.metadata.state for each in processes if each is not None and each.is_ready]
+        return max(states, key=lambda state: state.revision, default=EMPTY)
+
+    def _look_at_disks(self) -> None:
+        roots = {
+            node: machine.process.backend.fs.root
+            for node, machine in self.machines.items()
+            if machine.process is not None
+        }
+        state = self._state()
+        self._segments = sum(len(topic.segments) for topic in state.topics.values())
+        self.violations += check_disks(state, roots)

@@ -1,0 +1,195 @@
+"""What befalls a cluster. Each run has some of these, at a pace of its own."""
+
+import errno
+import random
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from tests.sim.cluster.node import Machine, World
+
+_Trouble = Callable[["Troubles"], Awaitable[None]]
+
+
+class Troubles:
+    """One kind after the other, until `heal`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.rng = random.Random(f"{world.seed} troubles")
+        self.kinds = sorted(self.rng.sample(sorted(KINDS), self.rng.randint(1, 6)))
+        self.quiet_s = self.rng.choice([0.2, 0.7, 2.0])
+        if "slow network" in self.kinds:
+            world.data.delay_s = (0.0001, self.rng.choice([0.02, 0.2]))
+        if "loss" in self.kinds:
+            world.data.loss_rate = self.rng.choice([0.001, 0.01])
+        if "small windows" in self.kinds:
+            world.data.buffer_size = self.rng.choice([1, 1000])
+        if "lost outcomes" in self.kinds:
+            world.lost_outcomes_rate = self.rng.choice([0.05, 0.3])
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await anyio.sleep(self.rng.expovariate(1 / self.quiet_s))
+            await KINDS[self.rng.choice(self.kinds)](self)
+
+    def heal(self) -> None:
+        """Everything works again, and everybody is started again."""
+        world = self.world
+        world.data.cut.clear()
+        world.raft.set_cut(set(), 0.0)
+        world.data.loss_rate = world.lost_outcomes_rate = 0.0
+        world.data.delay_s = (0.0001, 0.002)
+        for machine in world.machines.values():
+            world.loop.thaw(machine.node)
+            machine.speed.slow_s = 0.0
+            if machine.process is not None:
+                machine.process.backend.fs.faults.clear()
+
+    def _one(self) -> Machine:
+        return self.world.machines[self.rng.choice(sorted(self.world.machines))]
+
+    def _some_time(self) -> float:
+        return self.rng.choice([0.02, 0.3, 1.5, 4.0]) * self.rng.uniform(0.5, 1.5)
+
+    # ---- processes and machines ------------------------------------------------------------------
+
+    async def kill(self) -> None:
+        machine = self._one()
+        machine.kill(power=False)
+        machine.restart_later(self._some_time())
+
+    async def power(self) -> None:
+        machine = self._one()
+        machine.kill(power=True)
+        machine.restart_later(self._some_time())
+
+    async def kill_leader(self) -> None:
+        for machine in self.world.machines.values():
+            process = machine.process
+            if process is not None and process.is_ready and process.controller.led_partitions():
+                machine.kill(power=self.rng.random() < 0.5)
+                machine.restart_later(self._some_time())
+                return
+
+    async def blackout(self) -> None:
+        for machine in self.world.machines.values():
+            machine.kill(power=True)
+            machine.restart_later(self.rng.uniform(0.0, 1.0))
+
+    async def restart(self) -> None:
+        """A planned one: leadership of Raft is handed over first."""
+        machine = self._one()
+        if machine.process is not None and machine.process.is_ready:
+            machine.process.hand_over()
+            await anyio.sleep(self.rng.uniform(0.0, 0.5))
+            machine.kill(power=False)
+            machine.restart_later(0.1)
+
+    async def pause(self) -> None:
+        node = self._one().node
+        self.world.loop.freeze(node)
+        self.world.loop.after(self._some_time(), lambda: self.world.loop.thaw(node))
+
+    # ---- networks --------------------------------------------------------------------------------
+
+    async def partition(self) -> None:
+        nodes = sorted(self.world.machines)
+        alone = self.rng.choice(nodes)
+        cut = {(alone, other) for other in nodes if other != alone}
+        self._cut(cut | {(to, source) for source, to in cut})
+
+    async def one_way(self) -> None:
+        source, target = self.rng.sample(sorted(self.world.machines), 2)
+        self._cut({(source, target)})
+
+    async def pieces(self) -> None:
+        nodes = sorted(self.world.machines)
+        links = [(one, other) for one in nodes for other in nodes if one != other]
+        self._cut({link for link in links if self.rng.random() < 0.5})
+
+    def _cut(self, cut: set[tuple[int, int]]) -> None:
+        """In the data, in Raft, or in both; for a while."""
+        world = self.world
+        planes = self.rng.choice(["data", "raft", "both", "both"])
+        if planes != "raft":
+            world.data.cut = cut
+            for connection in world.data.connections():
+                if connection.is_cut():
+                    world.loop.after(self.rng.uniform(0.0, 2.0), connection.reset)
+        if planes != "data":
+            voters = {node: machine.voter for node, machine in world.machines.items()}
+            raft_cut = {(voters[source], voters[to]) for source, to in cut}
+            world.raft.set_cut(raft_cut, self.rng.uniform(0.0, 1.0))
+        world.loop.after(self._some_time(), self._mend)
+
+    def _mend(self) -> None:
+        self.world.data.cut = set()
+        self.world.raft.set_cut(set(), 0.0)
+
+    async def reset(self) -> None:
+        self.world.raft.reset_all()
+        for connection in self.world.data.connections():
+            connection.reset()
+
+    # ---- disks and clocks ------------------------------------------------------------------------
+
+    async def slow_disk(self) -> None:
+        speed = self._one().speed
+        speed.slow_s = self.rng.choice([0.05, 0.5, 2.0])
+        await anyio.sleep(self._some_time())
+        speed.slow_s = 0.0
+
+    async def disk_error(self) -> None:
+        process = self._one().process
+        if process is not None and process.is_ready:
+            operation = self.rng.choice(["write", "sync", "read"])
+            process.backend.fail_next(operation, errno.EIO, path="/topics")
+
+    async def disk_full(self) -> None:
+        machine = self._one()
+        if machine.process is not None and machine.process.is_ready:
+            partial = self.rng.choice([0, 10, 100])
+            machine.process.backend.fail_next("write", errno.ENOSPC, path=".log", partial=partial)
+            await anyio.sleep(self._some_time())
+            machine.kill(power=False)
+            machine.restart_later(0.1)
+
+    async def wall_clock(self) -> None:
+        self._one().wall_offset_ms = self.rng.choice([-3_600_000, 0, 1000, 86_400_000])
+
+    # ---- the cluster's own doing -----------------------------------------------------------------
+
+    async def roll(self) -> None:
+        for machine in self.world.machines.values():
+            process = machine.process
+            if process is not None and process.is_ready:
+                for partition in process.controller.led_partitions():
+                    process.start(process.controller._roll, partition, "forced")
+
+    async def nothing(self) -> None:
+        """A condition that lasts the whole run: see `__init__`."""
+
+
+KINDS: dict[str, _Trouble] = {
+    "kill": Troubles.kill,
+    "power": Troubles.power,
+    "kill leader": Troubles.kill_leader,
+    "blackout": Troubles.blackout,
+    "restart": Troubles.restart,
+    "pause": Troubles.pause,
+    "partition": Troubles.partition,
+    "one way": Troubles.one_way,
+    "pieces": Troubles.pieces,
+    "reset": Troubles.reset,
+    "slow disk": Troubles.slow_disk,
+    "disk error": Troubles.disk_error,
+    "disk full": Troubles.disk_full,
+    "wall clock": Troubles.wall_clock,
+    "roll": Troubles.roll,
+    "slow network": Troubles.nothing,
+    "loss": Troubles.nothing,
+    "small windows": Troubles.nothing,
+    "lost outcomes": Troubles.nothing,
+}

@@ -1,0 +1,343 @@
+"""Mistakes that a replicated log could contain, to be put into this one: a simulation that does not
+find them is worth nothing.
+
+Each mutant replaces a method or two of the product while a run lasts. Some of them were real.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from broker.controller import controller, leases, placement, supervisor
+from broker.controller.bucket import Bucket
+from broker.controller.holding import Holding
+from broker.controller.metadata import Metadata
+from broker.controller.partition import LocalPartition
+from broker.controller.restart import Restart
+from broker.errors import MetadataUnavailable
+from broker.groups.state_log import StateLog
+from broker.replication import header as segment_header
+from broker.replication import quorum, seal
+from broker.replication.copies import LocalCopy
+from broker.replication.replica import Replica, ReplicaPhase
+from broker.replication.seal import Commit, Recovery, SealEffect
+from engine.appender import Appender
+from engine.durability import NONE, FsyncPolicy
+from engine.producer_state import Fresh, ProducerState
+from engine.segment import Segment
+from engine.segment_files import SegmentFiles
+from raft.commands import AnyCommand, Applied, CommitRoll, Next
+from raft.leases import Lease
+from raft.state import ClusterState, SegmentState, Topic
+from tests.sim.raft.disk import SimFile
+
+Mutant = Callable[[], AbstractContextManager[None]]
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def _mutant(make: Callable[[], Iterator[tuple[Any, str, Any]]]) -> Mutant:
+    """`make` yields (object, attribute, what stands in its place)."""
+
+    @contextmanager
+    def mutated() -> Iterator[None]:
+        with ExitStack() as stack:
+            for target, name, value in make():
+                stack.enter_context(patch.object(target, name, value))
+            yield
+
+    MUTANTS[make.__name__.replace("_", "-")] = mutated
+    return mutated
+
+
+Patches = Iterator[tuple[Any, str, Any]]
+
+
+# ---- acknowledging ------------------------------------------------------------------------------
+
+
+@_mutant
+def acknowledge_before_sync() -> Patches:
+    """What was written counts as durable."""
+    yield FsyncPolicy, "parse", lambda _: NONE
+
+
+@_mutant
+def acknowledge_at_append() -> Patches:
+    """The answer leaves before anything is safe."""
+
+    async def committed(*_: object, **__: object) -> None:
+        return
+
+    yield LocalPartition, "committed", committed
+
+
+@_mutant
+def high_watermark_from_unsynced_ends() -> Patches:
+    """A follower acknowledges what it has received."""
+    append = LocalCopy.append
+
+    def eager(self: LocalCopy, *args: Any) -> None:
+        append(self, *args)
+        self.on_durable(self.segment.end_offset)
+
+    yield LocalCopy, "append", eager
+
+
+@_mutant
+def one_copy_is_enough() -> Patches:
+    """The ack quorum is one."""
+    yield leases, "ack_quorum", lambda *_: 1
+
+
+@_mutant
+def consumers_see_everything() -> Patches:
+    """Reads go up to the writer's own end, not to the high watermark."""
+
+    def end_offset(self: LocalPartition) -> int:
+        return self.end_offset if self.bucket is not None else self._committed.offset
+
+    yield LocalPartition, "high_watermark", property(end_offset)
+
+
+# ---- sealing ------------------------------------------------------------------------------------
+
+
+@_mutant
+def ignore_the_promise() -> Patches:
+    """A copy goes on accepting from a writer it has promised to shut out."""
+
+    def accepts(self: Replica, *, epoch: int, base_offset: int) -> bool:
+        is_open = self.phase is not ReplicaPhase.SEALED
+        return is_open and epoch == self.epoch and base_offset == self.end_offset
+
+    yield Replica, "accepts", accepts
+    yield Segment, "append", Segment.repair
+
+
+@_mutant
+def seal_on_one_answer() -> Patches:
+    """Nobody else is asked."""
+    yield seal, "seal_quorum", lambda _: 1
+
+
+@_mutant
+def seal_at_the_shortest() -> Patches:
+    """The recoverer takes the shortest answer, as if only that were common to all."""
+
+    def choose(self: Recovery) -> list[SealEffect]:
+        definite = self._definite()
+        if len(definite) < quorum.seal_quorum(len(self.replicas)):
+            return []
+        self._chosen = min(definite.values(), key=lambda end: end.end_offset)
+        return self._commit_if_safe()
+
+    yield Recovery, "_choose", choose
+
+
+@_mutant
+def seal_without_repair() -> Patches:
+    """The end is committed while one copy alone reaches it."""
+
+    def commit(self: Recovery) -> list[SealEffect]:
+        if self._chosen is None or self._is_done:
+            return []
+        self._is_done = True
+        end = self._chosen.end_offset
+        holders = [node for node in self.replicas if self._durable.get(node, -1) >= end]
+        return [Commit(self._chosen, tuple(holders))]
+
+    yield Recovery, "_commit_if_safe", commit
+
+
+@_mutant
+def answer_a_seal_before_the_sync() -> Patches:
+    """A copy answers with what it has queued."""
+    yield Appender, "drain", lambda _, on_done: on_done(None)
+
+
+@_mutant
+def seal_epochs_do_not_matter() -> Patches:
+    """A recoverer that was replaced may still fix the end it had found."""
+
+    async def propose(self: Metadata, command: AnyCommand) -> Applied:
+        return await original(self, _newest_epochs(self.state, command))
+
+    original = Metadata.propose
+    yield Metadata, "propose", propose
+
+
+def _newest_epochs(state: ClusterState, command: Any) -> Any:
+    items = getattr(command, "items", None)
+    if type(command).__name__ != "CommitSealMany" or items is None:
+        return command
+    return type(command)(
+        tuple(
+            type(item)(
+                item.topic_id, item.sid, state.topics[item.topic_id].last.seal_epoch,
+                item.end, item.holders, item.next,
+            )
+            for item in items
+            if item.topic_id in state.topics
+        )
+    )  # fmt: skip
+
+
+# ---- who writes ---------------------------------------------------------------------------------
+
+
+@_mutant
+def resume_the_writer_after_a_restart() -> Patches:
+    """A new incarnation goes on with the segment of the one before."""
+
+    def leases_of(state: ClusterState, node: int, _: int) -> dict[bytes, Lease]:
+        broker = state.brokers.get(node)
+        return {
+            topic_id: Lease(topic_id=topic_id, sid=topic.last.sid, epoch=topic.last.epoch)
+            for topic_id, topic in state.topics.items()
+            if broker is not None
+            and not broker.fenced
+            and (topic.last.state, topic.last.writer) == (SegmentState.OPEN, node)
+        }
+
+    async def nothing(*_: object) -> None:
+        return
+
+    def is_alive(state: ClusterState, node: int, _: int) -> bool:
+        return node in state.brokers and not state.brokers[node].fenced
+
+    yield leases, "leases_of", leases_of
+    yield Restart, "begin_seals", nothing
+    yield controller.LocalController, "_sealed_all", nothing
+    yield supervisor, "_is_alive", is_alive
+
+
+@_mutant
+def roll_without_draining() -> Patches:
+    """A planned roll does not wait until what was appended is safe."""
+
+    async def drained(_: LocalPartition) -> None:
+        return
+
+    for_roll = placement.for_roll
+
+    def anybody(
+        state: ClusterState, topic: Topic, _: Collection[int], **options: bool
+    ) -> Next | None:
+        return for_roll(state, topic, placement.live_nodes(state), **options)
+
+    yield LocalPartition, "drained", drained
+    yield placement, "for_roll", anybody
+
+
+@_mutant
+def write_on_after_an_unknown_roll() -> Patches:
+    """No answer to a roll is taken for a refusal."""
+    original = Metadata.propose
+
+    async def propose(self: Metadata, command: AnyCommand) -> Applied:
+        try:
+            return await original(self, command)
+        except MetadataUnavailable:
+            if isinstance(command, CommitRoll):
+                return Applied(refusal="no answer", revision=0)
+            raise
+
+    yield Metadata, "propose", propose
+
+
+# ---- recognising duplicates ---------------------------------------------------------------------
+
+
+@_mutant
+def forget_the_window_at_failover() -> Patches:
+    """A new writer begins with an empty idempotence window."""
+    lead = leases.LeaseTable._bucket
+
+    def empty(self: Any, lease: Any, copy: Any, _: Any, *rest: Any) -> Any:
+        copy.window = ProducerState()
+        return lead(self, lease, copy, copy.window, *rest)
+
+    yield leases.LeaseTable, "_bucket", empty
+
+
+@_mutant
+def forget_the_tail_of_the_window() -> Patches:
+    """After a restart the window is that of the segment's header, without the segment."""
+    from broker.controller import restart
+
+    original = restart._window
+    yield restart, "_window", lambda segment, _: original(segment, [])
+
+
+@_mutant
+def lose_a_head_that_comes_late() -> Patches:
+    """A copy that promised before its writer's header object came never stores it."""
+    yield SegmentFiles, "add_head", lambda *_: None
+
+
+@_mutant
+def followers_keep_no_window() -> Patches:
+    """A follower stores a head, and forgets to count what follows."""
+    append = LocalCopy.append
+
+    def forgetful(self: LocalCopy, *args: Any) -> None:
+        window, self.window = self.window, None
+        append(self, *args)
+        self.window = window
+
+    yield LocalCopy, "append", forgetful
+
+
+@_mutant
+def retries_are_news() -> Patches:
+    """The window is kept and not asked."""
+    yield ProducerState, "check", lambda *_: Fresh()
+
+
+# ---- starting -----------------------------------------------------------------------------------
+
+
+@_mutant
+def answer_before_reading_back() -> Patches:
+    """A node that starts gives out copies of what it has not read yet."""
+    original = Holding.ensure
+
+    def ensure(self: Holding, topic_id: bytes, sid: int) -> LocalCopy | None:
+        is_begun, self._is_begun = self._is_begun, True
+        try:
+            return original(self, topic_id, sid)
+        finally:
+            self._is_begun = is_begun
+
+    yield Holding, "ensure", ensure
+
+
+# ---- metadata and groups ------------------------------------------------------------------------
+
+
+@_mutant
+def metadata_is_never_synced() -> Patches:
+    """Raft's journal and snapshot live in the page cache."""
+    yield SimFile, "sync", lambda _: None
+
+
+@_mutant
+def commits_are_answered_at_once() -> Patches:
+    """A group's position is acknowledged before it is durable."""
+
+    async def durable(*_: object) -> None:
+        return
+
+    yield StateLog, "_durable", durable
+
+
+@_mutant
+def state_is_not_carried_over_a_roll() -> Patches:
+    """The live keys of a state log are missing from the next segment's header."""
+
+    def make_head(self: Bucket) -> bytes:
+        return segment_header.encode(producers=self.writer.window.snapshot())
+
+    yield Bucket, "_make_head", make_head
