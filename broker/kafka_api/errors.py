@@ -42,6 +42,7 @@ CODES: Final[dict[type[RequestError], ErrorCode]] = {
     errors.NotEnoughReplicas: ErrorCode.not_enough_replicas,
     errors.OutcomeUnknown: ErrorCode.request_timed_out,
     errors.MetadataUnavailable: ErrorCode.request_timed_out,
+    errors.NotProposed: ErrorCode.request_timed_out,
     errors.Loading: ErrorCode.coordinator_load_in_progress,
     errors.StorageFailed: ErrorCode.kafka_storage_error,
 }

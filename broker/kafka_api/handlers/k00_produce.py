@@ -13,7 +13,7 @@ Behaviour
   * Topics are not created here. Internal topics are refused.
 Versions
   v3 record batches · v5 log_start_offset · v7 zstd (KIP-110) · v8 error messages (KIP-467) · v9
-  flexible · v10 current leader (KIP-951, left unset: clients then ask for metadata)
+  flexible · v10 current leader (KIP-951)
 Not here
   message sets (v0-v2: still advertised, because old librdkafka compresses nothing otherwise,
   KAFKA-18659), transactions, topic ids (v13)
@@ -41,8 +41,9 @@ from broker.errors import (
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, partition_code, text_of
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
+from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
-from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE, Appended, Partition
+from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE, Appended, Partition, TopicView
 
 ZSTD_VERSION_MIN: Final = 7
 
@@ -85,7 +86,7 @@ def failed(ctx: Context, request: ProduceRequest, code: ErrorCode) -> Response:
     outcomes: list[_Outcome] = [error for _ in _each(request)]
     if request.acks == ACKS_NONE:
         _close_on_error(outcomes)
-    return _response(request, outcomes)
+    return _response(ctx, request, outcomes)
 
 
 def _each(request: ProduceRequest) -> Iterator[tuple[str, PartitionProduceData]]:
@@ -153,7 +154,7 @@ async def _finish(
             left_s = max(deadline - ctx.clock.monotonic(), 0.0)
             outcome = await _safe(outcome, request.acks, left_s)
         settled.append(outcome)
-    return _response(request, settled)
+    return _response(ctx, request, settled)
 
 
 async def _safe(written: _Written, acks: int, wait_s: float) -> _Outcome:
@@ -165,11 +166,12 @@ async def _safe(written: _Written, acks: int, wait_s: float) -> _Outcome:
     return written
 
 
-def _response(request: ProduceRequest, outcomes: list[_Outcome]) -> Response:
+def _response(ctx: Context, request: ProduceRequest, outcomes: list[_Outcome]) -> Response:
     make = maker(request)
+    leaders = Leaders(ctx, make)
     results = iter(outcomes)
 
-    def partition_response(index: int, outcome: _Outcome) -> object:
+    def partition_response(name: str, index: int, outcome: _Outcome) -> object:
         if isinstance(outcome, RequestError):
             return make.PartitionProduceResponse(
                 index=index,
@@ -179,6 +181,7 @@ def _response(request: ProduceRequest, outcomes: list[_Outcome]) -> Response:
                 log_start_offset=-1,
                 record_errors=(),
                 error_message=text_of(outcome),
+                current_leader=leaders.of(_view(ctx, name), outcome),
             )
         appended = outcome.appended
         return make.PartitionProduceResponse(
@@ -189,19 +192,30 @@ def _response(request: ProduceRequest, outcomes: list[_Outcome]) -> Response:
             log_start_offset=appended.log_start_offset,
             record_errors=(),
             error_message=None,
+            current_leader=leaders.unset,
         )
 
     responses = tuple(
         make.TopicProduceResponse(
             name=topic.name,
             partition_responses=tuple(
-                partition_response(wanted.index, next(results)) for wanted in topic.partition_data
+                partition_response(topic.name, wanted.index, next(results))
+                for wanted in topic.partition_data
             ),
         )
         for topic in request.topic_data
     )
-    response: Response = make.ProduceResponse(responses=responses)
+    response: Response = make.ProduceResponse(
+        responses=responses, node_endpoints=leaders.endpoints()
+    )
     return response
+
+
+def _view(ctx: Context, name: str) -> TopicView | None:
+    try:
+        return ctx.controller.topic(name)
+    except RequestError:
+        return None
 
 
 def _append_time(timestamp_ms: int) -> datetime | None:

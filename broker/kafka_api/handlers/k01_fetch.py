@@ -14,8 +14,7 @@ Behaviour
     UNSUPPORTED_COMPRESSION_TYPE.
 Versions
   v5 log_start_offset · v7 sessions · v9 current_leader_epoch (KIP-320) · v10 zstd (KIP-110) · v11
-  rack · v12 flexible · v13 topic ids (KIP-516) · v15 replica state · v16 node endpoints (KIP-951,
-  left unset)
+  rack · v12 flexible · v13 topic ids (KIP-516) · v15 replica state · v16 current leader (KIP-951)
 Not here
   diverging epochs (followers of Kafka's own), reading from followers, transactions (the last stable
   offset is the high watermark), v18
@@ -37,11 +36,13 @@ from broker.errors import RequestError, UnsupportedCompression
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, fetch_code
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
+from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
 from broker.ports import Partition, TopicView
 
 ID_VERSION_MIN: Final = 13
 ZSTD_VERSION_MIN: Final = 10
+LEADER_VERSION_MIN: Final = 16
 READ_COMMITTED: Final = 1
 
 REREAD_PAUSE_S: Final = 0.01
@@ -87,7 +88,7 @@ async def begin(ctx: Context, request: FetchRequest) -> Finish:
 def failed(ctx: Context, request: FetchRequest, code: ErrorCode) -> Response:
     """The same error for every partition."""
     error = Refused(code, "the broker failed while serving this request")
-    return _response(request, [error for _ in _each(request)])
+    return _response(ctx, request, [error for _ in _each(request)])
 
 
 def _refusal(request: FetchRequest, code: ErrorCode) -> Response:
@@ -117,7 +118,7 @@ async def _finish(ctx: Context, request: FetchRequest, deadline: float) -> Respo
                 outcomes = await _read_all(ctx, request, size_max)
             wait_s = deadline - ctx.clock.monotonic()
             if wait_s <= 0 or ctx.stopping.is_set or _is_enough(outcomes, size_min):
-                return _response(request, outcomes)
+                return _response(ctx, request, outcomes)
             outcomes = []  # what is not enough is read again, not kept while parked
             with anyio.move_on_after(wait_s):
                 await woken.wait()
@@ -220,16 +221,20 @@ def _before_zstd(records: bytes) -> bytes:
     return records
 
 
-def _response(request: FetchRequest, outcomes: list[_Outcome]) -> Response:
+def _response(ctx: Context, request: FetchRequest, outcomes: list[_Outcome]) -> Response:
     make = maker(request)
+    leaders = Leaders(ctx, make)
     by_id = request.__version__ >= ID_VERSION_MIN
     # Nothing is ever aborted; readers of uncommitted records are to see no list at all.
     aborted = () if request.isolation_level == READ_COMMITTED else None
     results = iter(outcomes)
 
-    def partition_data(index: int, outcome: _Outcome) -> object:
+    def partition_data(topic: FetchTopic, index: int, outcome: _Outcome) -> object:
         code = ErrorCode.none
+        leader = leaders.unset
         if isinstance(outcome, RequestError):
+            if request.__version__ >= LEADER_VERSION_MIN:
+                leader = leaders.of(_view(ctx, topic), outcome)
             code, outcome = fetch_code(outcome, by_id=by_id), _NOTHING
         return make.PartitionData(
             partition_index=index,
@@ -240,6 +245,7 @@ def _response(request: FetchRequest, outcomes: list[_Outcome]) -> Response:
             aborted_transactions=aborted,
             preferred_read_replica=-1,
             records=outcome.records,
+            current_leader=leader,
         )
 
     responses = tuple(
@@ -247,12 +253,24 @@ def _response(request: FetchRequest, outcomes: list[_Outcome]) -> Response:
             topic=getattr(topic, "topic", None),
             topic_id=getattr(topic, "topic_id", None),
             partitions=tuple(
-                partition_data(wanted.partition, next(results)) for wanted in topic.partitions
+                partition_data(topic, wanted.partition, next(results))
+                for wanted in topic.partitions
             ),
         )
         for topic in request.topics
     )
     response: Response = make.FetchResponse(
-        error_code=ErrorCode.none, session_id=0, responses=responses
+        error_code=ErrorCode.none,
+        session_id=0,
+        responses=responses,
+        node_endpoints=leaders.endpoints(),
     )
     return response
+
+
+def _view(ctx: Context, topic: FetchTopic) -> TopicView | None:
+    """By id, which is all that the versions that name leaders have."""
+    try:
+        return None if topic.topic_id is None else ctx.controller.topic_by_id(topic.topic_id)
+    except RequestError:
+        return None

@@ -14,7 +14,9 @@ class F:
     """One field, present in versions `since` to `until`.
 
     `type` is one of i8 i16 i32 i64 bool str nstr bytes uuid, or `[type` for an array of it, or a
-    tuple of fields for an array of structures. A trailing `?` on an array's name allows null.
+    tuple of fields for an array of structures. A trailing `?` on an array's name allows null. A
+    field with a `tag` is optional and stands at the end (KIP-482); `is_one` makes the tuple a
+    single structure.
     """
 
     name: str
@@ -22,6 +24,8 @@ class F:
     since: int = 0
     until: int = FOREVER
     default: Any = None
+    tag: int | None = None
+    is_one: bool = False
 
     @property
     def key(self) -> str:
@@ -45,7 +49,7 @@ class Writer:
         unknown = values.keys() - {field.key for field in layout}
         assert not unknown, f"no field {unknown}"
         for field in layout:
-            if field.since <= self.version <= field.until:
+            if field.tag is None and field.since <= self.version <= field.until:
                 self.field(field, values.get(field.key, field.default))
         if self.flexible:
             self.out.append(0)
@@ -115,21 +119,30 @@ class Reader:
     def length(self, legacy: str) -> int:
         return self.uvarint() - 1 if self.flexible else self.number(legacy)
 
-    def tags(self) -> None:
-        assert self.uvarint() == 0, "a tagged field that nobody asked for"
+    def tags(self, layout: Layout = ()) -> dict[str, Any]:
+        known = {field.tag: field for field in layout if field.tag is not None}
+        values = {}
+        for _ in range(self.uvarint()):
+            field, size = known.get(self.uvarint()), self.uvarint()
+            assert field is not None, "a tagged field that nobody asked for"
+            assert field.since <= self.version, f"{field.key} in a version without it"
+            end = self.position + size
+            values[field.key] = self.field(field)
+            assert self.position == end, f"{field.key} is not of the size that was told"
+        return values
 
     def struct(self, layout: Layout) -> dict[str, Any]:
         values = {}
         for field in layout:
-            if field.since <= self.version <= field.until:
+            if field.tag is None and field.since <= self.version <= field.until:
                 values[field.key] = self.field(field)
-        if self.flexible:
-            self.tags()
-        return values
+        return values | self.tags(layout) if self.flexible else values
 
     def field(self, field: F) -> Any:
         if isinstance(field.type, tuple):
             layout = field.type
+            if field.is_one:
+                return self.struct(layout)
             return self.array(lambda: self.struct(layout))
         if field.type.startswith("["):
             type_ = field.type[1:]

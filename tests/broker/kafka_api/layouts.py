@@ -12,6 +12,9 @@ from tests.broker.kafka_api.layout import ZERO_ID, F, Message, Reader, Writer
 
 THROTTLE = F("throttle_time_ms", "i32")
 
+LEADER = (F("id", "i32"), F("epoch", "i32"))
+ENDPOINT = (F("id", "i32"), F("host", "str"), F("port", "i32"), F("rack", "nstr"))
+
 PRODUCE = Message(
     0, (3, 12), 9,
     request=(
@@ -29,9 +32,10 @@ PRODUCE = Message(
                 F("log_start_offset", "i64", 5),
                 F("record_errors", (F("index", "i32"), F("message", "nstr")), 8),
                 F("error_message", "nstr", 8),
+                F("current_leader", LEADER, 10, tag=0, is_one=True),
             )),
         )),
-        THROTTLE,
+        THROTTLE, F("node_endpoints", ENDPOINT, 10, tag=0),
     ),
 )  # fmt: skip
 
@@ -65,8 +69,10 @@ FETCH = Message(
                 F("last_stable_offset", "i64"), F("log_start_offset", "i64", 5),
                 F("aborted?", (F("producer_id", "i64"), F("first_offset", "i64"))),
                 F("preferred_read_replica", "i32", 11), F("records", "bytes"),
+                F("current_leader", LEADER, 16, tag=1, is_one=True),
             )),
         )),
+        F("node_endpoints", ENDPOINT, 16, tag=0),
     ),
 )  # fmt: skip
 
