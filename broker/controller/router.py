@@ -28,8 +28,11 @@ PATIENCE_S = 10.0
 
 PAUSE_S = 0.05
 
-_AGAIN = (NotLeader, OutcomeUnknown, NotEnoughReplicas, Loading, PeerUnreachable)
-"""After these the leader is looked for anew."""
+_REFUSED = (NotLeader, NotEnoughReplicas, Loading)
+"""Nothing was done. After these the leader is looked for anew."""
+
+_UNKNOWN = (OutcomeUnknown, PeerUnreachable)
+"""After these, too, but nobody knows what was done."""
 
 
 class Topics(Protocol):
@@ -71,21 +74,23 @@ class Routed:
         return self._controller.topic_by_id(self._topic.topic_id)
 
     async def append(self, batch: Buffer, *, acks: int) -> Appended:
-        """As `Partition.append`; when the leader is elsewhere, committed too when this returns."""
-        appended: Appended | None = None
-        failure: BrokerError = NotLeader(f"{self._topic.name} has no leader")
+        """As `Partition.append`; when the leader is elsewhere, committed too when this returns.
+
+        Raises OutcomeUnknown when any attempt may have been appended, whatever the last one met.
+        """
+        refusal: RequestError = NotLeader(f"{self._topic.name} has no leader")
+        doubt = ""
         with anyio.move_on_after(PATIENCE_S):
-            while appended is None:
+            while True:
+                before, doubt = doubt, doubt or "no answer in time"
                 try:
-                    appended = await self._append_once(batch, acks)
-                except _AGAIN as error:
-                    failure = error
-                    await anyio.sleep(PAUSE_S)
-        if appended is not None:
-            return appended
-        if isinstance(failure, RequestError):
-            raise failure
-        raise OutcomeUnknown(str(failure))
+                    return await self._append_once(batch, acks)
+                except _REFUSED as error:
+                    refusal, doubt = error, before
+                except _UNKNOWN as error:
+                    doubt = str(error)
+                await anyio.sleep(PAUSE_S)
+        raise OutcomeUnknown(doubt) if doubt else refusal
 
     async def _append_once(self, batch: Buffer, acks: int) -> Appended:
         view = self._view()
@@ -112,7 +117,7 @@ class Routed:
             while True:
                 try:
                     return await self._read_once(offset, size_max)
-                except _AGAIN as error:
+                except (*_REFUSED, *_UNKNOWN) as error:
                     failure = error
                     await anyio.sleep(PAUSE_S)
         raise failure if isinstance(failure, RequestError) else NotLeader(str(failure))

@@ -16,7 +16,7 @@ import anyio.abc
 import structlog
 
 from broker.controller.topic_config import value_of
-from broker.errors import OutOfOrderSequence, RequestError, StorageFailed
+from broker.errors import OutcomeUnknown, OutOfOrderSequence, RequestError, StorageFailed
 from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, TopicView
 from engine.batch import HEADER_SIZE, SEQUENCE_MAX, Record, build
 
@@ -127,12 +127,16 @@ class Packer:
             # An earlier pack of ours was given up after it was appended and before it was safe.
             # This one was refused for the gap, so nothing of it is stored: it goes again under a
             # name without a past.
-            self._identity.renew()
+            self._identity.forget(topic.topic_id)
             return await self._append_once(topic, partition, pack)
+        except (OutcomeUnknown, StorageFailed):
+            # It may be stored all the same. Another pack under its sequence would be taken for
+            # its repetition: acknowledged, and never stored.
+            self._identity.forget(topic.topic_id)
+            raise
 
     async def _append_once(self, topic: TopicView, partition: AnyPartition, pack: Pack) -> Appended:
-        producer_id = await self._identity.producer_id()
-        sequence = self._identity.sequences.get(topic.topic_id, 0)
+        producer_id, sequence = await self._identity.name(topic.topic_id)
         batch = build(
             [Record(index, 0, None, payload) for index, payload in enumerate(pack.payloads)],
             base_timestamp=self._clock.now_ms(),
@@ -141,7 +145,8 @@ class Packer:
             base_sequence=sequence,
         )
         appended = await partition.append(batch, acks=ACKS_ALL)
-        self._identity.sequences[topic.topic_id] = (sequence + len(pack.payloads)) & SEQUENCE_MAX
+        next_sequence = (sequence + len(pack.payloads)) & SEQUENCE_MAX
+        self._identity.names[topic.topic_id] = producer_id, next_sequence
         pack.payloads = []
         return appended
 
@@ -164,19 +169,22 @@ class _Identity:
         self._controller = controller
         self._producer_id: int | None = None
         self._asking = anyio.Lock(fast_acquire=True)
-        self.sequences: dict[UUID, int] = {}
-        """The next one, by topic id."""
+        self.names: dict[UUID, tuple[int, int]] = {}
+        """Producer id and next sequence, by topic id."""
 
-    async def producer_id(self) -> int:
-        if len(self.sequences) > SEQUENCES_MAX:
-            self.renew()
-        if self._producer_id is None:
+    async def name(self, topic_id: UUID) -> tuple[int, int]:
+        """Producer id and sequence of the topic's next batch."""
+        if len(self.names) > SEQUENCES_MAX:
+            self.names.clear()
+            self._producer_id = None
+        if topic_id not in self.names:
             async with self._asking:
                 if self._producer_id is None:
                     self._producer_id = await self._controller.producer_id()
-        return self._producer_id
+            self.names[topic_id] = self._producer_id, 0
+        return self.names[topic_id]
 
-    def renew(self) -> None:
-        """Become a producer that nobody has seen before."""
+    def forget(self, topic_id: UUID) -> None:
+        """Towards this topic, become a producer that nobody has seen before."""
+        self.names.pop(topic_id, None)
         self._producer_id = None
-        self.sequences.clear()

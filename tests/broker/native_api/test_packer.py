@@ -5,7 +5,13 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from broker.errors import BatchTooLarge, NotLeader, OutcomeUnknown, StorageFailed
+from broker.errors import (
+    BatchTooLarge,
+    NotEnoughReplicas,
+    NotLeader,
+    OutcomeUnknown,
+    StorageFailed,
+)
 from broker.native_api.packer import RECORDS_PER_PACK_MAX, Packer
 from engine.batch import HEADER_SIZE, BatchHeader, iter_records, parse_header
 from tests.broker.native_api.fakes import FakeClock, FakeController, FakePartition
@@ -130,8 +136,8 @@ async def test_a_refused_append_uses_no_sequence_and_harms_nobody_else(
     controller: FakeController, packer: Packer
 ) -> None:
     logs = controller.add("logs")
-    logs.failures = [StorageFailed("the disk is full")]
-    with pytest.raises(StorageFailed):
+    logs.failures = [NotEnoughReplicas("1 of 2")]
+    with pytest.raises(NotEnoughReplicas):
         await packer.put(logs.topic, b"lost").settled()
     await packer.put(logs.topic, b"kept").settled()
     controller.is_leader = False
@@ -160,6 +166,22 @@ async def test_an_unknown_outcome_is_told_as_such(
     logs.is_lost = True
     with pytest.raises(OutcomeUnknown):
         await packer.put(logs.topic, b"perhaps").settled()
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown("no answer"), StorageFailed("the disk")])
+async def test_a_put_that_passes_for_the_repetition_of_one_whose_fate_is_unknown(
+    controller: FakeController, packer: Packer, error: Exception
+) -> None:
+    """The same sequence twice: the leader would answer OK and store nothing."""
+    logs, other = controller.add("logs"), controller.add("other")
+    await packer.put(other.topic, b"a").settled()
+    logs.failures = [error]
+    with pytest.raises(type(error)):
+        await packer.put(logs.topic, b"perhaps stored").settled()
+    await packer.put(logs.topic, b"next").settled()
+    await packer.put(other.topic, b"b").settled()
+    assert [(h.producer_id, h.base_sequence) for h in headers(logs)] == [(4_001, 0)]
+    assert [(h.producer_id, h.base_sequence) for h in headers(other)] == [(4_000, 0), (4_000, 1)]
 
 
 async def test_a_gap_left_by_a_seal_is_healed_by_a_new_producer_id(
