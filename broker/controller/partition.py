@@ -72,6 +72,8 @@ class LocalPartition:
         self._watchers: set[Waiter] = set()
         self._lookup = Lookup(self)
         self._failure: StorageFailed | None = None
+        # Of the run that begins now. Later the chain may not tell: its segments are deleted.
+        self._first_epoch = first_epoch_of_run(topic)
         self.update(topic, view)
 
     # -- what the metadata says
@@ -81,7 +83,6 @@ class LocalPartition:
         self.metadata = topic
         self._view = view
         self._map = offset_map(topic)
-        self._first_epoch = first_epoch_of_run(topic)
         self.config = TopicConfig.of(topic.configs)
 
     def install(self, bucket: Bucket) -> None:

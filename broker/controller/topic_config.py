@@ -126,7 +126,7 @@ DEFINITIONS: Final[tuple[Definition, ...]] = (
     _list_of(
         "cleanup.policy", "delete", ("compact", "delete"),
         "What happens to old segments: delete them by age and size, or compact them by key. "
-        "Both may be given.",
+        "Both may be given. Nothing is compacted yet: 'compact' alone keeps everything.",
         "log.cleanup.policy",
     ),
     _whole(
@@ -250,12 +250,14 @@ DEFINITIONS: Final[tuple[Definition, ...]] = (
     ),
     _whole(
         "retention.bytes", -1, -1, LONG_MAX,
-        "The size the log may have before its oldest segments are deleted; -1 means no limit.",
+        "The size that the log keeps at least when its oldest segments are deleted; -1 means no "
+        "limit.",
         "log.retention.bytes",
     ),
     _whole(
         "retention.ms", 604_800_000, -1, LONG_MAX,
-        "How long a segment is kept after its last record; -1 means for ever.",
+        "How long a segment is kept after its last record, by the time of the record or of its "
+        "arrival, whichever is later; -1 means for ever.",
         "log.retention.ms",
     ),
     _whole(

@@ -274,11 +274,13 @@ class TestDeleteRecords:
             partition = await node.topic()
             await rolled(node, partition, 20)
             await fill(partition, 5)
+            epoch = partition.leader_epoch
             delete = node.controller.delete_records
             expected = 25 if offset == HIGH_WATERMARK else offset
             assert await delete(partition.topic, offset) == expected
             assert partition.log_start_offset == expected
             assert await delete(partition.topic, 1) == expected, "it never goes back"
+            partition.check_epoch(epoch)  # the leader is still the same one
             with pytest.raises(OffsetOutOfRange):
                 await partition.read(expected - 1, size_max=100)
             found = await read_all(partition)
