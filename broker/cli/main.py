@@ -10,9 +10,15 @@ def _serve() -> click.Command:
 
 
 def _dev() -> click.Command:
-    from broker.cli.serve import dev
+    from broker.cli.dev import dev
 
     return dev
+
+
+def _cluster() -> click.Command:
+    from broker.cli.cluster import cluster
+
+    return cluster
 
 
 def _config() -> click.Command:
@@ -49,7 +55,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 COMMANDS = {
     "serve": (_serve, "Run a node."),
-    "dev": (_dev, "Run a node to try things out, on this machine only."),
+    "dev": (_dev, "Run a node, or several, to try things out on this machine."),
+    "cluster": (_cluster, "Show what a cluster looks like."),
     "config": (_config, "Show or check the settings of a node."),
     "doctor": (_doctor, "Look for what would stop or slow a node here."),
     "inspect": (_inspect, "Show what a stored file holds."),

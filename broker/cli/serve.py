@@ -1,4 +1,4 @@
-"""`walrus serve` and `walrus dev`: settings, logs, banner, and the exit code of a node's life."""
+"""`walrus serve`: settings, logs, banner, and the exit code of a node's life."""
 
 import shutil
 import sys
@@ -23,25 +23,11 @@ def serve(config: Config, origins: Origins) -> None:
     Each setting is also a variable (WALRUS_KAFKA_PORT) and a key of walrus.toml (kafka_port);
     flags beat the environment, which beats the file.
     """
-    sys.exit(_run(config, origins))
+    sys.exit(run_node(config, origins))
 
 
-@click.command()
-@click.option("--nodes", default=1, metavar="N", help="How many nodes.  [default: 1]")
-@settings_options(preset={"data_dir": "./walrus-data"})
-def dev(config: Config, origins: Origins, nodes: int) -> None:
-    """Run a node to try things out: `walrus serve` with its data in ./walrus-data.
-
-    Acknowledged records are as durable as with `walrus serve`; `--fsync none` is quicker.
-    """
-    if nodes != 1:
-        raise click.UsageError(
-            f"--nodes {nodes}: this version runs one node; clusters come with a later one"
-        )
-    sys.exit(_run(config, origins))
-
-
-def _run(config: Config, origins: Origins) -> int:
+def run_node(config: Config, origins: Origins) -> int:
+    """Run a node in this process until it ends; its exit code. Blocking."""
     import structlog
 
     from broker.cli.banner import banner
@@ -56,7 +42,7 @@ def _run(config: Config, origins: Origins) -> int:
         has_started = True
         # Nobody needs to listen on stdout for the node to serve.
         with suppress(OSError):
-            click.echo(banner(info, cli=_walrus_cli()))
+            click.echo(banner(info, cli=walrus_cli()))
             sys.stdout.flush()
 
     configure_logging(config.log_level, config.log_format)
@@ -78,11 +64,11 @@ def _run(config: Config, origins: Origins) -> int:
     return 1
 
 
-def _walrus_cli() -> str:
+def walrus_cli(name: str = "walrus-cli") -> str:
     """`walrus-cli` as this person's shell will find it: by name, or beside the running Python."""
-    beside = Path(sys.executable).with_name("walrus-cli")
-    if shutil.which("walrus-cli") or not beside.exists():
-        return "walrus-cli"
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) or not beside.exists():
+        return name
     with suppress(ValueError):
         return str(beside.relative_to(Path.cwd()))
     return str(beside)

@@ -149,9 +149,3 @@ def test_dev_keeps_its_data_apart(node: Callable[[Run], None]) -> None:
     assert run("dev").exit_code == 0
     assert run("dev", "--data-dir", "elsewhere").exit_code == 0
     assert [config.data_dir for config in seen] == [Path("walrus-data"), Path("elsewhere")]
-
-
-def test_dev_with_several_nodes_is_refused() -> None:
-    result = run("dev", "--nodes", "3")
-    assert result.exit_code == 2
-    assert "one node" in result.stderr

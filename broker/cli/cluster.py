@@ -1,0 +1,112 @@
+"""`walrus cluster status`: nodes, leaders, segments, replicas and lag, in words and JSON."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from typing import Any
+
+import click
+
+DEFAULT_ADDRESS = "127.0.0.1:9644"
+
+NODE_HEADER = ("NODE", "STATE", "RAFT", "LEADS", "PEER", "LISTENERS")
+TOPIC_HEADER = ("TOPIC", "LEADER", "EPOCH", "SEGMENTS", "REPLICAS", "LIVE", "UNDER-REPL.", "LAG")
+
+
+@click.group()
+def cluster() -> None:
+    """Show what a cluster looks like."""
+
+
+@cluster.command()
+@click.option(
+    "--addr",
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="The admin listener of any node.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Everything, segment by segment, as JSON.")
+@click.option("--timeout", "timeout_s", default=10.0, show_default=True, metavar="SECONDS")
+def status(addr: str, as_json: bool, timeout_s: float) -> None:
+    """Show nodes and topics as the asked node sees them.
+
+    A topic's lag is known to its leader alone: ask that node for it. Exit code 1 when nobody
+    answers, 0 otherwise, however the cluster is.
+    """
+    try:
+        found = _ask(f"http://{addr}/v1/cluster", timeout_s)
+    except (OSError, ValueError) as error:
+        click.echo(f"walrus: no answer from the admin listener {addr}: {_reason(error)}", err=True)
+        sys.exit(1)
+    click.echo(json.dumps(found, indent=2) if as_json else in_words(found))
+
+
+def _ask(url: str, timeout_s: float) -> Any:
+    with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - always http
+        return json.load(response)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{error.code} {error.reason}; is it a node's admin port, and does it serve yet?"
+    if isinstance(error, urllib.error.URLError):
+        return str(getattr(error.reason, "strerror", None) or error.reason)
+    return str(error)
+
+
+def in_words(found: Any) -> str:
+    """What `/v1/cluster` answered, as tables for a person."""
+    nodes, topics = found["nodes"], found["topics"]
+    alive_count = sum(node["is_alive"] for node in nodes)
+    leader = found["raft_leader"]
+    says = f"Raft is led by node {leader}" if leader is not None else "Raft has no leader"
+    under = sum(topic["under_replicated_segments"] for topic in topics)
+    health = f"{under} under-replicated segments" if under else "every segment has all its copies"
+    summary = f"{alive_count} of {len(nodes)} nodes alive; {says}; {health}"
+    asked = f"(Node {found['answered_by']} says so.)"
+    lines = [f"Cluster {found['cluster_id']}: {summary}. {asked}", ""]
+    lines += _table([NODE_HEADER, *map(_node_row, nodes)])
+    lines.append("")
+    if not topics:
+        return "\n".join([*lines, "No topics."])
+    return "\n".join([*lines, *_table([TOPIC_HEADER, *map(_topic_row, topics)])])
+
+
+def _node_row(node: Any) -> tuple[str, ...]:
+    return (
+        str(node["node_id"]),
+        "alive" if node["is_alive"] else "fenced",
+        "leader" if node["is_raft_leader"] else node["raft_role"],
+        str(node["led_topics"]),
+        node["peer"],
+        " ".join(f"{name}={address}" for name, address in node["listeners"].items()),
+    )
+
+
+def _topic_row(topic: Any) -> tuple[str, ...]:
+    lag = topic["lag"]
+    behind = "?" if lag is None else " ".join(f"{node}:{count}" for node, count in lag.items())
+    return (
+        topic["name"],
+        "none" if topic["leader_id"] is None else str(topic["leader_id"]),
+        str(topic["leader_epoch"]),
+        str(len(topic["segments"])),
+        _numbers(topic["replicas"]),
+        _numbers(topic["live_replicas"]),
+        str(topic["under_replicated_segments"]),
+        behind or "-",
+    )
+
+
+def _numbers(values: list[int]) -> str:
+    return ",".join(map(str, values)) or "none"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
