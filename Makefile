@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat sim spec spec-fast lock format clean
+.PHONY: help install run test lint unit compat cluster-test chaos up down sim spec spec-fast lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +25,7 @@ endef
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 12
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## */\1\t/' | expand -t 16
 
 install: $(DEV_STAMP)  ## set up .venv with everything the lock names
 
@@ -44,7 +44,7 @@ $(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
 run: $(RUN_STAMP)  ## one node with its data in ./data; ARGS="--kafka-port 9093" goes to `walrus serve`
 	$(BIN)/walrus serve $(ARGS)
 
-test: lint unit compat  ## the whole test command
+test: lint unit compat cluster-test  ## the whole test command
 
 lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
@@ -54,10 +54,33 @@ lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
 
 # Each file of tests stays in one worker, so that what it starts is started once.
 unit: $(DEV_STAMP)  ## tests of the sources, in this process; TESTS="-k recovery" narrows them
-	$(BIN)/python -m pytest tests -n auto --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest tests -m "not cluster" -n auto --dist loadfile $(TESTS)
 
 compat: $(DEV_STAMP)  ## real clients against a real server; TESTS="-m kcat" narrows them
 	$(BIN)/python -m pytest compat-tests -n auto --dist loadfile --timeout 240 $(TESTS)
+
+# One cluster at a time: each is three processes.
+CLUSTER_SECONDS ?= 10
+CLUSTER_PYTEST := CLUSTER_SECONDS=$(CLUSTER_SECONDS) $(BIN)/python -m pytest -m cluster
+
+cluster-test: $(DEV_STAMP)  ## three real nodes: every scenario, and a minute of chaos
+	$(CLUSTER_PYTEST) tests/cluster tests/chaos $(TESTS)
+
+cluster-test-%: $(DEV_STAMP)  ## one scenario, as cluster-test-smoke; CLUSTER_SECONDS=60 takes longer
+	$(CLUSTER_PYTEST) tests/cluster/test_$(subst -,_,$*).py $(TESTS)
+
+MINUTES ?= 10
+chaos: $(DEV_STAMP)  ## kills, cuts and pauses for MINUTES; fails on any loss, copy or disorder
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(ARGS)
+
+up:  ## three nodes in containers; see docs/cluster.md
+	$(COMPOSE) up --build --detach
+
+down:  ## stop them and remove their data
+	$(COMPOSE) down --volumes
+
+# Compose v2 is a command of docker; before, it was a program of its own.
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 SEEDS ?= 100
 FIRST ?= 1

@@ -1,0 +1,172 @@
+"""What can happen to a cluster, one thing at a time: each does its damage, waits, and heals."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.chaos.network import Network
+from tests.cluster.processes import Cluster, Node
+
+_DOWN_S = (0.5, 6.0)
+_SLOW_LINK_S = 0.15
+
+
+@dataclass
+class Fault:
+    """One fault that happened. Times are monotonic seconds."""
+
+    name: str
+    node_id: int
+    begun_at: float
+    ended_at: float = 0.0
+    leads: tuple[str, ...] = ()
+    """The topics whose writer it took away."""
+    was_raft_leader: bool = False
+
+
+@dataclass
+class Faults:
+    """The actions, on nodes chosen by `rng`. A topic of `topics` is always among the victims of
+    "leader" faults."""
+
+    cluster: Cluster
+    network: Network
+    topics: list[str]
+    rng: Random
+    happened: list[Fault] = field(default_factory=list)
+
+    def table(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Every fault by name."""
+        return {
+            "kill-leader": self.kill_leader,
+            "kill-raft-leader": self.kill_raft_leader,
+            "kill-any": self.kill_any,
+            "kill-two": self.kill_two,
+            "kill-all": self.kill_all,
+            "pause": self.pause,
+            "partition": self.partition,
+            "one-way": self.one_way,
+            "slow-follower": self.slow_follower,
+            "restart": self.restart,
+        }
+
+    # -- crashes
+
+    async def kill_leader(self) -> None:
+        leader = await asyncio.to_thread(self.cluster.leader, self.rng.choice(self.topics))
+        await self._kill("kill-leader", [leader or self._any()])
+
+    async def kill_raft_leader(self) -> None:
+        leader = await asyncio.to_thread(self.cluster.raft_leader)
+        await self._kill("kill-raft-leader", [leader or self._any()])
+
+    async def kill_any(self) -> None:
+        await self._kill("kill-any", [self._any()])
+
+    async def kill_two(self) -> None:
+        await self._kill("kill-two", self.rng.sample(list(self.cluster.nodes.values()), 2))
+
+    async def kill_all(self) -> None:
+        await self._kill("kill-all", list(self.cluster.nodes.values()))
+
+    async def _kill(self, name: str, victims: list[Node]) -> None:
+        fault = await self._about(name, victims[0])
+        fault.begun_at = time.monotonic()
+        for victim in victims:
+            victim.signal(signal.SIGKILL)
+        for victim in victims:
+            await asyncio.to_thread(victim.kill)
+        await self._wait()
+        for victim in self.rng.sample(victims, len(victims)):
+            victim.start()
+        await self._heal(fault)
+
+    # -- silence
+
+    async def pause(self) -> None:
+        victim = self._any()
+        fault = await self._about("pause", victim)
+        victim.signal(signal.SIGSTOP)
+        try:
+            await self._wait()
+        finally:
+            victim.signal(signal.SIGCONT)
+        await self._heal(fault)
+
+    async def partition(self) -> None:
+        victim = self._any()
+        fault = await self._about("partition", victim)
+        self.network.isolate(victim.node_id)
+        await self._wait()
+        self.network.cut(frozenset())
+        await self._heal(fault)
+
+    async def one_way(self) -> None:
+        source, target = self.rng.sample(sorted(self.cluster.nodes), 2)
+        fault = await self._about("one-way", self.cluster.nodes[source])
+        self.network.cut(frozenset({(source, target)}))
+        await self._wait()
+        self.network.cut(frozenset())
+        await self._heal(fault)
+
+    async def slow_follower(self) -> None:
+        victim = self._any()
+        fault = await self._about("slow-follower", victim)
+        for other in self.cluster.nodes:
+            self.network.delay_s[victim.node_id, other] = _SLOW_LINK_S
+            self.network.delay_s[other, victim.node_id] = _SLOW_LINK_S
+        await self._wait()
+        self.network.delay_s.clear()
+        await self._heal(fault)
+
+    # -- on purpose
+
+    async def restart(self) -> None:
+        """SIGTERM, and the same node again: no client may be told of an error."""
+        victim = self._any()
+        fault = await self._about("restart", victim)
+        code = await asyncio.to_thread(victim.stop)
+        assert code == 0, f"node {victim.node_id} ended with {code}:\n{victim.log_tail()}"
+        victim.start()
+        await self._heal(fault)
+
+    # -- common
+
+    def _any(self) -> Node:
+        return self.rng.choice(list(self.cluster.nodes.values()))
+
+    async def _about(self, name: str, victim: Node) -> Fault:
+        """A record of it, with what the victim was just before."""
+        leads = [
+            topic
+            for topic in self.topics
+            if await asyncio.to_thread(self.cluster.leader, topic) is victim
+        ]
+        raft_leader = await asyncio.to_thread(self.cluster.raft_leader)
+        fault = Fault(
+            name,
+            victim.node_id,
+            time.monotonic(),
+            leads=tuple(leads),
+            was_raft_leader=raft_leader is victim,
+        )
+        self.happened.append(fault)
+        return fault
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(self.rng.uniform(*_DOWN_S))
+
+    async def _heal(self, fault: Fault) -> None:
+        """Until all nodes serve and every topic has a writer."""
+        await asyncio.to_thread(self.cluster.wait_ready)
+        for topic in self.topics:
+            while await asyncio.to_thread(self.cluster.leader, topic) is None:
+                await asyncio.sleep(0.05)
+        fault.ended_at = time.monotonic()
+        lasted_s = fault.ended_at - fault.begun_at
+        print(
+            f"    node {fault.node_id} {fault.name}: whole again after {lasted_s:.1f} s", flush=True
+        )
