@@ -196,7 +196,7 @@ class HardenedRaft(Elections):
             case Chunk():
                 self._follow(voter)
                 self.machine.on_chunk(voter, message)
-            case ChunkReply() if self.is_leader:
+            case ChunkReply() if self.is_leader and voter in self.members:
                 self._heard_from(voter)
                 self.machine.on_chunk_reply(voter, message)
             case TimeoutNow() if voter == self.leader:
@@ -390,6 +390,8 @@ class HardenedRaft(Elections):
     def has_up_to(self, voter: str, index: int) -> None:
         """This member holds our log up to `index`, durably."""
         node = self.machine.peer(voter)
+        if node not in self._SyncObj__raftMatchIndex:
+            return
         match_index = max(self._SyncObj__raftMatchIndex[node], min(index, self.log.last_index))
         self._SyncObj__raftMatchIndex[node] = match_index
         next_index = max(self._SyncObj__raftNextIndex[node], match_index + 1)

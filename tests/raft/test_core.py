@@ -263,6 +263,20 @@ def test_what_was_said_to_an_earlier_leader_means_nothing_to_a_later_one() -> No
     assert lab.log("b") == lab.log("a")
 
 
+def test_words_of_a_node_that_is_no_member_mean_nothing() -> None:
+    """One that was removed may still have an answer under way."""
+    lab = Lab(ABC)
+    leader = lab.elect("a")
+    for message in (
+        AppendReply(leader.term, ok=True, index=9),
+        AppendReply(leader.term, ok=False, index=2),
+        ChunkReply(leader.term, 9, 0, installed=False),
+        ChunkReply(leader.term, 9, 9, installed=True),
+    ):
+        lab.inject("gone", "a", message)
+    assert leader.is_leader
+
+
 def test_a_long_wrong_tail_is_replaced_in_few_rounds() -> None:
     lab = Lab(ABC)
     lab.elect("a")
