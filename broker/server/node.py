@@ -226,7 +226,7 @@ class Node:
             raft_host=raft_host,
             raft_port=raft_port,
             listeners=(
-                ("native", native.host, native.port),
+                ("native", config.native_listener.advertised_host, native.port),
                 *((item.name, item.advertised_host, item.advertised_port) for item in kafka),
             ),
             rack=None,
