@@ -92,6 +92,7 @@ class SimLoop(asyncio.base_events.BaseEventLoop):
                 self._now = scheduled[0]._when
                 self._stalled = 0
         if self._stalled > TURNS_WITHOUT_TIME_MAX:
+            self._stalled = 0
             raise Stuck("time does not move")
         while scheduled and scheduled[0]._when <= self._now:
             handle = heapq.heappop(scheduled)
@@ -130,7 +131,7 @@ class SimLoop(asyncio.base_events.BaseEventLoop):
 
     # ---- readable descriptors, which are only numbers here ---------------------------------------
 
-    def add_reader(self, fd: Any, callback: Any, *_: Any) -> None:
+    def add_reader(self, fd: Any, callback: Any, *_: Any) -> None:  # type: ignore[override]
         self._readers[fd] = (callback, contextvars.copy_context())
 
     def remove_reader(self, fd: Any) -> bool:

@@ -223,7 +223,7 @@ class Process:
         self._raft.open()
         world.raft.attach(machine.voter, self)
         world.data.processes[self.node] = self
-        store = Store(TOPICS, self.backend, FsyncPolicy.parse(world.fsync))
+        self.store = store = Store(TOPICS, self.backend, FsyncPolicy.parse(world.fsync))
         store.attach()
         self.metadata = Metadata(self._raft, self._call_soon)
         clock = NodeClock(loop, machine)

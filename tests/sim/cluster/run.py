@@ -25,6 +25,7 @@ from tests.sim.cluster.inspect import check_disks
 from tests.sim.cluster.network import DataNetwork
 from tests.sim.cluster.node import Machine, Process
 from tests.sim.cluster.troubles import Troubles
+from tests.sim.cluster.watch import Watch
 from tests.sim.history import History
 from tests.sim.loop import NOBODY, SimLoop, Stuck, deterministic
 from tests.sim.raft.network import Network as RaftNetwork
@@ -127,6 +128,7 @@ class Run:
         async with anyio.create_task_group() as self.tasks:
             for machine in self.machines.values():
                 machine.start()
+            self.tasks.start_soon(Watch(self).run)
             if await self._within("make a topic", self._create_topic):
                 await self._live()
             for machine in self.machines.values():
@@ -206,13 +208,13 @@ class Run:
         """Wait until every sealed segment is registered on all of its replicas."""
         while any(
             {node for node, _ in segment.holders} < set(segment.replicas)
-            for topic in self._state().topics.values()
+            for topic in self.state().topics.values()
             for segment in topic.segments
             if segment.state is SegmentState.SEALED
         ):
             await anyio.sleep(0.2)
 
-    def _state(self) -> ClusterState:
+    def state(self) -> ClusterState:
         """The newest that any node has."""
         processes = [machine.process for machine in self.machines.values()]
         states = [each.metadata.state for each in processes if each is not None and each.is_ready]
@@ -224,6 +226,6 @@ class Run:
             for node, machine in self.machines.items()
             if machine.process is not None
         }
-        state = self._state()
+        state = self.state()
         self._segments = sum(len(topic.segments) for topic in state.topics.values())
         self.violations += check_disks(state, roots)
