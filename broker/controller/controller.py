@@ -120,6 +120,7 @@ class LocalController:
         self._monitor = self._make_monitor(limits, monitor_interval_ms)
         self._leases = LeaseTable(
             node=node_id,
+            disk=disk,
             store=store,
             copies=self._replicas.copies,
             remote=RemoteReader(peers),

@@ -39,6 +39,7 @@ class LeaseTable:
         self,
         *,
         node: int,
+        disk: bytes,
         store: Store,
         copies: Copies,
         remote: RemoteReader,
@@ -48,6 +49,7 @@ class LeaseTable:
         on_disk_failure: Callable[[OSError], None],
     ) -> None:
         self._node = node
+        self._disk = disk
         self._store = store
         self._copies = copies
         self._remote = remote
@@ -167,6 +169,7 @@ class LeaseTable:
         opened = partition.metadata.segments[-1]
         writer = Writer(
             node=self._node,
+            disk=self._disk,
             epoch=lease.epoch,
             base_offset=opened.base_offset,
             replicas=opened.replicas,

@@ -71,7 +71,7 @@ class Replicas:
             catch_up=catch_up,
             led=led,
             held=self._held,
-            is_current=self._is_current,
+            disk_of=self._disk_of,
             monotonic=clock.monotonic,
             on_progress=on_progress,
         )
@@ -92,6 +92,8 @@ class Replicas:
         topic = self._metadata.state.topics.get(topic_id)
         return None if topic is None else self._store.log(topic.name, topic_id).get(sid)
 
-    def _is_current(self, node: int, incarnation: int) -> bool:
+    def _disk_of(self, node: int, incarnation: int) -> bytes | None:
         broker = self._metadata.state.brokers.get(node)
-        return broker is not None and broker.incarnation == incarnation and not broker.fenced
+        if broker is None or broker.incarnation != incarnation or broker.fenced:
+            return None
+        return broker.disk

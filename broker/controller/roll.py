@@ -76,9 +76,8 @@ def _command(
     """None when the lease is over, or nobody can write next."""
     if bucket.lease is None:
         return None
-    writer = bucket.writer
-    caught_up = [node for node, end in writer.durable.items() if end >= writer.next_offset]
-    next_writer = choose(state, partition.metadata, caught_up)
+    holders = bucket.writer.holders()
+    next_writer = choose(state, partition.metadata, holders.keys())
     if next_writer is None:
         return None
     return CommitRoll(
@@ -86,7 +85,7 @@ def _command(
         sid=bucket.sid,
         open_epoch=bucket.lease.epoch,
         end=SealedEnd(*bucket.segment.end, appended_ms=bucket.last_append_ms),
-        holders=tuple((node, state.brokers[node].disk) for node in caught_up),
+        holders=tuple(holders.items()),
         next=next_writer,
     )
 

@@ -5,7 +5,8 @@ task for each. Ends that become known in the same moment are proposed in one com
 epoch, or another recoverer, ends our attempt: its commit would be refused anyway.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import anyio
 import structlog
@@ -32,6 +33,16 @@ RETRY_PAUSE_S = 0.2
 """Between two proposals while too few nodes are live to open a successor."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An end that is to be proposed."""
+
+    topic: Topic
+    commit: Commit
+    disks: Mapping[int, bytes]
+    """Of all nodes, as they were before any of them was asked."""
+
+
 class Sealing:
     """One node's recoveries. `on_change` is a metadata listener; `run` does the work."""
 
@@ -49,7 +60,7 @@ class Sealing:
         self._recoverer = recoverer
         self._running: dict[bytes, tuple[int, anyio.CancelScope]] = {}
         self._limiter = anyio.CapacityLimiter(RUNNING_MAX)
-        self._found: list[tuple[Topic, Commit]] = []
+        self._found: list[_Found] = []
         self._wake = anyio.Event()
         self._tasks: TaskGroup | None = None
 
@@ -106,6 +117,8 @@ class Sealing:
                 sid=last.sid,
             )
             void = frozenset()
+        # A disk that is replaced after it has answered must not count for what it answered.
+        disks = {node: broker.disk for node, broker in self._metadata.state.brokers.items()}
         live = placement.live_nodes(self._metadata.state)
         patient = Patient(
             topic.name,
@@ -124,17 +137,17 @@ class Sealing:
                     _log.error("cannot seal", topic=topic.name, sid=last.sid, error=str(error))
                     return
             if isinstance(decision, Commit):
-                self._found.append((topic, decision))
+                self._found.append(_Found(topic, decision, disks))
                 self._wake.set()
 
-    async def _commit(self, found: list[tuple[Topic, Commit]]) -> None:
+    async def _commit(self, found: list[_Found]) -> None:
         state = self._metadata.state
         items = []
-        for topic, commit in found:
-            item = _item(state, topic, commit, self._now_ms())
+        for one in found:
+            item = _item(state, one, self._now_ms())
             if item is None:
-                _log.warning("too few live nodes to go on", topic=topic.name)
-                self._later(topic, commit)
+                _log.warning("too few live nodes to go on", topic=one.topic.name)
+                self._later(one)
             else:
                 items.append(item)
         if not items:
@@ -143,8 +156,8 @@ class Sealing:
             applied = await self._metadata.propose(CommitSealMany(tuple(items)))
         except RequestError as error:
             _log.warning("the end of a segment is not known to be fixed", error=str(error))
-            for topic, commit in found:
-                self._later(topic, commit)
+            for one in found:
+                self._later(one)
             return
         for item, (topic_id, sid, epoch) in zip(items, applied.items, strict=True):
             topic_now = self._metadata.state.topics.get(topic_id)
@@ -158,23 +171,25 @@ class Sealing:
                     leader_epoch=epoch,
                 )
             elif topic_now is not None and self._is_ours(topic_now, item.seal_epoch):
-                self._later(topic_now, next(c for t, c in found if t.topic_id == topic_id))
+                self._later(next(one for one in found if one.topic.topic_id == topic_id))
 
-    def _later(self, topic: Topic, commit: Commit) -> None:
-        """Propose again soon, if it is still ours to do."""
+    def _later(self, found: _Found) -> None:
+        """Propose again soon, if it is still ours to do. If it never can be (a disk was replaced
+        meanwhile), the supervisor begins anew."""
 
         async def again() -> None:
             await anyio.sleep(RETRY_PAUSE_S)
-            now = self._metadata.state.topics.get(topic.topic_id)
-            if now is not None and self._is_ours(now, topic.segments[-1].seal_epoch):
-                self._found.append((now, commit))
+            now = self._metadata.state.topics.get(found.topic.topic_id)
+            if now is not None and self._is_ours(now, found.topic.segments[-1].seal_epoch):
+                self._found.append(replace(found, topic=now))
                 self._wake.set()
 
         if self._tasks is not None:
             self._tasks.start_soon(again)
 
 
-def _item(state: ClusterState, topic: Topic, commit: Commit, now_ms: int) -> SealItem | None:
+def _item(state: ClusterState, found: _Found, now_ms: int) -> SealItem | None:
+    topic, commit = found.topic, found.commit
     last = topic.segments[-1]
     config = TopicConfig.of(topic.configs)
     opened = placement.after_seal(state, topic, commit.holders, config.min_insync_replicas)
@@ -185,6 +200,6 @@ def _item(state: ClusterState, topic: Topic, commit: Commit, now_ms: int) -> Sea
         sid=last.sid,
         seal_epoch=last.seal_epoch,
         end=SealedEnd(*commit.end, appended_ms=now_ms),
-        holders=tuple((node, state.brokers[node].disk) for node in commit.holders),
+        holders=tuple((node, found.disks[node]) for node in commit.holders),
         next=opened,
     )

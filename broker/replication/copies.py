@@ -75,10 +75,11 @@ class LocalCopy:
         self.wake()
 
     def repair(self, placed: BatchHeader, batch: Buffer) -> None:
-        """Take a batch that belongs below a fixed end, whatever was promised meanwhile.
+        """Take a batch that belongs below a fixed end. The writer hears no more of this copy.
 
         Raises what `Segment.repair` raises.
         """
+        self.on_durable = _ignore
         self.segment.repair(placed, [batch])
         self.replica.end_offset = placed.next_offset
         if self.window is not None:

@@ -17,6 +17,7 @@ from broker.errors import StorageFailed
 from broker.replication import messages
 from broker.replication.copies import LocalCopy
 from broker.replication.peers import Conversation, Peers, PeerUnreachable
+from broker.replication.replica import ReplicaPhase
 from engine.batch import CorruptBatchError, check_batch, iter_headers
 from engine.errors import EngineError
 
@@ -104,6 +105,8 @@ class _Writer:
             self._say(messages.Unfollow(following.handle))
 
     def _introduce(self, following: Following) -> None:
+        if following.copy.replica.phase is not ReplicaPhase.ACCEPTING:
+            return  # promised: the writer has nothing to send and is to hear nothing
         self._next_handle += 1
         following.handle = handle = self._next_handle
         self._by_handle[handle] = following

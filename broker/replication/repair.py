@@ -47,12 +47,26 @@ class CatchUp:
         if isinstance(answer, Refused):
             raise PeerUnreachable(f"promised to epoch {answer.promised_epoch} already")
         end = SegmentEnd(ask.end_offset, ask.size, ask.digest, ask.max_timestamp)
-        await self.pull(copy, ask.topic_id, source=ask.source, end=end)
-        promised = await self._store.promise(copy.segment, ask.seal_epoch)
-        return promised.end_offset
+        await self.pull(copy, ask.topic_id, source=ask.source, end=end, seal_epoch=ask.seal_epoch)
+        answer = await copy.answer_seal(ask.seal_epoch)
+        if isinstance(answer, Refused):
+            raise PeerUnreachable(f"promised to epoch {answer.promised_epoch} meanwhile")
+        return copy.segment.durable_offset
 
-    async def pull(self, copy: LocalCopy, topic_id: bytes, *, source: int, end: SegmentEnd) -> None:
-        """Append what is missing below `end`. Raises as `copy` does."""
+    async def pull(
+        self,
+        copy: LocalCopy,
+        topic_id: bytes,
+        *,
+        source: int,
+        end: SegmentEnd,
+        seal_epoch: int | None = None,
+    ) -> None:
+        """Append what is missing below `end`. Raises as `copy` does.
+
+        An `end` that is only chosen holds for its attempt, `seal_epoch`: when the copy promises to
+        a later one, nothing more is appended, for what it then answers must not grow.
+        """
         segment = copy.segment
         while segment.end_offset < end.end_offset:
             ask = messages.ReadAsk(
@@ -62,6 +76,8 @@ class CatchUp:
             reply, batches = messages.decode_reply(frame)
             if not isinstance(reply, messages.ReadReply) or reply.why or not batches:
                 raise PeerUnreachable(f"node {source} sent no batches: {reply}")
+            if seal_epoch not in (None, copy.replica.promised_epoch):
+                raise PeerUnreachable(f"promised to epoch {copy.replica.promised_epoch} meanwhile")
             if segment.end_offset == segment.base_offset:
                 copy.received_head(reply.head)
             self._append(copy, bytes(batches))

@@ -28,8 +28,8 @@ Led = Callable[[bytes, int], tuple[LocalCopy, Writer] | None]
 Held = Callable[[bytes, int], Segment | None]
 """(topic id, sid) → this node's segment, sealed or not."""
 
-IsCurrent = Callable[[int, int], bool]
-"""(node, incarnation): is that the registered incarnation of a live node?"""
+DiskOf = Callable[[int, int], bytes | None]
+"""(node, incarnation) → its disk; None if that is not the registered incarnation of a live node."""
 
 
 class Service:
@@ -43,7 +43,7 @@ class Service:
         catch_up: CatchUp,
         led: Led,
         held: Held,
-        is_current: IsCurrent,
+        disk_of: DiskOf,
         monotonic: Callable[[], float],
         on_progress: Callable[[bytes, int], None],
     ) -> None:
@@ -54,7 +54,7 @@ class Service:
         self._catch_up = catch_up
         self._led = led
         self._held = held
-        self._is_current = is_current
+        self._disk_of = disk_of
         self._monotonic = monotonic
         self._on_progress = on_progress
 
@@ -161,10 +161,12 @@ class Service:
         copy, writer = led
         if writer.epoch != follow.epoch or node not in writer.durable:
             return "another epoch, or no replica of it"
-        if not self._is_current(node, follow.incarnation):
+        disk = self._disk_of(node, follow.incarnation)
+        if disk is None:
             return "an incarnation that is not registered"
         if not copy.segment.base_offset <= follow.from_offset <= copy.segment.end_offset:
             return f"offset {follow.from_offset} is not in this segment"
+        writer.on_follow(node, disk)
 
         def on_ack(end_offset: int) -> None:
             # Only what we have ourselves given out may come back as an acknowledgement.

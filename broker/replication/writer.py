@@ -41,6 +41,7 @@ class Writer:
         self,
         *,
         node: int,
+        disk: bytes,
         epoch: int,
         base_offset: int,
         replicas: tuple[int, ...],
@@ -50,6 +51,9 @@ class Writer:
         if node not in replicas:
             raise ValueError(f"node {node} is not among the replicas {replicas}")
         self.node = node
+        self.disks = {node: disk}
+        """The disks whose ends `durable` tells: ours, and each follower's when it began."""
+        self.base_offset = base_offset
         self.epoch = epoch
         self.quorum = quorum
         self.window = window
@@ -92,6 +96,20 @@ class Writer:
         if placed.base_offset != self.next_offset:
             raise AssertionError(f"batch at {placed.base_offset}, expected {self.next_offset}")
         self.next_offset = placed.next_offset
+
+    def on_follow(self, replica: int, disk: bytes) -> None:
+        """A follower begins, with this disk. What another disk of it acknowledged went with it."""
+        if self.disks.get(replica, disk) != disk:
+            self.durable[replica] = self.base_offset
+        self.disks[replica] = disk
+
+    def holders(self) -> dict[int, bytes]:
+        """Those who have everything on disk, the writer included, and on which disk."""
+        return {
+            node: disk
+            for node, disk in self.disks.items()
+            if self.durable[node] >= self.next_offset
+        }
 
     def on_durable(self, replica: int, end_offset: int) -> bool:
         """A replica has everything below `end_offset` on its disk. True if the high watermark

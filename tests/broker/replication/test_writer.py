@@ -42,6 +42,7 @@ def accept(one: Writer, header: BatchHeader) -> None:
 def writer(replicas: tuple[int, ...] = (1,), quorum: int = 1, base_offset: int = 100) -> Writer:
     return Writer(
         node=1,
+        disk=b"disk-1",
         epoch=1,
         base_offset=base_offset,
         replicas=replicas,
@@ -131,3 +132,29 @@ def test_a_closed_writer_never_writes_again() -> None:
 def test_a_writer_outside_the_replica_set_cannot_exist() -> None:
     with pytest.raises(ValueError, match="not among"):
         writer(replicas=(2, 3))
+
+
+def test_what_a_replaced_disk_acknowledged_went_with_it() -> None:
+    """Else its node would be named as a holder of what its new disk has never seen."""
+    one = writer(replicas=(1, 2, 3), quorum=2)
+    accept(one, batch(100, 3))
+    one.on_follow(2, b"old")
+    one.on_follow(3, b"disk-3")
+    for node in (1, 2):
+        one.on_durable(node, 103)
+    assert one.holders() == {1: b"disk-1", 2: b"old"}
+    one.on_follow(2, b"new")
+    assert one.holders() == {1: b"disk-1"}
+    assert one.high_watermark == 103
+    one.on_durable(2, 103)
+    assert one.holders() == {1: b"disk-1", 2: b"new"}
+
+
+def test_a_follower_that_begins_again_with_its_own_disk_loses_nothing() -> None:
+    one = writer(replicas=(1, 2), quorum=2)
+    accept(one, batch(100, 3))
+    one.on_durable(1, 103)
+    one.on_follow(2, b"disk-2")
+    one.on_durable(2, 103)
+    one.on_follow(2, b"disk-2")
+    assert one.holders() == {1: b"disk-1", 2: b"disk-2"}

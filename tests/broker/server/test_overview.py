@@ -108,7 +108,13 @@ def test_lag_is_the_writers_to_tell() -> None:
     (topic,) = see(state(open_segment))["topics"]
     assert topic["lag"] is None
     writer = Writer(
-        node=1, epoch=1, base_offset=0, replicas=(1, 2, 3), quorum=2, window=ProducerState()
+        node=1,
+        disk=b"1",
+        epoch=1,
+        base_offset=0,
+        replicas=(1, 2, 3),
+        quorum=2,
+        window=ProducerState(),
     )
     writer.next_offset = 30
     writer.on_durable(1, 30)
