@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat cluster-test chaos up down sim spec spec-fast lock format clean
+.PHONY: help install run test lint unit compat cluster-test compose-test chaos up down sim spec spec-fast lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,7 +54,7 @@ lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
 
 # Each file of tests stays in one worker, so that what it starts is started once.
 unit: $(DEV_STAMP)  ## tests of the sources, in this process; TESTS="-k recovery" narrows them
-	$(BIN)/python -m pytest tests -m "not cluster" -n auto --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest tests -m "not cluster and not compose" -n auto --dist loadfile $(TESTS)
 
 compat: $(DEV_STAMP)  ## real clients against a real server; TESTS="-m kcat" narrows them
 	$(BIN)/python -m pytest compat-tests -n auto --dist loadfile --timeout 240 $(TESTS)
@@ -68,6 +68,9 @@ cluster-test: $(DEV_STAMP)  ## three real nodes: every scenario, and a minute of
 
 cluster-test-%: $(DEV_STAMP)  ## one scenario, as cluster-test-smoke; CLUSTER_SECONDS=60 takes longer
 	$(CLUSTER_PYTEST) tests/cluster/test_$(subst -,_,$*).py $(TESTS)
+
+compose-test: $(DEV_STAMP)  ## the same in containers: the smoke and the resilience scenario
+	CLUSTER_SECONDS=$(CLUSTER_SECONDS) $(BIN)/python -m pytest tests/cluster/test_compose.py $(TESTS)
 
 MINUTES ?= 10
 chaos: $(DEV_STAMP)  ## kills, cuts and pauses for MINUTES; fails on any loss, copy or disorder
