@@ -337,7 +337,10 @@ class Process:
     def disconnected(self, voter: str) -> None:
         self._raft.disconnected(voter)
 
-    def hand_over(self) -> None:
+    async def hand_over(self) -> None:
+        """What a server does between SIGTERM and its end."""
+        self.groups.release()
+        await self.controller.hand_over()
         self._raft.transfer()
 
     def _raft_leader(self) -> int | None:

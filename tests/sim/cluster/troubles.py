@@ -79,11 +79,12 @@ class Troubles:
             machine.restart_later(self.rng.uniform(0.0, 1.0))
 
     async def restart(self) -> None:
-        """A planned one: leadership of Raft is handed over first."""
+        """A planned one: what it leads is handed over first."""
         machine = self._one()
-        if machine.process is not None and machine.process.is_ready:
-            machine.process.hand_over()
-            await anyio.sleep(self.rng.uniform(0.0, 0.5))
+        process = machine.process
+        if process is not None and process.is_ready:
+            process.start(process.hand_over)
+            await anyio.sleep(self.rng.uniform(0.0, 1.0))
             machine.kill(power=False)
             machine.restart_later(0.1)
 
