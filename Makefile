@@ -60,7 +60,7 @@ compat: $(DEV_STAMP)  ## real clients against a real server; TESTS="-m kcat" nar
 	$(BIN)/python -m pytest compat-tests -n auto --dist loadfile --timeout 240 $(TESTS)
 
 # One cluster at a time: each is three processes.
-CLUSTER_SECONDS ?= 10
+CLUSTER_SECONDS ?= 5
 CLUSTER_PYTEST := CLUSTER_SECONDS=$(CLUSTER_SECONDS) $(BIN)/python -m pytest -m cluster
 
 cluster-test: $(DEV_STAMP)  ## three real nodes: every scenario, and a minute of chaos
@@ -89,6 +89,7 @@ SEEDS ?= 100
 FIRST ?= 1
 sim: $(DEV_STAMP)  ## simulated clusters, seeds FIRST to FIRST+SEEDS-1
 	$(BIN)/python -m tests.sim.raft --seeds $(SEEDS) --first $(FIRST)
+	$(BIN)/python -m tests.sim.cluster --seeds $(SEEDS) --first $(FIRST)
 
 # TLC and a Java runtime are big, and nothing else needs them: they live in a folder of their own.
 SPEC_STAMP := build/spec/.installed
