@@ -35,6 +35,7 @@ PURE = (
     "broker/groups/states.py",
     "broker/groups/subscription.py",
     "broker/groups/views.py",
+    "broker/kafka_api/fetch_sessions.py",
     "broker/native_api/commands.py",
     "broker/native_api/framing.py",
     "broker/net/framing.py",

@@ -7,6 +7,7 @@ from typing import Final
 
 from broker.controller.topic_config import ConfigType
 from broker.groups.coordinator import Coordinator
+from broker.kafka_api.fetch_sessions import FetchSessions
 from broker.ports import AdminController, Clock, Memory, Waiter
 from broker.telemetry.metrics import KAFKA_LATENCY, KAFKA_REQUESTS, RequestMeter
 
@@ -110,6 +111,7 @@ class Context:
     counters: Counters = field(default_factory=Counters)
     client: Client = field(default_factory=Client)
     stopping: Stopping = field(default_factory=Stopping)
+    sessions: FetchSessions = field(default_factory=FetchSessions)
     memory: Memory = field(default_factory=Boundless)
     """In which large responses are made."""
     advertised: tuple[tuple[int, int, int], ...] = ()

@@ -1,7 +1,9 @@
 """The two protocols of a node: what their connections share, and how their listeners are
 described."""
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from anyio.abc import TaskGroup
 
@@ -10,6 +12,7 @@ from broker.config import Listener as KafkaListener
 from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.kafka_api.context import Stopping
+from broker.kafka_api.fetch_sessions import SESSION_ID_MAX, FetchSessions
 from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
 from broker.net.listener import Listener
 from broker.ports import AdminController, Buffer, Clock, Memory, NodeStatus
@@ -54,6 +57,7 @@ class Protocols:
         )
         self._counters = Counters()
         self._stopping = Stopping()
+        self._sessions = FetchSessions(partial(random.SystemRandom().randint, 1, SESSION_ID_MAX))
 
     async def start(self, tasks: TaskGroup) -> None:
         """Begin what goes on behind the connections."""
@@ -94,6 +98,7 @@ class Protocols:
                     config=self._kafka,
                     counters=self._counters,
                     stopping=self._stopping,
+                    sessions=self._sessions,
                     memory=self._memory,
                 )
             )

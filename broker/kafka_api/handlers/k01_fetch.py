@@ -8,8 +8,9 @@ Behaviour
   * At least one batch for the first partition that has any, whatever the limits (KIP-74); the
     limits of the request are shared by its partitions in the order asked.
   * The high watermark is never below what is returned nor below the offset asked for.
-  * Fetch sessions are not kept: session id 0 always, which tells clients to send full requests
-    (KIP-227).
+  * Fetch sessions (KIP-227, v7+): an incremental request names what has changed, and its answer
+    only the partitions with news: records, another watermark or log start, an error. A client gets
+    none (id 0) when there is no room; one that went away for long is FETCH_SESSION_ID_NOT_FOUND.
   * A batch that the client's version cannot understand (zstd below v10) is
     UNSUPPORTED_COMPRESSION_TYPE.
 Versions
@@ -24,23 +25,32 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from struct import Struct
 from typing import Final
+from uuid import UUID
 
 import anyio
 from kio.schema.errors import ErrorCode
-from kio.schema.fetch.v17.request import FetchPartition, FetchRequest, FetchTopic
+from kio.schema.fetch.v17.request import FetchRequest
 
 from broker import codecs
 from broker.errors import RequestError, UnsupportedCompression
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, fetch_code
+from broker.kafka_api.fetch_sessions import (
+    ID_VERSION_MIN,
+    NO_SESSION,
+    Asked,
+    Plan,
+    Session,
+    asked_by,
+)
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
 from broker.ports import Partition, TopicView
 
-ID_VERSION_MIN: Final = 13
 ZSTD_VERSION_MIN: Final = 10
 LEADER_VERSION_MIN: Final = 16
 READ_COMMITTED: Final = 1
@@ -48,9 +58,6 @@ READ_COMMITTED: Final = 1
 REREAD_PAUSE_S: Final = 0.01
 """Between two reads of a fetch that was woken and still has less than it asked for. Its client
 wants few large answers; reading everything again at each small append would cost a core."""
-
-SESSIONLESS_EPOCHS: Final = (0, -1)
-"""A full request: one that would open a session, or one that closes or wants none."""
 
 _BATCH: Final = Struct(">8xi9xh")
 """Of a batch header: the length after the 12th byte, and the attributes."""
@@ -78,47 +85,44 @@ _Outcome = _Read | RequestError
 async def begin(ctx: Context, request: FetchRequest) -> Finish:
     """Fix the deadline. Reading is left to stage 2, so that only one response of a connection is in
     memory."""
-    if getattr(request, "session_epoch", -1) not in SESSIONLESS_EPOCHS:
-        # Only an incremental request refers to a session, and no session exists here.
-        return ready(_refusal(request, ErrorCode.fetch_session_id_not_found))
+    now = ctx.clock.monotonic()
+    try:
+        plan = ctx.sessions.begin(request, now)
+    except Refused as refused:
+        return ready(_refusal(request, refused.code))
     wait_s = min(request.max_wait.total_seconds(), ctx.config.fetch_wait_ms_max / 1000)
-    return partial(_finish, ctx, request, ctx.clock.monotonic() + wait_s)
+    return partial(_finish, ctx, request, plan, now + wait_s)
 
 
 def failed(ctx: Context, request: FetchRequest, code: ErrorCode) -> Response:
     """The same error for every partition."""
     error = Refused(code, "the broker failed while serving this request")
-    return _response(ctx, request, [error for _ in _each(request)])
+    plan = Plan(tuple(asked_by(request)))
+    return _response(ctx, request, plan, [error for _ in plan.asked])
 
 
 def _refusal(request: FetchRequest, code: ErrorCode) -> Response:
     make = maker(request)
-    response: Response = make.FetchResponse(error_code=code, session_id=0, responses=())
+    response: Response = make.FetchResponse(error_code=code, session_id=NO_SESSION, responses=())
     return response
 
 
-def _each(request: FetchRequest) -> Iterator[tuple[FetchTopic, FetchPartition]]:
-    for topic in request.topics:
-        for wanted in topic.partitions:
-            yield topic, wanted
-
-
-async def _finish(ctx: Context, request: FetchRequest, deadline: float) -> Response:
+async def _finish(ctx: Context, request: FetchRequest, plan: Plan, deadline: float) -> Response:
     size_max = max(min(request.max_bytes, ctx.config.fetch_size_max), 0)
     size_min = min(request.min_bytes, size_max)
-    size_asked = sum(max(wanted.partition_max_bytes, 0) for _, wanted in _each(request))
+    size_asked = sum(max(asked.wanted.partition_max_bytes, 0) for asked in plan.asked)
     size_reserved = min(size_max, size_asked)
     pause_s = 0.0
     while True:
         with ExitStack() as watches:
             # Subscribed before reading: an append in between sets the event, and the wait below
             # returns at once.
-            woken = _watch_all(ctx, request, watches)
+            woken = _watch_all(ctx, plan, watches)
             async with ctx.memory.reserve(size_reserved):
-                outcomes = await _read_all(ctx, request, size_max)
+                outcomes = await _read_all(ctx, request, plan, size_max)
             wait_s = deadline - ctx.clock.monotonic()
             if wait_s <= 0 or ctx.stopping.is_set or _is_enough(outcomes, size_min):
-                return _response(ctx, request, outcomes)
+                return _response(ctx, request, plan, outcomes)
             outcomes = []  # what is not enough is read again, not kept while parked
             with anyio.move_on_after(wait_s):
                 await woken.wait()
@@ -126,13 +130,13 @@ async def _finish(ctx: Context, request: FetchRequest, deadline: float) -> Respo
         pause_s = REREAD_PAUSE_S
 
 
-def _watch_all(ctx: Context, request: FetchRequest, watches: ExitStack) -> anyio.Event:
+def _watch_all(ctx: Context, plan: Plan, watches: ExitStack) -> anyio.Event:
     woken = anyio.Event()
     ctx.stopping.watch(woken)
     watches.callback(ctx.stopping.unwatch, woken)
-    for topic, wanted in _each(request):
+    for asked in plan.asked:
         try:
-            _, partition = _find(ctx, request, topic, wanted)
+            _, partition = _find(ctx, asked)
         except RequestError:
             continue  # reading says so too, and an error does not wait
         partition.watch(woken)
@@ -149,13 +153,15 @@ def _is_enough(outcomes: list[_Outcome], size_min: int) -> bool:
     return size >= size_min or not outcomes
 
 
-async def _read_all(ctx: Context, request: FetchRequest, size_max: int) -> list[_Outcome]:
+async def _read_all(
+    ctx: Context, request: FetchRequest, plan: Plan, size_max: int
+) -> list[_Outcome]:
     outcomes: list[_Outcome] = []
     size_left = size_max
     is_first = True
-    for topic, wanted in _each(request):
+    for asked in plan.asked:
         try:
-            outcome: _Outcome = await _read(ctx, request, topic, wanted, size_left, is_first)
+            outcome: _Outcome = await _read(ctx, request, asked, size_left, is_first)
         except RequestError as error:
             outcome = error
         if isinstance(outcome, _Read) and outcome.records:
@@ -166,14 +172,10 @@ async def _read_all(ctx: Context, request: FetchRequest, size_max: int) -> list[
 
 
 async def _read(
-    ctx: Context,
-    request: FetchRequest,
-    topic: FetchTopic,
-    wanted: FetchPartition,
-    size_left: int,
-    is_first: bool,
+    ctx: Context, request: FetchRequest, asked: Asked, size_left: int, is_first: bool
 ) -> _Read:
-    view, partition = _find(ctx, request, topic, wanted)
+    wanted = asked.wanted
+    view, partition = _find(ctx, asked)
     partition.check_epoch(getattr(wanted, "current_leader_epoch", -1))
     size_max = max(min(wanted.partition_max_bytes, size_left), 0)
     records = b""
@@ -194,17 +196,15 @@ async def _read(
     )
 
 
-def _find(
-    ctx: Context, request: FetchRequest, topic: FetchTopic, wanted: FetchPartition
-) -> tuple[TopicView, Partition]:
+def _find(ctx: Context, asked: Asked) -> tuple[TopicView, Partition]:
     """Raises UnknownTopic, UnknownTopicId, UnknownPartition, NotLeader."""
-    if request.__version__ < ID_VERSION_MIN:
-        view = ctx.controller.topic(getattr(topic, "topic"))  # noqa: B009 - the newest class has no such field
-    elif topic.topic_id is None:
+    if asked.name is not None:
+        view = ctx.controller.topic(asked.name)
+    elif asked.topic_id is None:
         raise Refused(ErrorCode.unknown_topic_id, "a topic id of zero")
     else:
-        view = ctx.controller.topic_by_id(topic.topic_id)
-    return view, led_partition(ctx, view, wanted.partition)
+        view = ctx.controller.topic_by_id(asked.topic_id)
+    return view, led_partition(ctx, view, asked.wanted.partition)
 
 
 def _before_zstd(records: bytes) -> bytes:
@@ -221,23 +221,24 @@ def _before_zstd(records: bytes) -> bytes:
     return records
 
 
-def _response(ctx: Context, request: FetchRequest, outcomes: list[_Outcome]) -> Response:
+def _response(
+    ctx: Context, request: FetchRequest, plan: Plan, outcomes: list[_Outcome]
+) -> Response:
     make = maker(request)
     leaders = Leaders(ctx, make)
     by_id = request.__version__ >= ID_VERSION_MIN
     # Nothing is ever aborted; readers of uncommitted records are to see no list at all.
     aborted = () if request.isolation_level == READ_COMMITTED else None
-    results = iter(outcomes)
 
-    def partition_data(topic: FetchTopic, index: int, outcome: _Outcome) -> object:
+    def partition_data(asked: Asked, outcome: _Outcome) -> object:
         code = ErrorCode.none
         leader = leaders.unset
         if isinstance(outcome, RequestError):
             if request.__version__ >= LEADER_VERSION_MIN:
-                leader = leaders.of(_view(ctx, topic), outcome)
+                leader = leaders.of(_view(ctx, asked), outcome)
             code, outcome = fetch_code(outcome, by_id=by_id), _NOTHING
         return make.PartitionData(
-            partition_index=index,
+            partition_index=asked.wanted.partition,
             error_code=code,
             high_watermark=outcome.high_watermark,
             last_stable_offset=outcome.high_watermark,
@@ -250,27 +251,60 @@ def _response(ctx: Context, request: FetchRequest, outcomes: list[_Outcome]) -> 
 
     responses = tuple(
         make.FetchableTopicResponse(
-            topic=getattr(topic, "topic", None),
-            topic_id=getattr(topic, "topic_id", None),
-            partitions=tuple(
-                partition_data(topic, wanted.partition, next(results))
-                for wanted in topic.partitions
-            ),
+            topic=name,
+            topic_id=topic_id,
+            partitions=tuple(partition_data(asked, outcome) for asked, outcome in rows),
         )
-        for topic in request.topics
+        for name, topic_id, rows in _parts(request, plan, _news(plan, outcomes))
     )
     response: Response = make.FetchResponse(
         error_code=ErrorCode.none,
-        session_id=0,
+        session_id=plan.session_id,
         responses=responses,
         node_endpoints=leaders.endpoints(),
     )
     return response
 
 
-def _view(ctx: Context, topic: FetchTopic) -> TopicView | None:
+_Row = tuple[Asked, _Outcome]
+
+
+def _news(plan: Plan, outcomes: list[_Outcome]) -> list[_Row]:
+    """What is to be told; the session takes it for known from here on."""
+    rows = list(zip(plan.asked, outcomes, strict=True))
+    if plan.session is None:
+        return rows
+    told = [_tell(plan.session, asked, outcome) for asked, outcome in rows]
+    return [row for row, is_news in zip(rows, told, strict=True) if is_news or plan.is_full]
+
+
+def _tell(session: Session, asked: Asked, outcome: _Outcome) -> bool:
+    if isinstance(outcome, RequestError):
+        return session.tell(asked, None, has_records=False)
+    marks = (outcome.high_watermark, outcome.log_start_offset)
+    return session.tell(asked, marks, has_records=bool(outcome.records))
+
+
+def _parts(
+    request: FetchRequest, plan: Plan, rows: list[_Row]
+) -> Iterator[tuple[str | None, UUID | None, list[_Row]]]:
+    """The rows by topic: exactly as they were asked, or each topic once where that was long ago."""
+    if plan.is_full:
+        left = iter(rows)
+        for topic in request.topics:
+            name, topic_id = getattr(topic, "topic", None), getattr(topic, "topic_id", None)
+            yield name, topic_id, list(islice(left, len(topic.partitions)))
+        return
+    parts: dict[str | UUID | None, list[_Row]] = {}
+    for row in rows:
+        parts.setdefault(row[0].topic, []).append(row)
+    for part in parts.values():
+        yield part[0][0].name, part[0][0].topic_id, part
+
+
+def _view(ctx: Context, asked: Asked) -> TopicView | None:
     """By id, which is all that the versions that name leaders have."""
     try:
-        return None if topic.topic_id is None else ctx.controller.topic_by_id(topic.topic_id)
+        return None if asked.topic_id is None else ctx.controller.topic_by_id(asked.topic_id)
     except RequestError:
         return None

@@ -6,6 +6,7 @@ from typing import Any, cast
 from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.kafka_api.context import Stopping
+from broker.kafka_api.fetch_sessions import FetchSessions
 from broker.ports import Finish
 from tests.broker.kafka_api.fakes import FakeClock, FakeController, FakePartition
 from tests.broker.kafka_api.layouts import (
@@ -105,6 +106,7 @@ class Node:
         self.controller = FakeController(self.clock)
         self.groups = Coordinator(cast(Any, self.controller), self.clock)
         self.counters = Counters()
+        self.sessions = FetchSessions()
         self.stopping = Stopping()
         self.config = KafkaConfig(
             broker_configs=(
@@ -125,6 +127,7 @@ class Node:
             peer="127.0.0.1:50000",
             config=self.config,
             counters=self.counters,
+            sessions=self.sessions,
             stopping=self.stopping,
         )
         return Connection(KafkaSession(context))

@@ -229,25 +229,7 @@ class TestErrors:
 
 
 class TestSessions:
-    @pytest.mark.parametrize("version", [7, 12, 17])
-    async def test_no_session_is_ever_opened(self, node: Node, version: int) -> None:
-        """T26."""
-        partition = await filled(node, batch(b"a"))
-        topic: Any = partition.view.topic_id if version >= 13 else "t"
-        asked = await node.connect().send_fetch(topic, 0, version, session_id=0, session_epoch=0)
-        answer = await asked.answer()
-        assert (answer["error"], answer["session_id"]) == (0, 0)
-        assert asked.one(answer)["records"]
-
-    async def test_a_session_nobody_knows_is_told_at_the_top_without_topics(
-        self, node: Node
-    ) -> None:
-        """T26."""
-        await filled(node, batch(b"a"))
-        asked = await node.connect().send_fetch("t", 0, session_id=99, session_epoch=5)
-        answer = await asked.answer()
-        assert answer["error"] == ErrorCode.fetch_session_id_not_found
-        assert (answer["session_id"], answer["topics"]) == (0, [])
+    """More of them in test_fetch_sessions.py."""
 
     async def test_the_last_fetch_of_a_closing_consumer_is_answered_at_once(
         self, node: Node
