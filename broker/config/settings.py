@@ -316,6 +316,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
 
+    verify: Annotated[
+        bool,
+        About(
+            "Logs",
+            "Check what must hold of the metadata after every change, and stop if it does not. "
+            "For tests and for hunting a mistake: it is slow.",
+            Switch(),
+        ),
+    ] = False
+
     @property
     def kafka_listeners(self) -> tuple[Listener, ...]:
         """The Kafka listeners to bind: the named ones, or that of `kafka_host`, `kafka_port`."""

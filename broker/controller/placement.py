@@ -1,13 +1,14 @@
 """Who writes next, and on which nodes (pure).
 
 A segment takes as many live nodes as there are, up to the topic's target. The leader goes round
-when a segment rolls, unless the topic is pinned, and only to a node that already holds what came
-before: nobody waits for a copy to be made."""
+when a segment rolls, unless the topic is to keep it, and only to a node that already holds what
+came before: nobody waits for a copy to be made."""
 
 from collections.abc import Collection, Sequence
 
 from crc32c import crc32c
 
+from broker.controller.topic_config import TopicConfig
 from raft.commands import Next
 from raft.state import ClusterState, Segment, Topic
 
@@ -52,7 +53,8 @@ def for_roll(
     candidates = [node for node in live if node in caught_up]
     if not candidates:
         return None
-    stays = (topic.pinned or keep_leader) and writer in candidates
+    rotates = TopicConfig.of(topic.configs).has_leader_rotation and not topic.pinned
+    stays = (keep_leader or not rotates) and writer in candidates
     return _next(
         state,
         writer if stays else _after(writer, candidates),

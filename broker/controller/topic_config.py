@@ -116,6 +116,10 @@ def _parse_int(value: str) -> int | None:
     return int(text)
 
 
+def _is_true(value: str) -> bool:
+    return value.strip().lower() == "true"
+
+
 def _split(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
@@ -285,6 +289,11 @@ DEFINITIONS: Final[tuple[Definition, ...]] = (
         f"{_STORED} acknowledged records are never given up for availability.",
         "unclean.leader.election.enable",
     ),
+    _flag(
+        "walrus.leader.rotation", "true",
+        "Whether another node leads after each segment; false keeps the leader while it lives.",
+        "walrus.leader.rotation",
+    ),
 )  # fmt: skip
 """Sorted by name. Units are in the names; sizes are bytes."""
 
@@ -324,6 +333,7 @@ class TopicConfig:
     is_deleted_by_age: bool
     compression_type: str
     min_insync_replicas: int
+    has_leader_rotation: bool
     message_timestamp_before_max_ms: int
     message_timestamp_after_max_ms: int
 
@@ -358,6 +368,7 @@ class TopicConfig:
             is_deleted_by_age="delete" in policy,
             compression_type=value_of(configs, "compression.type"),
             min_insync_replicas=whole("min.insync.replicas"),
+            has_leader_rotation=_is_true(value_of(configs, "walrus.leader.rotation")),
             message_timestamp_before_max_ms=whole("message.timestamp.before.max.ms"),
             message_timestamp_after_max_ms=whole("message.timestamp.after.max.ms"),
         )

@@ -62,6 +62,7 @@ class Membership:
             joins=self._joins,
             link=self._links,
             rng=SystemRandom(),
+            debug=config.verify,
             on_failure=on_failure,
         )
 

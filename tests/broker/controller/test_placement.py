@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+import msgspec
 import pytest
 
 from broker.controller import placement
@@ -59,9 +60,12 @@ def test_the_leader_goes_round_and_takes_only_who_has_everything() -> None:
     assert behind.writer == 3
 
 
-def test_a_pinned_topic_keeps_its_leader_unless_the_node_leaves() -> None:
+KEEPS_ITS_LEADER = msgspec.structs.replace(topic(1), configs={"walrus.leader.rotation": "false"})
+
+
+@pytest.mark.parametrize("pinned", [topic(1, pinned=True), KEEPS_ITS_LEADER])
+def test_a_pinned_topic_keeps_its_leader_unless_the_node_leaves(pinned: Topic) -> None:
     everybody = state((1, 2, 3))
-    pinned = topic(1, pinned=True)
     stays = placement.for_roll(everybody, pinned, {1, 2, 3})
     leaves = placement.for_roll(everybody, pinned, {1, 2, 3}, leaving=True)
     assert stays is not None and leaves is not None
