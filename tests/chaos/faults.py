@@ -12,6 +12,7 @@ from tests.cluster.processes import Cluster, Node
 
 _DOWN_S = (0.5, 6.0)
 _SLOW_LINK_S = 0.15
+_CALM_S = 10.0
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Faults:
             "one-way": self.one_way,
             "slow-follower": self.slow_follower,
             "restart": self.restart,
+            "calm": self.calm,
         }
 
     # -- crashes
@@ -132,6 +134,10 @@ class Faults:
         assert code == 0, f"node {victim.node_id} ended with {code}:\n{victim.log_tail()}"
         victim.start()
         await self._heal(fault)
+
+    async def calm(self) -> None:
+        """Nothing for a while, so that planned rolls can be told from faults."""
+        await asyncio.sleep(_CALM_S)
 
     # -- common
 

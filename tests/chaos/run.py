@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,12 +22,12 @@ from tests.chaos.faults import Fault, Faults
 from tests.chaos.network import Network
 from tests.chaos.verdict import (
     Verdict,
+    delays_ms,
     first_ack_after,
     judge,
     longest_gap_s,
     percentile,
     read_all,
-    roll_delays_ms,
 )
 from tests.cluster.processes import Cluster
 
@@ -71,7 +72,10 @@ class Report:
     longest_unavailable_s: float = 0.0
     failover_ms: dict[str, float] = field(default_factory=dict)
     failover_with_raft_leader_ms: dict[str, float] = field(default_factory=dict)
-    planned_roll_added_ms: dict[str, float] = field(default_factory=dict)
+    planned_roll_added_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By client: following a new leader is its work, and each has its own pause for that."""
+    between_rolls_added_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The same figure half-way between two rolls: what the machine adds by itself."""
 
     @property
     def is_clean(self) -> bool:
@@ -169,14 +173,17 @@ def _report(
     report = Report(plan.seed, plan.seconds, _machine())
     report.faults = dict(Counter(fault.name for fault in happened))
     disturbed = [(fault.begun_at - 0.5, fault.ended_at + DISTURBED_S) for fault in happened]
-    rolls: list[float] = []
     for history in histories:
         stored = read_all(cluster.bootstrap, history.topic)
         report.verdicts.append(judge(history, stored))
-        rolls += roll_delays_ms(history, stored, _bases(cluster, history.topic), disturbed)
+        bases = _bases(cluster, history.topic)
+        halfway = [(a + b) // 2 for a, b in pairwise(bases)]
+        rolls = delays_ms(history, stored, bases, disturbed)
+        between = delays_ms(history, stored, halfway, disturbed)
+        report.planned_roll_added_ms[history.client] = _figures(rolls)
+        report.between_rolls_added_ms[history.client] = _figures(between)
     report.longest_unavailable_s = round(max(map(longest_gap_s, histories)), 3)
     report.errors = _errors(histories, happened)
-    report.planned_roll_added_ms = _figures(rolls)
     takeovers = [
         (fault.was_raft_leader, 1000 * first_ack_after(history, fault.begun_at))
         for fault in happened

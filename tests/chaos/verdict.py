@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -10,7 +11,7 @@ from tests.chaos.clients import History
 
 READ_S_MAX = 120.0
 
-_ROLL_NEIGHBOURS = 3
+_NEIGHBOURS = 3
 """Offsets on either side of a roll whose latency may show it."""
 
 
@@ -88,7 +89,8 @@ def judge(history: History, stored: Sequence[tuple[int, bytes]]) -> Verdict:
     for sent in history.acked:
         found = offsets.get(sent.value)
         if found is None:
-            verdict.lost.append(f"{sent.value!r}, acknowledged at {sent.offset}")
+            when = f"{sent.acked_at - history.sent[0].sent_at:.1f} s after the first"
+            verdict.lost.append(f"{sent.value!r}, acknowledged at {sent.offset}, {when}")
         elif sent.offset >= 0 and sent.offset != found:
             verdict.moved.append(f"{sent.value!r}, acknowledged at {sent.offset}, is at {found}")
     verdict.unknown = sum(not sent.acked_at and sent.value in offsets for sent in history.sent)
@@ -96,7 +98,7 @@ def judge(history: History, stored: Sequence[tuple[int, bytes]]) -> Verdict:
     values = list(offsets)
     verdict.reordered = [
         f"{after!r} at {offsets[after]} follows {before!r}"
-        for before, after in zip(values, values[1:], strict=False)
+        for before, after in pairwise(values)
         if after < before
     ]
     verdict.changed = list(history.changed)
@@ -119,18 +121,19 @@ def first_ack_after(history: History, moment: float) -> float:
 def longest_gap_s(history: History) -> float:
     """The longest time without an acknowledgement."""
     times = sorted(sent.acked_at for sent in history.acked)
-    return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+    return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
-def roll_delays_ms(
+def delays_ms(
     history: History,
     stored: Iterable[tuple[int, bytes]],
-    bases: Iterable[int],
+    offsets: Iterable[int],
     disturbed: Sequence[tuple[float, float]],
 ) -> list[float]:
-    """Per planned roll, by how much the slowest message beside it is slower than the median one.
+    """For each of `offsets`, by how much the slowest message beside it is slower than the median
+    one: what a planned roll at that offset has cost.
 
-    Rolls in `disturbed` stretches of time belong to faults and are left out.
+    Those in `disturbed` stretches of time belong to faults and are left out.
     """
     by_value = {sent.value: sent for sent in history.acked}
     by_offset = {offset: by_value[value] for offset, value in stored if value in by_value}
@@ -144,10 +147,10 @@ def roll_delays_ms(
     usual = percentile([sent.acked_at - sent.sent_at for sent in quiet], 50)
     is_quiet = {id(sent) for sent in quiet}
     delays = []
-    for base in bases:
+    for middle in offsets:
         near = [
             by_offset[offset]
-            for offset in range(base - _ROLL_NEIGHBOURS, base + _ROLL_NEIGHBOURS)
+            for offset in range(middle - _NEIGHBOURS, middle + _NEIGHBOURS)
             if offset in by_offset
         ]
         if near and all(id(sent) in is_quiet for sent in near):
