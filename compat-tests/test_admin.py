@@ -242,6 +242,11 @@ def test_space_that_comes_back(launch: Launch, topic: str, config: str, size_lef
         lambda: _log_size(server.data_dir) <= size_left_max,
         lambda: f"{_log_size(server.data_dir)} bytes are left\n{server.log()[-3000:]}",
     )
+    _until(
+        lambda: server.metric("walrus_storage_log_bytes") == _log_size(server.data_dir),
+        lambda: server.get("/metrics")[1],
+    )
+    assert server.metric("walrus_cluster_under_replicated_segments") == 0
     _alter(admin, topic, _set(config, "", AlterConfigOpType.DELETE))
     start = _earliest(admin, topic)
     assert start >= 500

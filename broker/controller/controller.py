@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from broker.controller import placement
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
-from broker.controller.log_dirs import log_dir
+from broker.controller.log_dirs import log_dir, stored_logs
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import Monitor, RollLimits
 from broker.controller.partition import LocalPartition
@@ -375,6 +375,12 @@ class LocalController:
         validate_only: bool = False,
     ) -> None:
         await self._topics.configure(topic_id.bytes, edit, validate_only=validate_only)
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of records that this node's disk holds."""
+        logs = stored_logs(self._node_id, self._metadata.state, self._store)
+        return sum(log.size for log in logs)
 
     async def log_dir(self) -> LogDir:
         return await log_dir(self._node_id, self._metadata.state, self._store)

@@ -7,13 +7,18 @@ from broker.replication.store import Store
 from raft.state import ClusterState, Topic
 
 
-async def log_dir(node: int, state: ClusterState, store: Store) -> LogDir:
+def stored_logs(node: int, state: ClusterState, store: Store) -> tuple[StoredLog, ...]:
     """The logs of every topic that has a copy here, or is about to have one."""
-    logs = tuple(
+    return tuple(
         log
         for _, topic in sorted(state.topics.items())
         if (log := _stored(node, topic, store)) is not None
     )
+
+
+async def log_dir(node: int, state: ClusterState, store: Store) -> LogDir:
+    """Those logs, and the file system they are on."""
+    logs = stored_logs(node, state, store)
     path = store.wal.directory
     try:
         usage = await store.run(lambda: shutil.disk_usage(path))

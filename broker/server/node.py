@@ -140,6 +140,7 @@ class Node:
         self._samples = Samples(
             status=self.status,
             controller=self._controller,
+            state=lambda: self._metadata.state,
             net=self._net.stats,
             budget=self._budget,
             raft=self._raft,

@@ -59,10 +59,26 @@ def _node(
     }
 
 
+def under_replicated(state: ClusterState) -> int:
+    """Segments with fewer live copies than their topic wants and there are nodes for."""
+    alive = _alive(state)
+    return sum(_lacking(state, alive, topic) for topic in state.topics.values())
+
+
+def _alive(state: ClusterState) -> dict[int, bytes]:
+    """Live nodes and their disks."""
+    return {node: broker.disk for node, broker in state.brokers.items() if not broker.fenced}
+
+
+def _lacking(state: ClusterState, alive: Mapping[int, bytes], topic: Topic) -> int:
+    wanted = min(topic.replication_factor, len(state.brokers))
+    return sum(len(_live_replicas(alive, segment)) < wanted for segment in topic.segments)
+
+
 def _topic(state: ClusterState, topic: Topic, writer: Writer | None) -> dict[str, object]:
     last = topic.last
-    wanted = min(topic.replication_factor, len(state.brokers))
-    segments = [_segment(state, segment) for segment in topic.segments]
+    alive = _alive(state)
+    segments = [_segment(alive, segment) for segment in topic.segments]
     return {
         "name": topic.name,
         "is_internal": topic.internal,
@@ -70,18 +86,16 @@ def _topic(state: ClusterState, topic: Topic, writer: Writer | None) -> dict[str
         "leader_epoch": topic.epoch,
         "replication_factor": topic.replication_factor,
         "replicas": last.replicas,
-        "live_replicas": _live_replicas(state, last),
+        "live_replicas": _live_replicas(alive, last),
         "log_start_offset": topic.log_start_offset,
-        "under_replicated_segments": sum(
-            len(_live_replicas(state, segment)) < wanted for segment in topic.segments
-        ),
+        "under_replicated_segments": _lacking(state, alive, topic),
         "lag": None if writer is None else _lag(writer),
         "high_watermark": None if writer is None else writer.high_watermark,
         "segments": segments,
     }
 
 
-def _segment(state: ClusterState, segment: Segment) -> dict[str, object]:
+def _segment(alive: Mapping[int, bytes], segment: Segment) -> dict[str, object]:
     is_sealed = segment.state is SegmentState.SEALED
     return {
         "sid": segment.sid,
@@ -92,13 +106,12 @@ def _segment(state: ClusterState, segment: Segment) -> dict[str, object]:
         "end_offset": segment.end_offset if is_sealed else None,
         "size": segment.size if is_sealed else None,
         "replicas": segment.replicas,
-        "live_replicas": _live_replicas(state, segment),
+        "live_replicas": _live_replicas(alive, segment),
     }
 
 
-def _live_replicas(state: ClusterState, segment: Segment) -> list[int]:
+def _live_replicas(alive: Mapping[int, bytes], segment: Segment) -> list[int]:
     """Live nodes that hold a whole copy once it is sealed, or follow its writer before."""
-    alive = {node: broker.disk for node, broker in state.brokers.items() if not broker.fenced}
     if segment.state is SegmentState.SEALED:
         return sorted(node for node, disk in segment.holders if alive.get(node) == disk)
     void = {node for node, disk in segment.void if alive.get(node) == disk}

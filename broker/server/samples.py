@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from broker.controller.controller import LocalController
 from broker.net.budget import Budget
 from broker.net.limits import NetStats
-from broker.ports import Clock, Controller, NodeStatus
+from broker.ports import Clock, NodeStatus
+from broker.server.overview import under_replicated
 from broker.telemetry import metrics
 from broker.telemetry.metrics import Sample
 from broker.telemetry.version import walrus_version
 from raft.node import RaftNode
+from raft.state import ClusterState
 
 
 class Samples:
@@ -25,7 +28,8 @@ class Samples:
         self,
         *,
         status: Callable[[], NodeStatus],
-        controller: Controller,
+        controller: LocalController,
+        state: Callable[[], ClusterState],
         net: NetStats,
         budget: Budget,
         raft: RaftNode,
@@ -34,6 +38,7 @@ class Samples:
     ) -> None:
         self._status = status
         self._controller = controller
+        self._state = state
         self._net = net
         self._budget = budget
         self._raft = raft
@@ -58,6 +63,7 @@ class Samples:
         stat = os.statvfs(self._data_path)
         yield Sample(metrics.DISK_TOTAL, stat.f_blocks * stat.f_frsize)
         yield Sample(metrics.DISK_FREE, stat.f_bavail * stat.f_frsize)
+        yield Sample(metrics.LOG_SIZE, self._controller.stored_size)
 
     def _network(self) -> Iterator[Sample]:
         yield Sample(metrics.IN_FLIGHT, self._budget.used_size)
@@ -81,6 +87,8 @@ class Samples:
         yield Sample(metrics.TOPICS, len(topics))
         yield Sample(metrics.BROKERS, len(self._controller.brokers("native")))
         yield Sample(metrics.UNAVAILABLE, sum(topic.leader_id < 0 for topic in topics))
+        yield Sample(metrics.UNDER_REPLICATED, under_replicated(self._state()))
+        yield Sample(metrics.OFFLINE, sum(len(topic.offline) for topic in topics))
         yield Sample(metrics.RAFT_COMMIT, self._raft.commit_index)
 
     def native(self) -> Mapping[str, object]:

@@ -97,12 +97,21 @@ DISK_TOTAL = Family(
 DISK_FREE = Family(
     "walrus_storage_disk_free_bytes", "gauge", "What of it is free for this process."
 )
+LOG_SIZE = Family("walrus_storage_log_bytes", "gauge", "Records that this node's disk holds.")
 SEGMENTS = Family("walrus_storage_segments", "gauge", "Segments, by state.", ("state",))
 
 TOPICS = Family("walrus_cluster_topics", "gauge", "Topics, internal ones included.")
 BROKERS = Family("walrus_cluster_brokers", "gauge", "Live nodes.")
 UNAVAILABLE = Family(
     "walrus_cluster_unavailable_partitions", "gauge", "Topics that no node leads now."
+)
+UNDER_REPLICATED = Family(
+    "walrus_cluster_under_replicated_segments",
+    "gauge",
+    "Segments with fewer live copies than their topic wants and the cluster has nodes for.",
+)
+OFFLINE = Family(
+    "walrus_cluster_offline_replicas", "gauge", "Replicas of open segments on nodes that are down."
 )
 RAFT_COMMIT = Family(
     "walrus_raft_commit_index", "gauge", "The last committed entry of the metadata log."
@@ -126,10 +135,13 @@ FAMILIES: tuple[Family, ...] = (
     STORAGE_FSYNC,
     DISK_TOTAL,
     DISK_FREE,
+    LOG_SIZE,
     SEGMENTS,
     TOPICS,
     BROKERS,
     UNAVAILABLE,
+    UNDER_REPLICATED,
+    OFFLINE,
     RAFT_COMMIT,
 )
 """THE table: what `/metrics` may show and what `docs/operations.md` lists."""

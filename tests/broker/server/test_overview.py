@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker.replication.writer import Writer
-from broker.server.overview import overview
+from broker.server.overview import overview, under_replicated
 from engine.producer_state import ProducerState
 from raft.members import Members
 from raft.pmap import PMap
@@ -86,6 +86,8 @@ def test_a_dead_node_leaves_its_segments_short_of_a_copy() -> None:
     (topic,) = see(state(*chain, fenced=(3,)))["topics"]
     assert topic["under_replicated_segments"] == 3
     assert topic["live_replicas"] == [1, 2]
+    assert under_replicated(state(*chain)) == 1
+    assert under_replicated(state(*chain, fenced=(3,))) == 3
 
 
 def test_a_segment_that_is_being_sealed_has_no_leader() -> None:
