@@ -3,7 +3,7 @@
 A topic's cursor is kept by one node at a time: the one that leads the group's shard of committed
 offsets. GETs that come in elsewhere are asked of it. A question that certainly was not answered
 (the node says it is not the one) is asked again of whoever is; one whose answer was lost is an
-error, because the record may have been handed out: GET is at most once. """
+error, because the record may have been handed out: GET is at most once."""
 
 from uuid import UUID
 
