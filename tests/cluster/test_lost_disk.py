@@ -1,0 +1,71 @@
+"""A node whose disk is gone, and two nodes that are gone at once."""
+
+import shutil
+
+import pytest
+
+from tests.chaos.verdict import read_all
+from tests.cluster.clients import get_all, native, numbered, put
+from tests.cluster.conftest import MakeCluster
+from tests.cluster.processes import Cluster, Node, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+
+def _write(node: Node, payloads: list[bytes]) -> None:
+    with native(node) as client:
+        for payload in payloads:
+            put(client, "logs", payload)
+
+
+def _has_all_copies(cluster: Cluster) -> bool:
+    found = cluster.nodes[2].json("/v1/cluster")
+    are_voters = [node["raft_role"] == "voter" for node in found["nodes"]]
+    return (
+        len(are_voters) == 3
+        and all(are_voters)
+        and all(node["is_alive"] for node in found["nodes"])
+        and not any(topic["under_replicated_segments"] for topic in found["topics"])
+    )
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_disk_that_is_replaced(make_cluster: MakeCluster, lost: int) -> None:
+    """Also that of the node which formed the cluster."""
+    cluster = make_cluster(max_segment_entries=10, monitor_check_ms=50)
+    cluster.register("logs")
+    before, during, after = (numbered(word, range(25)) for word in ("before", "during", "after"))
+    _write(cluster.nodes[2], before)
+    node = cluster.nodes[lost]
+    node.kill()
+    _write(cluster.nodes[2], during)
+    shutil.rmtree(node.folder / "data")
+    node.join = cluster.nodes[2].peer
+    node.start()
+    cluster.wait_ready()
+    wait_until(lambda: _has_all_copies(cluster), "every copy is made anew", timeout_s=90)
+    _write(node, after)
+    assert read_all(node.kafka, "logs") == list(enumerate([*before, *during, *after]))
+    with native(node) as client:
+        assert get_all(client, "logs") == [*before, *during, *after]
+
+
+def test_two_of_three_gone(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster()
+    cluster.register("logs")
+    payloads = numbered("message", range(20))
+    _write(cluster.nodes[1], payloads)
+    left = cluster.nodes[2]
+    for node in (cluster.nodes[1], cluster.nodes[3]):
+        node.kill()
+    reply = left.native(b"PUT logs refused", timeout_s=60)
+    assert reply.startswith(b"ERR"), reply
+    cluster.nodes[1].start()
+    cluster.wait_ready()
+    _write(left, [b"taken again"])
+    stored = [value for _, value in read_all(left.kafka, "logs")]
+    assert stored[:20] == payloads
+    # The refused one may be stored when its refusal said that nobody knows.
+    rest = [value for value in stored[20:] if value != b"refused"]
+    assert rest == [b"taken again"]
+    assert stored.count(b"refused") <= int(b"unknown" in reply)
