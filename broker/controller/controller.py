@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from broker.controller import placement
+from broker.controller.everywhere import Everywhere
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
 from broker.controller.log_dirs import log_dir, stored_logs
@@ -118,6 +119,7 @@ class LocalController:
             is_leader=lambda: raft_leader() == node_id,
         )
         self._monitor = self._make_monitor(limits, monitor_interval_ms)
+        self._everywhere = Everywhere(node=node_id, metadata=metadata, peers=peers)
         self._leases = LeaseTable(
             node=node_id,
             disk=disk,
@@ -273,6 +275,8 @@ class LocalController:
         if isinstance(call, messages.Heartbeat):
             is_leader = self._raft_leader() == self._node_id
             return messages.encode(self._liveness.answer(call, is_leader=is_leader))
+        if isinstance(call, messages.SeenAsk):
+            return await self._everywhere.answer(call)
         if isinstance(call, messages.AppendAsk | messages.FetchAsk):
             return await self._answer_client(call, batches)
         return await self._replicas.service.answer(call)
@@ -357,10 +361,13 @@ class LocalController:
             is_internal=is_internal,
             validate_only=validate_only,
         )
+        if not validate_only:
+            await self._everywhere.seen()
         return self._views.of(self._metadata.state, topic)
 
     async def delete_topic(self, topic_id: UUID) -> None:
         await self._topics.delete(topic_id.bytes)
+        await self._everywhere.seen()
 
     async def delete_prefix(self, topic_id: UUID, log_start_offset: int) -> None:
         """Give up everything below `log_start_offset`: wholly covered sealed segments go
@@ -375,6 +382,8 @@ class LocalController:
         validate_only: bool = False,
     ) -> None:
         await self._topics.configure(topic_id.bytes, edit, validate_only=validate_only)
+        if not validate_only:
+            await self._everywhere.seen()
 
     @property
     def stored_size(self) -> int:

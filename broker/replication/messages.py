@@ -131,6 +131,18 @@ class TakeReply(Message, frozen=True, tag="taken"):
     text: str = ""
 
 
+class SeenAsk(Message, frozen=True, tag="seen?"):
+    """Answer when your view of the metadata has reached this revision."""
+
+    revision: int
+
+
+class SeenReply(Message, frozen=True, tag="seen"):
+    """It has, and is here."""
+
+    revision: int
+
+
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
     """`node` lives, as `incarnation`."""
 
@@ -193,9 +205,16 @@ class Refuse(Message, frozen=True, tag="refuse"):
     why: str
 
 
-Call = SealAsk | CopyAsk | ReadAsk | AppendAsk | FetchAsk | TakeAsk | Heartbeat
+Call = SealAsk | CopyAsk | ReadAsk | AppendAsk | FetchAsk | TakeAsk | SeenAsk | Heartbeat
 CallReply = (
-    SealReply | CopyReply | ReadReply | AppendReply | FetchReply | TakeReply | HeartbeatReply
+    SealReply
+    | CopyReply
+    | ReadReply
+    | AppendReply
+    | FetchReply
+    | TakeReply
+    | SeenReply
+    | HeartbeatReply
 )
 ToWriter = Follow | Unfollow | Acknowledge
 ToFollower = Head | Frames | Refuse
