@@ -24,6 +24,7 @@ from broker.replication.replica import Replica, ReplicaPhase
 from broker.replication.seal import Commit, Recovery, SealEffect
 from engine.appender import Appender
 from engine.durability import NONE, FsyncPolicy
+from engine.log import TopicLog
 from engine.producer_state import Fresh, ProducerState
 from engine.segment import Segment
 from engine.segment_files import SegmentFiles
@@ -157,33 +158,6 @@ def answer_a_seal_before_the_sync() -> Patches:
     yield Appender, "drain", lambda _, on_done: on_done(None)
 
 
-@_mutant
-def seal_epochs_do_not_matter() -> Patches:
-    """A recoverer that was replaced may still fix the end it had found."""
-
-    async def propose(self: Metadata, command: AnyCommand) -> Applied:
-        return await original(self, _newest_epochs(self.state, command))
-
-    original = Metadata.propose
-    yield Metadata, "propose", propose
-
-
-def _newest_epochs(state: ClusterState, command: Any) -> Any:
-    items = getattr(command, "items", None)
-    if type(command).__name__ != "CommitSealMany" or items is None:
-        return command
-    return type(command)(
-        tuple(
-            type(item)(
-                item.topic_id, item.sid, state.topics[item.topic_id].last.seal_epoch,
-                item.end, item.holders, item.next,
-            )
-            for item in items
-            if item.topic_id in state.topics
-        )
-    )  # fmt: skip
-
-
 # ---- who writes ---------------------------------------------------------------------------------
 
 
@@ -274,7 +248,13 @@ def forget_the_tail_of_the_window() -> Patches:
 @_mutant
 def lose_a_head_that_comes_late() -> Patches:
     """A copy that promised before its writer's header object came never stores it."""
+    recover = TopicLog.recover
+
+    def headless(self: TopicLog, *args: Any, **options: Any) -> Segment:
+        return recover(self, *args, **{**options, "head": None})
+
     yield SegmentFiles, "add_head", lambda *_: None
+    yield TopicLog, "recover", headless
 
 
 @_mutant

@@ -70,7 +70,7 @@ class Watch:
         writer = self._writers.setdefault((topic.topic_id, bucket.sid), me)
         if writer != me:
             self._world.violated(f"second writer: {what} is written by {me}, was by {writer}")
-        mark = bucket.writer.high_watermark
+        mark = max(bucket.writer.high_watermark, partition.high_watermark)
         if segment.state is SegmentState.SEALED and mark > segment.end_offset:
             self._world.violated(
                 f"beyond the seal: {what} is committed to {mark}, ends {segment.end_offset}"
