@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat cluster-test compose-test chaos up down sim spec spec-fast lock format clean
+.PHONY: help install run test lint unit compat cluster-test compose-test chaos up down sim sim-fast spec spec-fast lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,7 +44,7 @@ $(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
 run: $(RUN_STAMP)  ## one node with its data in ./data; ARGS="--kafka-port 9093" goes to `walrus serve`
 	$(BIN)/walrus serve $(ARGS)
 
-test: lint unit compat cluster-test  ## the whole test command
+test: lint unit compat cluster-test sim-fast spec-fast  ## the whole test command
 
 lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
@@ -90,6 +90,11 @@ FIRST ?= 1
 sim: $(DEV_STAMP)  ## simulated clusters, seeds FIRST to FIRST+SEEDS-1
 	$(BIN)/python -m tests.sim.raft --seeds $(SEEDS) --first $(FIRST)
 	$(BIN)/python -m tests.sim.cluster --seeds $(SEEDS) --first $(FIRST)
+
+# The part of it that every change must pass: a few minutes on two cores.
+sim-fast: $(DEV_STAMP)
+	$(BIN)/python -m tests.sim.raft --seeds 200 --jobs $$(nproc)
+	$(BIN)/python -m tests.sim.cluster --seeds 200
 
 # TLC and a Java runtime are big, and nothing else needs them: they live in a folder of their own.
 SPEC_STAMP := build/spec/.installed
