@@ -6,6 +6,7 @@ the bucket below and nobody notices.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 
@@ -226,8 +227,12 @@ class LocalPartition:
         assert span is not None, (offset, high_watermark)
         segment = self.log.get(span.sid)
         if span.end_offset is None:
-            # A quorum of followers may be ahead of our own disk; what we lack comes in a moment.
             assert segment is not None
+            if segment.durable_offset <= offset:
+                # A quorum of followers may be ahead of our own disk. What was acknowledged must not
+                # be read as "nothing there yet"; it is here in a moment.
+                with suppress(StorageFailed):
+                    await self._local.reach(offset + 1)
             end_offset = min(high_watermark, segment.durable_offset)
         else:
             end_offset = span.end_offset
