@@ -113,6 +113,7 @@ class LocalController:
         )
         self._liveness = self._make_liveness()
         self._supervisor = Supervisor(
+            node=node_id,
             metadata=metadata,
             liveness=self._liveness,
             clock=clock,

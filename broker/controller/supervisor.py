@@ -26,6 +26,9 @@ CHECK_S = 0.1
 GRACE_S = 2 * TIME_TO_LIVE_S
 """A new leader has heard of nobody: how long it waits before it takes silence for death."""
 
+DEAF_S = TIME_TO_LIVE_S / 2
+"""A leader that has not looked for so long takes nobody's silence for death."""
+
 SEAL_PATIENCE_S = 5.0
 """How long a recoverer may take before another one is asked."""
 
@@ -105,11 +108,13 @@ class Supervisor:
     def __init__(
         self,
         *,
+        node: int,
         metadata: Metadata,
         liveness: Liveness,
         clock: Clock,
         is_leader: Callable[[], bool],
     ) -> None:
+        self._node = node
         self._metadata = metadata
         self._liveness = liveness
         self._clock = clock
@@ -120,15 +125,22 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until cancelled."""
+        looked_at = self._clock.monotonic()
         while True:
             await anyio.sleep(CHECK_S)
-            now = self._clock.monotonic()
+            now, looked_before = self._clock.monotonic(), looked_at
+            looked_at = now
             if not self._is_leader():
                 self._led_since = None
                 continue
             if self._led_since is None:
                 self._led_since = now
                 self._liveness.seen.clear()
+            if now - looked_before > DEAF_S:
+                # This process itself stood still, and what the others said waits to be read:
+                # everybody gets a time to live from now on.
+                self._led_since = max(self._led_since, now - GRACE_S + TIME_TO_LIVE_S)
+            self._liveness.seen[self._node] = now  # whoever decides is alive
             self._watch_seals(now)
             self._welcome(now)
             silence = Silence(now, self._liveness.seen, self._led_since, self._sealing_since)

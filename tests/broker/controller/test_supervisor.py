@@ -1,0 +1,115 @@
+"""Who is taken for dead: the silent, and nobody else."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
+
+import anyio
+import pytest
+
+from broker.controller.liveness import TIME_TO_LIVE_S, Liveness
+from broker.controller.metadata import Metadata
+from broker.controller.supervisor import GRACE_S, Silence, Supervisor, decide
+from raft.commands import AnyCommand, Applied, FenceBroker
+from raft.state import EMPTY, Broker, ClusterState
+
+
+def cluster(*nodes: int) -> ClusterState:
+    brokers = EMPTY.brokers
+    for node in nodes:
+        brokers = brokers.set(
+            node, Broker(node, 100 + node, bytes([node]) * 16, "h", 1, (), None, False)
+        )
+    return type(EMPTY)(brokers=brokers)
+
+
+def fenced(now: float, seen: dict[int, float], led_since: float = -GRACE_S) -> list[int]:
+    due = decide(cluster(1, 2, 3), Silence(now, seen, led_since, {}))
+    return [command.node for command in due if isinstance(command, FenceBroker)]
+
+
+def test_a_node_is_fenced_when_its_time_to_live_is_over_and_not_before() -> None:
+    seen = {1: 10.0, 2: 10.0, 3: 10.0 - TIME_TO_LIVE_S}
+    assert fenced(10.0, seen) == []
+    assert fenced(10.0 + TIME_TO_LIVE_S / 2, seen) == [3]
+
+
+def test_a_new_leader_has_heard_of_nobody_and_waits() -> None:
+    assert fenced(10.0, {}, led_since=10.0) == []
+    assert fenced(10.0 + GRACE_S - 0.1, {}, led_since=10.0) == []
+    assert fenced(10.0 + GRACE_S + 0.1, {}, led_since=10.0) == [1, 2, 3]
+
+
+class Clock:
+    """Each look at it is `step` later than the last one."""
+
+    def __init__(self) -> None:
+        self.now, self.step = 100.0, 0.1
+
+    def now_ms(self) -> int:
+        return int(self.now * 1000)
+
+    def monotonic(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+async def fenced_by(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[Clock, dict[int, float]], None], looks: int
+) -> set[int]:
+    """Let node 1 lead three nodes for so many looks; `act` happens before each of them."""
+    monkeypatch.setattr("broker.controller.supervisor.CHECK_S", 0)
+    proposed: list[AnyCommand] = []
+    clock, seen = Clock(), dict[int, float]()
+    left = looks
+
+    async def propose(command: AnyCommand) -> Applied:
+        proposed.append(command)
+        return Applied(revision=1, refusal="")
+
+    def is_leader() -> bool:
+        nonlocal left
+        left -= 1
+        act(clock, seen)
+        return True
+
+    supervisor = Supervisor(
+        node=1,
+        metadata=cast(Metadata, SimpleNamespace(state=cluster(1, 2, 3), propose=propose)),
+        liveness=cast(Liveness, SimpleNamespace(seen=seen)),
+        clock=clock,
+        is_leader=is_leader,
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(supervisor.run)
+        with anyio.fail_after(10):
+            while left > 0:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    return {command.node for command in proposed if isinstance(command, FenceBroker)}
+
+
+async def test_the_silent_are_fenced_and_the_one_who_decides_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def node_2_speaks(clock: Clock, seen: dict[int, float]) -> None:
+        seen[2] = clock.now
+
+    assert await fenced_by(monkeypatch, node_2_speaks, 60) == {3}
+
+
+async def test_a_leader_that_stood_still_blames_nobody_for_the_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the others said meanwhile waits in its sockets."""
+    looks = 0
+
+    def stands_still_once(clock: Clock, seen: dict[int, float]) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 30:
+            clock.now += 5 * TIME_TO_LIVE_S
+        elif looks != 31:  # what was said meanwhile is read one look later
+            seen[2] = seen[3] = clock.now
+
+    assert await fenced_by(monkeypatch, stands_still_once, 60) == set()
