@@ -94,17 +94,20 @@ class PlainWriter(Writer):
     async def _write(self) -> None:
         number = 0
         while not self.stopping.is_set():
+            producer = aiokafka.AIOKafkaProducer(
+                bootstrap_servers=self.server.kafka, acks="all", request_timeout_ms=10_000
+            )
             try:
-                async with aiokafka.AIOKafkaProducer(
-                    bootstrap_servers=self.server.kafka, acks="all", request_timeout_ms=10_000
-                ) as producer:
-                    while not self.stopping.is_set():
-                        written = await producer.send_and_wait(self.topic, b"%d" % number)
-                        self.acked[number] = written.offset
-                        number += 1
+                await producer.start()
+                while not self.stopping.is_set():
+                    written = await producer.send_and_wait(self.topic, b"%d" % number)
+                    self.acked[number] = written.offset
+                    number += 1
             except KafkaError:
                 number += 1
                 await asyncio.sleep(0.05)
+            finally:
+                await producer.stop()  # also one that never started
 
 
 class NativeWriter(Writer):
