@@ -65,7 +65,8 @@ class ConfluentWriter:
         self._bootstrap = bootstrap
         self._pause_s = 1 / rate
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        # A run that fails must end all the same.
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
