@@ -47,12 +47,14 @@ class Topics(Protocol):
 
 
 class Routed:
-    """`ports.AnyPartition` of one topic. Make one per request; it holds nothing."""
+    """`ports.AnyPartition` of one topic. Make one per request."""
 
     def __init__(self, topic: TopicView, controller: Topics, peers: Peers) -> None:
         self._topic = topic
         self._controller = controller
         self._peers = peers
+        self._appended_here: Partition | None = None
+        """Where the batch waits to be committed; None when another node has answered for it."""
 
     @property
     def topic(self) -> TopicView:
@@ -95,20 +97,22 @@ class Routed:
     async def _append_once(self, batch: Buffer, acks: int) -> Appended:
         view = self._view()
         if view.leader_id == self._controller.node_id:
-            return await self._controller.partition(view).append(batch, acks=acks)
+            partition = self._controller.partition(view)
+            appended = await partition.append(batch, acks=acks)
+            self._appended_here = partition
+            return appended
         ask = messages.AppendAsk(view.topic_id.bytes, int(PATIENCE_S * 1000))
         reply, _ = await self._ask(view, ask, batch)
         if not isinstance(reply, messages.AppendReply):
             raise PeerUnreachable(f"an append was answered with {type(reply).__name__}")
         messages.raise_refusal(reply.error, reply.text)
+        self._appended_here = None
         return Appended(reply.base_offset, reply.end_offset, -1, reply.log_start_offset)
 
     async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
         """As `Partition.committed`. What another node has answered is committed already."""
-        view = self._view()
-        if view.leader_id == self._controller.node_id:
-            partition = self._controller.partition(view)
-            await partition.committed(end_offset, acks=acks, timeout_s=timeout_s)
+        if self._appended_here is not None:
+            await self._appended_here.committed(end_offset, acks=acks, timeout_s=timeout_s)
 
     async def read(self, offset: int, *, size_max: int) -> bytes:
         """As `Partition.read`."""

@@ -76,3 +76,21 @@ async def test_nobody_to_route_to_is_said_after_a_while(
         made.network.isolate(node)
         with pytest.raises((OutcomeUnknown, NotLeader)):
             await routed.append(batch(b"x", producer=(7, 0, 0)), acks=ACKS_ALL)
+
+
+async def test_what_a_deposed_leader_appended_is_not_called_committed(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.put(b"first")
+        node = (await made.leader()).topic.leader_id
+        made.raft_leader = elsewhere(made)
+        controller = made.controller(node)
+        routed = controller.anywhere(controller.topic("t"))
+        made.network.isolate(node)
+        appended = await routed.append(batch(b"lost", producer=(7, 0, 0)), acks=ACKS_ALL)
+        with anyio.fail_after(20):
+            while controller.topic("t").leader_id in (node, -1):
+                await anyio.sleep(0.02)
+        with pytest.raises(OutcomeUnknown):
+            await routed.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=5)
+        assert values(await read_all(await made.leader())) == [b"first"]
