@@ -26,7 +26,9 @@ from broker.replication.peers import Peers, PeerUnreachable
 PATIENCE_S = 10.0
 """How long a request looks for a leader that takes it: longer than a failover."""
 
-PAUSE_S = 0.05
+PAUSES_S = (0.005, 0.05)
+"""Before the second attempt, and at most before any later one: a new leader is ready within
+milliseconds of a planned roll."""
 
 _REFUSED = (NotLeader, NotEnoughReplicas, Loading)
 """Nothing was done. After these the leader is looked for anew."""
@@ -81,7 +83,7 @@ class Routed:
         Raises OutcomeUnknown when any attempt may have been appended, whatever the last one met.
         """
         refusal: RequestError = NotLeader(f"{self._topic.name} has no leader")
-        doubt = ""
+        doubt, pause_s = "", PAUSES_S[0]
         with anyio.move_on_after(PATIENCE_S):
             while True:
                 before, doubt = doubt, doubt or "no answer in time"
@@ -91,7 +93,8 @@ class Routed:
                     refusal, doubt = error, before
                 except _UNKNOWN as error:
                     doubt = str(error)
-                await anyio.sleep(PAUSE_S)
+                await anyio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSES_S[1])
         raise OutcomeUnknown(doubt) if doubt else refusal
 
     async def _append_once(self, batch: Buffer, acks: int) -> Appended:
@@ -117,13 +120,15 @@ class Routed:
     async def read(self, offset: int, *, size_max: int) -> bytes:
         """As `Partition.read`."""
         failure: BrokerError = NotLeader(f"{self._topic.name} has no leader")
+        pause_s = PAUSES_S[0]
         with anyio.move_on_after(PATIENCE_S):
             while True:
                 try:
                     return await self._read_once(offset, size_max)
                 except (*_REFUSED, *_UNKNOWN) as error:
                     failure = error
-                    await anyio.sleep(PAUSE_S)
+                    await anyio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, PAUSES_S[1])
         raise failure if isinstance(failure, RequestError) else NotLeader(str(failure))
 
     async def _read_once(self, offset: int, size_max: int) -> bytes:
