@@ -29,6 +29,10 @@ from raft.state import ClusterState
 
 _log = structlog.get_logger(__name__)
 
+ID_PATIENCE_S = 10.0
+"""How long whoever has our id may still count as alive: longer than a failover of Raft's leader and
+a time to live."""
+
 ASK_TIMEOUT_S = 5.0
 """How long one attempt to be let in may take; then the next one."""
 
@@ -103,7 +107,7 @@ class Membership:
             await self._ask_to_join()
             # Who has our id must be in our view before we look.
             await self._metadata.insist(Barrier())
-        self._check_id(self._metadata.state)
+        await self._check_id()
         await self._replace()
 
     async def _ask_to_join(self) -> None:
@@ -158,14 +162,22 @@ class Membership:
                     f" {channel.peer.cluster_id}; start without --bootstrap to join it"
                 )
 
-    def _check_id(self, state: ClusterState) -> None:
-        broker = state.brokers.get(self._config.node_id)
+    async def _check_id(self) -> None:
+        """A machine with a new disk may be back before its loss was noticed: wait for that."""
+        assert self._metadata is not None
         mine = bytes.fromhex(self._data.identity.disk_id)
-        if broker is not None and broker.disk != mine and not broker.fenced:
-            raise MembershipError(
-                f"node id {self._config.node_id} belongs to a live node at"
-                f" {broker.raft_host}:{broker.raft_port}; choose another --node-id"
-            )
+        broker = None
+        with anyio.move_on_after(ID_PATIENCE_S):
+            while True:
+                broker = self._metadata.state.brokers.get(self._config.node_id)
+                if broker is None or broker.disk == mine or broker.fenced:
+                    return
+                await self._metadata.changed()
+        assert broker is not None
+        raise MembershipError(
+            f"node id {self._config.node_id} belongs to a live node at"
+            f" {broker.raft_host}:{broker.raft_port}; choose another --node-id"
+        )
 
     # -- addresses
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.chaos.clients import History
 
@@ -44,6 +44,20 @@ class Verdict:
         )
 
 
+_MOVING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+
+
+def _end_of(consumer: Consumer, topic: str, deadline: float) -> int:
+    """The high watermark; asked again while the leadership moves, which librdkafka leaves to us."""
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)[1])
+        except KafkaException as error:
+            if error.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 def read_all(bootstrap: str, topic: str) -> list[tuple[int, bytes]]:
     """(offset, value) of everything from the beginning to the high watermark.
 
@@ -61,7 +75,7 @@ def read_all(bootstrap: str, topic: str) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     deadline = time.monotonic() + READ_S_MAX
     try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)
+        end = _end_of(consumer, topic, deadline)
         consumer.assign([TopicPartition(topic, 0, 0)])
         while not found or found[-1][0] < end - 1:
             if end == 0:

@@ -26,17 +26,21 @@ _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 no client's own socket may take its port."""
 
 _random = random.Random(os.getpid() ^ time.time_ns())
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port on which nobody listens."""
+    """A port on which nobody listens, and which this process has not given before."""
     while True:
         port = _random.randint(_FIRST_PORT, _LAST_PORT)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("0.0.0.0", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
 
 
