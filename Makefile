@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat cluster-test compose-test chaos up down sim sim-fast spec spec-fast lock format clean
+.PHONY: help install run test lint unit compat cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,7 +44,7 @@ $(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
 run: $(RUN_STAMP)  ## one node with its data in ./data; ARGS="--kafka-port 9093" goes to `walrus serve`
 	$(BIN)/walrus serve $(ARGS)
 
-test: lint unit compat cluster-test sim-fast spec-fast  ## the whole test command
+test: lint unit compat cluster-fast sim-fast spec-fast  ## the whole test command
 
 lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
@@ -65,6 +65,10 @@ CLUSTER_PYTEST := CLUSTER_SECONDS=$(CLUSTER_SECONDS) $(BIN)/python -m pytest -m 
 
 cluster-test: $(DEV_STAMP)  ## three real nodes: every scenario, and a minute of chaos
 	$(CLUSTER_PYTEST) tests/cluster tests/chaos $(TESTS)
+
+# What every change must pass; the others and chaos take longer.
+cluster-fast: $(DEV_STAMP)
+	$(CLUSTER_PYTEST) $(addprefix tests/cluster/test_,smoke.py rollover.py recovery.py resilience.py)
 
 cluster-test-%: $(DEV_STAMP)  ## one scenario, as cluster-test-smoke; CLUSTER_SECONDS=60 takes longer
 	$(CLUSTER_PYTEST) tests/cluster/test_$(subst -,_,$*).py $(TESTS)
