@@ -1,7 +1,10 @@
 """A node and connections to it, as tests want to talk: values in, values out, bytes between."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
+
+import anyio
 
 from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
@@ -61,6 +64,23 @@ class Connection:
         """The answer about the one partition."""
         asked = await self.send_fetch(topic, offset, version, partition, **values)
         return asked.one(await asked.answer())
+
+    async def fetch_woken_by(
+        self, act: Callable[[], Awaitable[object]], offset: int = 0, **values: Any
+    ) -> dict[str, Any]:
+        """Park a fetch of topic `t`, see that it is parked, act, and return its answer."""
+        asked = await self.send_fetch("t", offset, max_wait_ms=30_000, **values)
+        answers = []
+
+        async def finish() -> None:
+            answers.append(asked.one(await asked.answer()))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(finish)
+            await anyio.wait_all_tasks_blocked()
+            assert not answers, "answered before there was anything to say"
+            await act()
+        return answers[0]
 
     async def send_fetch(
         self,

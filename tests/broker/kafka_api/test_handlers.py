@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import anyio
-
 from engine.batch import iter_headers
 from tests.broker.kafka_api import admin_layouts, layouts
 from tests.broker.kafka_api.fakes import batch
@@ -87,35 +85,22 @@ async def test_a_retried_batch_is_written_once(tmp_path: Path) -> None:
 async def test_a_parked_fetch_is_woken_by_the_commit(tmp_path: Path) -> None:
     async with connected(tmp_path) as (node, connection):
         await node.topic()
-        asked = await connection.send_fetch("t", 0, max_wait_ms=30_000)
-        answers = []
 
-        async def finish() -> None:
-            answers.append(asked.one(await asked.answer()))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(finish)
-            await anyio.wait_all_tasks_blocked()
-            assert not answers
+        async def produce() -> None:
             assert (await connection.produce("t", batch(b"a")))["error"] == 0
-        assert answers[0]["high_watermark"] == 1
-        assert b"a" in answers[0]["records"]
+
+        answer = await connection.fetch_woken_by(produce)
+        assert answer["high_watermark"] == 1
+        assert b"a" in answer["records"]
 
 
 async def test_a_parked_fetch_is_told_that_its_topic_is_gone(tmp_path: Path) -> None:
     async with connected(tmp_path) as (node, connection):
         await node.topic()
-        asked = await connection.send_fetch("t", 0, max_wait_ms=30_000)
-        answers = []
-
-        async def finish() -> None:
-            answers.append(asked.one(await asked.answer()))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(finish)
-            await anyio.wait_all_tasks_blocked()
-            await connection.ask(layouts.DELETE_TOPICS, 4, names=["t"])
-        assert answers[0]["error"] == 3
+        answer = await connection.fetch_woken_by(
+            lambda: connection.ask(layouts.DELETE_TOPICS, 4, names=["t"])
+        )
+        assert answer["error"] == 3
 
 
 async def test_each_refusal_keeps_its_number(tmp_path: Path) -> None:

@@ -41,19 +41,8 @@ async def woken_by(
     offset: int = 0,
     **values: Any,
 ) -> dict[str, Any]:
-    """Park a fetch, see that it is parked, act, and return its answer."""
-    asked = await node.connect().send_fetch("t", offset, max_wait_ms=LONG_MS, **values)
-    answers = []
-
-    async def finish() -> None:
-        answers.append(asked.one(await asked.answer()))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(finish)
-        await anyio.wait_all_tasks_blocked()
-        assert not answers, "answered before there was anything to say"
-        await act()
-    return answers[0]
+    """On a connection of its own."""
+    return await node.connect().fetch_woken_by(act, offset, **values)
 
 
 class TestWhatIsReturned:
