@@ -12,6 +12,7 @@ in `native_api`; both are tables over the classes below.
         ├── UnknownPartition         a partition other than 0
         ├── TopicExists  InvalidTopic  InvalidConfig  InvalidPartitions  InvalidRequest
         ├── NotLeader                this node may not serve it now; nothing was appended
+        │   └── LeaderMoved          … and the append had waited here while that was decided
         ├── FencedLeaderEpoch  UnknownLeaderEpoch
         ├── OffsetOutOfRange
         ├── CorruptBatch  InvalidRecord  BatchTooLarge  InvalidTimestamp  UnsupportedCompression
@@ -84,6 +85,10 @@ class NotLeader(RequestError):
         super().__init__(text)
         self.leader_id = leader_id
         self.leader_epoch = leader_epoch
+
+
+class LeaderMoved(NotLeader):
+    """Leadership went elsewhere while this append waited for a rollover. Nothing was appended."""
 
 
 class FencedLeaderEpoch(RequestError):

@@ -264,9 +264,10 @@ class Controller(Protocol):
         """Raises NotLeader when another node, or no node yet, leads it, and UnknownTopicId when it
         is gone."""
 
-    def anywhere(self, topic: TopicView) -> AnyPartition:
-        """The partition wherever it is led. Retries through failovers; a batch appended by it must
-        carry a producer id and sequence of the broker's own."""
+    def anywhere(self, topic: TopicView, *, resends: bool = True) -> AnyPartition:
+        """The partition wherever it is led. Asks again through failovers; a batch whose outcome is
+        unknown is sent again only if it `resends`: then it must carry a producer id and sequence.
+        """
 
     async def producer_id(self) -> int:
         """A producer id nobody has had before, in this cluster's whole life."""

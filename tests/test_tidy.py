@@ -86,9 +86,13 @@ def _python_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
+NOT_OURS = (".coverage", ".git")
+"""Files beside ours that tools write: the second one where the tree is one of several."""
+
+
 def _committed_text() -> Iterator[Path]:
     """Every file a reader may open, but for this one, which quotes what it forbids."""
-    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name != ".coverage")
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.name not in NOT_OURS)
     for folder in (*PACKAGES, *TEST_FOLDERS, *PROSE_FOLDERS):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts and path != Path(__file__):

@@ -411,8 +411,8 @@ class LocalController:
             leader_epoch=current.leader_epoch,
         )
 
-    def anywhere(self, topic: TopicView) -> Routed:
-        return Routed(topic, self, self._peers)
+    def anywhere(self, topic: TopicView, *, resends: bool = True) -> Routed:
+        return Routed(topic, self, self._peers, resends=resends)
 
     def led_partitions(self) -> Sequence[LocalPartition]:
         """What this node leads now; for metrics and status."""

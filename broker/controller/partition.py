@@ -17,6 +17,7 @@ from broker.controller.topic_config import TopicConfig
 from broker.controller.views import first_epoch_of_run, offset_map
 from broker.errors import (
     FencedLeaderEpoch,
+    LeaderMoved,
     NotEnoughReplicas,
     NotLeader,
     OffsetOutOfRange,
@@ -183,15 +184,18 @@ class LocalPartition:
                 return appended
 
     async def _open_bucket(self) -> Bucket:
+        has_waited = False
         while True:
             if self._failure is not None:
                 raise self._failure
             bucket = self.bucket
             if bucket is None:
-                raise NotLeader(f"this node does not lead {self._view.name}")
+                refusal = LeaderMoved if has_waited else NotLeader
+                raise refusal(f"this node does not lead {self._view.name}")
             if bucket.writer.phase is not WriterPhase.PARKED:
                 return bucket
             await self._unparked.wait()
+            has_waited = True
 
     async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
         if acks == ACKS_NONE:

@@ -2,8 +2,8 @@
 
 For what the broker itself does on behalf of native clients. Batches appended here carry the
 broker's own producer id and sequence, so they may be sent again after anything short of a refusal:
-a failover costs a native client time, never a duplicate. Kafka clients are not routed; they follow
-the leader by themselves.
+a failover costs a native client time, never a duplicate. Kafka clients follow the leader by
+themselves; only what was waiting here when the leadership moved is sent after it, and once at most.
 """
 
 from typing import Protocol
@@ -51,8 +51,11 @@ class Topics(Protocol):
 class Routed:
     """`ports.AnyPartition` of one topic. Make one per request."""
 
-    def __init__(self, topic: TopicView, controller: Topics, peers: Peers) -> None:
+    def __init__(
+        self, topic: TopicView, controller: Topics, peers: Peers, *, resends: bool = True
+    ) -> None:
         self._topic = topic
+        self._resends = resends
         self._controller = controller
         self._peers = peers
         self._appended_here: Partition | None = None
@@ -93,6 +96,8 @@ class Routed:
                     refusal, doubt = error, before
                 except _UNKNOWN as error:
                     doubt = str(error)
+                    if not self._resends:
+                        break
                 await anyio.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSES_S[1])
         raise OutcomeUnknown(doubt) if doubt else refusal
@@ -110,7 +115,9 @@ class Routed:
             raise PeerUnreachable(f"an append was answered with {type(reply).__name__}")
         messages.raise_refusal(reply.error, reply.text)
         self._appended_here = None
-        return Appended(reply.base_offset, reply.end_offset, -1, reply.log_start_offset)
+        return Appended(
+            reply.base_offset, reply.end_offset, reply.log_append_time_ms, reply.log_start_offset
+        )
 
     async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
         """As `Partition.committed`. What another node has answered is committed already."""
@@ -163,5 +170,10 @@ async def append_here(
     appended = await partition.append(batch, acks=ACKS_ALL)
     await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=ask.timeout_ms / 1000)
     return messages.AppendReply(
-        "", "", appended.base_offset, appended.end_offset, appended.log_start_offset
+        "",
+        "",
+        appended.base_offset,
+        appended.end_offset,
+        appended.log_start_offset,
+        appended.log_append_time_ms,
     )

@@ -85,7 +85,7 @@ class ReadReply(Message, frozen=True, tag="batches"):
 class AppendAsk(Message, frozen=True, tag="append"):
     """To a topic's leader: append the batch behind this, and answer when it is committed.
 
-    The batch carries the asker's producer id and sequence, so asking again is harmless.
+    A batch that carries a producer id and sequence may be sent again; any other only once.
     """
 
     topic_id: bytes
@@ -100,6 +100,8 @@ class AppendReply(Message, frozen=True, tag="appended"):
     base_offset: int = -1
     end_offset: int = -1
     log_start_offset: int = -1
+    log_append_time_ms: int = -1
+    """-1 unless the topic stamps."""
 
 
 class FetchAsk(Message, frozen=True, tag="fetch"):

@@ -44,6 +44,8 @@ class Network:
         self.nodes: dict[int, Member] = {}
         self.cut: set[tuple[int, int]] = set()
         self.pipes: list[Pipe] = []
+        self.answers_lost = 0
+        """How many of the next calls are done, and their answers never come."""
 
     def isolate(self, node: int) -> None:
         """Nobody reaches `node`, and it reaches nobody."""
@@ -75,6 +77,9 @@ class NetPeers:
         call, batches = messages.decode_call(memoryview(b"".join(frame)))
         with anyio.move_on_after(timeout_s):
             answer = await member.controller.answer(call, batches)
+            if self._network.answers_lost:
+                self._network.answers_lost -= 1
+                raise PeerUnreachable("the connection broke before the answer")
             self._network.reach(self._node, node)
             return memoryview(b"".join(answer))
         raise PeerUnreachable(f"node {node} did not answer")

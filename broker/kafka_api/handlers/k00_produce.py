@@ -10,6 +10,8 @@ Behaviour
   * A repeat within the idempotence window is a success with the offsets of the original.
   * Not durable in time is REQUEST_TIMED_OUT: the records may or may not survive, and a retry is
     right.
+  * A batch that waits for a rollover when the leadership moves is sent on to the new leader, before
+    the next request of the connection is looked at; what comes later is told where to go.
   * Topics are not created here. Internal topics are refused.
 Versions
   v3 record batches · v5 log_start_offset · v7 zstd (KIP-110) · v8 error messages (KIP-467) · v9
@@ -34,6 +36,7 @@ from broker import codecs
 from broker.errors import (
     InvalidRecord,
     InvalidTopic,
+    LeaderMoved,
     PeerError,
     RequestError,
     UnsupportedCompression,
@@ -43,7 +46,7 @@ from broker.kafka_api.errors import Refused, partition_code, text_of
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
-from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE, Appended, Partition, TopicView
+from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE, AnyPartition, Appended, TopicView
 
 ZSTD_VERSION_MIN: Final = 7
 
@@ -58,7 +61,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class _Written:
     """A batch that has its offsets, and where to ask whether it is safe."""
 
-    partition: Partition
+    partition: AnyPartition
     appended: Appended
 
 
@@ -121,7 +124,11 @@ async def _append(
             raise InvalidTopic(f"{name} is an internal topic: clients may not write to it")
         partition = led_partition(ctx, topic, wanted.index)
         batch = _only_batch(wanted.records, request.__version__)
-        return _Written(partition, await partition.append(batch, acks=request.acks))
+        try:
+            return _Written(partition, await partition.append(batch, acks=request.acks))
+        except LeaderMoved:
+            routed = ctx.controller.anywhere(topic, resends=False)
+            return _Written(routed, await routed.append(batch, acks=request.acks))
     except RequestError as error:
         return error
 

@@ -412,7 +412,7 @@ async def test_deleting_and_making_a_topic_again_under_load(tmp_path: Path) -> N
                 await node.topic()
             await anyio.sleep(0.03)
             stop.set()
-        assert errors <= {"UnknownTopic", "UnknownTopicId", "NotLeader"}, errors
+        assert errors <= {"UnknownTopic", "UnknownTopicId", "NotLeader", "LeaderMoved"}, errors
         partition = await node.topic()
         assert len(acknowledged) > 5
         found = dict(await read_all(partition))

@@ -5,10 +5,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from broker.errors import BatchTooLarge, NotLeader, OffsetOutOfRange, OutcomeUnknown
+from broker.errors import BatchTooLarge, LeaderMoved, NotLeader, OffsetOutOfRange, OutcomeUnknown
 from broker.ports import ACKS_ALL
 from tests.broker.cluster import Cluster, cluster
 from tests.broker.one_node import batch, read_all, values
+
+STAMPS = "LogAppendTime"
 
 
 def elsewhere(made: Cluster) -> int:
@@ -94,3 +96,43 @@ async def test_what_a_deposed_leader_appended_is_not_called_committed(tmp_path: 
         with pytest.raises(OutcomeUnknown):
             await routed.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=5)
         assert values(await read_all(await made.leader())) == [b"first"]
+
+
+async def test_what_waits_at_a_rotation_knows_that_it_may_be_sent_on(tmp_path: Path) -> None:
+    async with cluster(tmp_path, entries_max=5, monitor_interval_ms=20) as made:
+        await made.controller(1).create_topic("t", configs={"message.timestamp.type": STAMPS})
+        moved = 0
+        stored: dict[int, bytes] = {}
+        for number in range(200):
+            topic = made.controller(1).topic("t")
+            controller = made.controller((await made.leader()).topic.leader_id)
+            value = b"%d" % number
+            try:
+                partition = controller.partition(topic)
+                appended = await partition.append(batch(value), acks=ACKS_ALL)
+                await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=5)
+            except LeaderMoved:
+                moved += 1
+                routed = controller.anywhere(topic, resends=False)
+                appended = await routed.append(batch(value), acks=ACKS_ALL)
+                assert appended.log_append_time_ms == made.clock.now_ms()
+            stored[appended.base_offset] = value
+            if moved == 3:
+                break
+        assert moved == 3
+        assert await read_all(await made.leader()) == sorted(stored.items())
+
+
+async def test_what_may_not_be_sent_again_is_not_when_its_outcome_is_unknown(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        leader = (await made.leader()).topic.leader_id
+        controller = made.controller(elsewhere(made))
+        routed = controller.anywhere(controller.topic("t"), resends=False)
+        made.network.answers_lost = 1
+        with pytest.raises(OutcomeUnknown):
+            await routed.append(batch(b"once"), acks=ACKS_ALL)
+        assert (await made.leader()).topic.leader_id == leader
+        assert values(await read_all(await made.leader())) == [b"once"]

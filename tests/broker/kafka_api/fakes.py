@@ -236,6 +236,8 @@ class FakeController:
         self.clock = clock
         self.live = [BrokerAddress(1, "127.0.0.1", 9092), BrokerAddress(2, "127.0.0.2", 9092, "b")]
         self.partitions: dict[str, FakePartition] = {}
+        self.routes: dict[str, FakePartition] = {}
+        """Where `anywhere` finds a topic, if not here."""
         self.next_producer_id = 4000
         self.producer_id_error: Exception | None = None
         self.create_wait = anyio.Event()
@@ -331,8 +333,8 @@ class FakeController:
         view = self.topic_by_id(topic_id)
         self.partitions.pop(view.name).wake()
 
-    def anywhere(self, topic: TopicView) -> FakePartition:
-        return self.partition(topic)
+    def anywhere(self, topic: TopicView, *, resends: bool = True) -> FakePartition:
+        return self.routes.get(topic.name) or self.partition(topic)
 
     def partition(self, topic: TopicView) -> FakePartition:
         partition = self.partitions.get(topic.name)

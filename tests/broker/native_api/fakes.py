@@ -225,7 +225,7 @@ class FakeController:
     async def delete_topic(self, topic_id: UUID) -> None:
         del self.views[self.partitions.pop(topic_id).topic.name]
 
-    def anywhere(self, topic: TopicView) -> FakePartition:
+    def anywhere(self, topic: TopicView, *, resends: bool = True) -> FakePartition:
         return self.partition(topic)
 
     def partition(self, topic: TopicView) -> FakePartition:

@@ -12,6 +12,7 @@ from broker.errors import (
     DuplicateSequence,
     FencedProducer,
     InvalidTimestamp,
+    LeaderMoved,
     NotEnoughReplicas,
     NotLeader,
     OutOfOrderSequence,
@@ -19,7 +20,7 @@ from broker.errors import (
     RequestError,
     StorageFailed,
 )
-from tests.broker.kafka_api.fakes import batch
+from tests.broker.kafka_api.fakes import FakePartition, batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, PRODUCE
 
@@ -278,3 +279,14 @@ async def test_a_long_topic_name_does_not_make_the_error_unsendable(node: Node) 
     answer = await node.connect().produce("x" * 32_767, batch(b"a"), version=8)
     assert answer["error"] == 3
     assert len(answer["error_message"]) <= 500
+
+
+async def test_a_rotation_costs_a_batch_that_waits_for_it_nothing(node: Node) -> None:
+    partition = await node.create("t")
+    successor = FakePartition(partition.view, node.clock)
+    node.controller.routes["t"] = successor
+    partition.error = LeaderMoved("while it waited")
+    answer = await node.connect().produce("t", batch(b"a"))
+    assert (answer["error"], answer["base_offset"]) == (0, 0)
+    assert successor.high_watermark == 1
+    assert partition.high_watermark == 0
