@@ -90,6 +90,10 @@ class SharedCursors:
     async def answer(self, ask: messages.TakeAsk) -> list[bytes | bytearray | memoryview]:
         """Another node's GET."""
         try:
+            if self._tasks is None:
+                raise Loading(
+                    "the node starts"
+                )  # Others may know us as the leader before we serve.
             topic = self._controller.topic_by_id(UUID(bytes=ask.topic_id))
             if await self._offsets.leader_of(group_of(topic.name)) != self._controller.node_id:
                 raise NotLeader("the cursor is kept elsewhere")

@@ -94,6 +94,8 @@ class Recoverer:
 
         tasks: TaskGroup
         async with anyio.create_task_group() as tasks:
+            # All may have answered, and too few of them for sure: then only another attempt helps.
+            tasks.start_soon(anyio.sleep_forever)
             perform(recovery.begin())
         assert decision is not None
         return decision

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from broker.errors import NotLeader, OutcomeUnknown
+from broker.errors import Loading, NotLeader, OutcomeUnknown
 from broker.native_api.cursor import Cursors, group_of
 from broker.native_api.shared import SharedCursors
 from broker.ports import Buffer
@@ -99,3 +99,14 @@ async def test_while_nobody_keeps_the_cursor_a_get_waits_and_then_says_so(
         nodes.offsets.leader_id = -1
         with pytest.raises(NotLeader):
             await (await nodes.asker.get(nodes.controller.topic("t"))).taken()
+
+
+async def test_a_node_that_leads_the_cursor_before_it_serves_says_so_and_lives() -> None:
+    nodes = Pair()
+    nodes.controller.add("t")
+    ask = messages.TakeAsk(nodes.controller.topic("t").topic_id.bytes)
+    frame = memoryview(b"".join(await nodes.keeper.answer(ask)))
+    reply, _ = messages.decode_reply(frame)
+    assert isinstance(reply, messages.TakeReply)
+    with pytest.raises(Loading):
+        messages.raise_refusal(reply.error, reply.text)
