@@ -82,17 +82,21 @@ class History:
 
     # ---- the verdict -----------------------------------------------------------------------------
 
-    def check(self, final: list[tuple[int, bytes]]) -> list[str]:
-        """`final` is the whole log as it is read after everything was healed."""
-        self.polled("the last reader", final[0][0] if final else 0, final)
+    def check(self, final: list[tuple[int, bytes]], log_start_offset: int = 0) -> list[str]:
+        """`final` is the whole log as it is read after everything was healed; what was below
+        `log_start_offset` was deleted on purpose."""
+        final = [(offset, value) for offset, value in final if offset >= log_start_offset]
+        self.polled("the last reader", log_start_offset, final)
         offsets: dict[bytes, int] = {}
-        for offset, value in final:
+        for offset, value in (*final, *sorted(self.seen.items())):
+            if offset < log_start_offset:
+                continue  # With the records of a producer, what is known of it may be deleted.
             if offsets.setdefault(value, offset) != offset:
                 self.anomaly("duplicate", f"{value!r} at {offsets[value]} and {offset}")
-        end_offset = final[-1][0] + 1 if final else 0
+        kept = dict(final)
         for offset, value in self.seen.items():
-            if offset >= end_offset:
-                self.anomaly("lost write", f"{value!r} was at {offset}, the log ends {end_offset}")
+            if offset >= log_start_offset and offset not in kept:
+                self.anomaly("lost write", f"{value!r} was at {offset}, where nothing is now")
         for send in self.sends:
             self._check_send(send, offsets)
         self._check_order()
@@ -101,13 +105,11 @@ class History:
     def _check_send(self, send: Send, offsets: dict[bytes, int]) -> None:
         for index, value in enumerate(send.values):
             found = offsets.get(value)
-            if send.has_failed and found is not None:
-                self.anomaly("aborted read", f"{value!r} had failed and is at {found}")
-            if send.acknowledged_at < 0 or not send.is_durable:
-                continue
             if found is None:
-                self.anomaly("lost write", f"{value!r}, acknowledged at {send.offset + index}")
-            elif found != send.offset + index:
+                continue  # What was acknowledged is in `seen`, and therefore here.
+            if send.has_failed:
+                self.anomaly("aborted read", f"{value!r} had failed and is at {found}")
+            if send.acknowledged_at >= 0 and send.is_durable and found != send.offset + index:
                 self.anomaly("moved", f"{value!r} from {send.offset + index} to {found}")
 
     def _check_order(self) -> None:

@@ -2,6 +2,7 @@
 and come back."""
 
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -22,11 +23,11 @@ from broker.errors import (
 from broker.ports import ACKS_ALL, ACKS_LEADER, Appended
 from engine.batch import HEADER_SIZE, Record, build, iter_headers, iter_records
 from tests.sim.cluster.node import WALL_START_MS, Process, World
+from tests.sim.cluster.troubles import TOPIC
 from tests.sim.history import History, Send
 
 T = TypeVar("T")
 
-TOPIC = "t"
 NOT_APPENDED = (NotLeader, NotEnoughReplicas, UnknownTopic)
 RECORDS_MAX = 4
 
@@ -81,7 +82,7 @@ async def ask(
     return result
 
 
-class Client:
+class Client(ABC):
     """Finds the leader as clients do: asks anybody, believes it, asks again after an error."""
 
     def __init__(self, world: World, history: History, name: str) -> None:
@@ -93,12 +94,38 @@ class Client:
         self.epoch = -1
         self.is_stopping = False
 
+    @abstractmethod
+    async def run(self) -> None:
+        """Until `is_stopping`."""
+
     @property
     def now(self) -> float:
         return self.world.loop.time()
 
     async def pause(self, longest_s: float = 0.2) -> None:
         await anyio.sleep(self.rng.uniform(0.01, longest_s))
+
+    async def anyone(
+        self, serve: Callable[[Process], Awaitable[T]], *, timeout_s: float = 5.0
+    ) -> T | None:
+        """What some node answers; None if it refuses, or nobody knows."""
+        return await self.of(self.rng.choice(sorted(self.world.machines)), serve, timeout_s)
+
+    async def of(
+        self, node: int, serve: Callable[[Process], Awaitable[T]], timeout_s: float
+    ) -> T | None:
+        try:
+            return await ask(self.world, node, serve, timeout_s=timeout_s)
+        except (RequestError, Unanswered):
+            return None
+
+    async def insist(self, serve: Callable[[Process], Awaitable[T | None]]) -> T:
+        """Ask until somebody answers."""
+        while True:
+            answer = await self.anyone(serve)
+            if answer is not None:
+                return answer
+            await self.pause()
 
     async def find_leader(self) -> int:
         while self.leader is None:
@@ -155,15 +182,7 @@ class Producer(Client):
         self._life += 1
         self._sequence = 0
         self._window.clear()
-        while True:
-            node = self.rng.choice(sorted(self.world.machines))
-            try:
-                self._producer_id = await ask(
-                    self.world, node, lambda process: process.controller.producer_id(), timeout_s=2
-                )
-                return
-            except (RequestError, Unanswered):
-                await self.pause()
+        self._producer_id = await self.insist(lambda process: process.controller.producer_id())
 
     def _make_batch(self) -> None:
         count = self.rng.randint(1, RECORDS_MAX)
@@ -215,7 +234,7 @@ async def _produce(
         except RequestError as error:
             waits.append(partial(_raise, error))
         else:
-            waits.append(partial(_committed, partition, written, acks, wait_s))
+            waits.append(partial(_committed, process, partition, written, acks, wait_s))
     outcomes: list[int | RequestError] = []
     for wait in waits:
         try:
@@ -225,8 +244,13 @@ async def _produce(
     return outcomes
 
 
-async def _committed(partition: LocalPartition, written: Appended, acks: int, wait_s: float) -> int:
+async def _committed(
+    process: Process, partition: LocalPartition, written: Appended, acks: int, wait_s: float
+) -> int:
     await partition.committed(written.end_offset, acks=acks, timeout_s=wait_s)
+    if acks == ACKS_ALL:
+        topic_id = partition.topic.topic_id.bytes
+        process.world.committed(topic_id, written.end_offset, "a producer was acknowledged")
     return written.base_offset
 
 
@@ -286,8 +310,7 @@ class Consumer(Client):
         try:
             data, high_watermark = await ask(self.world, leader, serve, timeout_s=2.0)
         except OffsetOutOfRange as error:
-            self.history.anomaly("went back", f"{self.name} at {self.position}: {error}")
-            self.leader = None
+            await self._begin_at_the_start(error)
             return None
         except (Unanswered, RequestError):
             self.leader = None
@@ -299,21 +322,25 @@ class Consumer(Client):
             self.position = found[-1][0] + 1
         return high_watermark
 
+    async def _begin_at_the_start(self, error: OffsetOutOfRange) -> None:
+        """What was deleted on purpose is not there; nothing else may be missing."""
+        self.leader = None
+        start = self.world.log_start_offset()
+        if start <= self.position:
+            self.history.anomaly("went back", f"{self.name} at {self.position}: {error}")
+        self.position = max(self.position, start)
+
     async def _use_group(self) -> None:
         """Commit the position, or come back as a new member and go on from the committed one."""
-        node = self.rng.choice(sorted(self.world.machines))
         is_commit = self.rng.random() < 0.7
         serve = (
-            partial(_commit, self.name, self.position)
-            if is_commit
-            else partial(_position, self.name)
+            partial(commit, self.name, self.position) if is_commit else partial(position, self.name)
         )
-        try:
-            leader = await ask(self.world, node, partial(_coordinator, self.name), timeout_s=3.0)
-            if leader < 0:
-                return
-            offset = await ask(self.world, leader, serve, timeout_s=3.0)
-        except (Unanswered, RequestError):
+        leader = await self.anyone(partial(coordinator, self.name), timeout_s=3.0)
+        if leader is None or leader < 0:
+            return
+        offset = await self.of(leader, serve, 3.0)
+        if offset is None:
             return
         self.history.note("group", self.name, is_commit, offset)
         if offset < self.committed:
@@ -327,21 +354,26 @@ class Consumer(Client):
 async def _fetch(position: int, epoch: int, size_max: int, process: Process) -> tuple[bytes, int]:
     partition = process.controller.partition(process.controller.topic(TOPIC))
     partition.check_epoch(epoch)
-    return await partition.read(position, size_max=size_max), partition.high_watermark
+    data = await partition.read(position, size_max=size_max)
+    found = records_of(data)
+    if found:
+        topic_id = partition.topic.topic_id.bytes
+        process.world.committed(topic_id, found[-1][0] + 1, "a consumer was served")
+    return data, partition.high_watermark
 
 
-async def _coordinator(group: str, process: Process) -> int:
+async def coordinator(group: str, process: Process) -> int:
     return await process.groups.leader_of(group)
 
 
-async def _commit(group: str, offset: int, process: Process) -> int:
+async def commit(group: str, offset: int, process: Process) -> int:
     topic_id = process.controller.topic(TOPIC).topic_id
     finish = await process.groups.commit(group, topic_id, offset)
     await finish()
     return offset
 
 
-async def _position(group: str, process: Process) -> int:
+async def position(group: str, process: Process) -> int:
     topic_id: UUID = process.controller.topic(TOPIC).topic_id
     offsets, durable = await process.groups.offsets(group)
     await durable()

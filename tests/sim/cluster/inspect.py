@@ -18,8 +18,10 @@ from tests.sim.cluster.node import TOPICS
 Copies = dict[int, bytes]
 
 
-def check_disks(state: ClusterState, roots: dict[int, Any]) -> Iterator[str]:
-    """Every offence there is. `roots` are the file systems by node."""
+def check_disks(
+    state: ClusterState, roots: dict[int, Any], disks: dict[int, bytes]
+) -> Iterator[str]:
+    """Every offence there is. `roots` are the file systems by node, `disks` what they are on."""
     found = {node: dict(_logs(root)) for node, root in roots.items()}
     for topic in state.topics.values():
         yield from _check_chain(topic)
@@ -28,7 +30,7 @@ def check_disks(state: ClusterState, roots: dict[int, Any]) -> Iterator[str]:
             copies = {node: logs[key] for node, logs in found.items() if key in logs}
             yield from _check_prefixes(topic, segment, copies)
             if segment.state is SegmentState.SEALED:
-                yield from _check_sealed(topic, segment, copies)
+                yield from _check_sealed(topic, segment, copies, disks)
 
 
 def _logs(root: Any) -> Iterator[tuple[tuple[bytes, int], bytes]]:
@@ -65,9 +67,11 @@ def _check_prefixes(topic: Topic, segment: Segment, copies: Copies) -> Iterator[
             yield f"prefix: {topic.name} segment {segment.sid} differs on node {node}"
 
 
-def _check_sealed(topic: Topic, segment: Segment, copies: Copies) -> Iterator[str]:
+def _check_sealed(
+    topic: Topic, segment: Segment, copies: Copies, disks: dict[int, bytes]
+) -> Iterator[str]:
     what = f"{topic.name} segment {segment.sid}"
-    for node, _ in segment.holders:
+    for node in [node for node, disk in segment.holders if disks.get(node) == disk]:
         data = copies.get(node, b"")
         if len(data) != segment.size:
             yield f"holder: {what} on node {node} has {len(data)} bytes of {segment.size}"

@@ -7,6 +7,7 @@ import queue
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +17,10 @@ import anyio
 from broker.controller.controller import LocalController
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
-from broker.errors import BrokerError
+from broker.errors import BrokerError, RequestError
 from broker.groups.coordinator import Coordinator
-from broker.ports import Buffer
+from broker.native_api.api import NativeApi
+from broker.ports import Buffer, NodeStatus
 from broker.replication import messages
 from broker.replication.peers import Conversation
 from broker.replication.store import Store
@@ -40,6 +42,10 @@ TICK_S = 0.1
 WALL_START_MS = 1_700_000_000_000
 
 
+LIFE: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("life", default=None)
+"""The process that is running now; what a dead one still does reaches nothing."""
+
+
 class World(Protocol):
     """What the machines share."""
 
@@ -53,9 +59,18 @@ class World(Protocol):
     limits: RollLimits
     fsync: str
     monitor_interval_ms: int
+    retention_interval_ms: int
+    lost_disks: int
     lost_outcomes_rate: float
 
-    def violated(self, what: str) -> None: ...
+    def violated(self, what: str) -> None:
+        """Something that must never happen has."""
+
+    def committed(self, topic_id: bytes, end_offset: int, what: str) -> None:
+        """A client was told of everything below `end_offset`."""
+
+    def log_start_offset(self) -> int:
+        """What was deleted on purpose lies below it."""
 
 
 class _Inbox:
@@ -127,6 +142,8 @@ class Machine:
         self.raft_disk = SimDisk(random.Random(f"{world.seed} raft disk {node}"))
         self.root: Any = None
         self.wall_offset_ms = 0
+        self.news_delay_s = 0.0
+        """How late its processes hear of what Raft has applied."""
         self.clock_rate = self.rng.choice([1.0, 1.0, 0.98, 1.02])
         self.process: Process | None = None
         self.starts = 0
@@ -150,6 +167,13 @@ class Machine:
         else:
             self.raft_disk = self.raft_disk.after_kill()
 
+    def wipe(self) -> None:
+        """Its data is gone, and another disk is put in. Raft lives on a disk of its own here."""
+        self.kill(power=True)
+        self.root = None
+        self.disk_id = bytes([self.node, 0xFF]) * 8
+        self.world.lost_disks += 1
+
     def restart_later(self, delay_s: float) -> None:
         self.world.loop.after(delay_s, self.start)
 
@@ -164,6 +188,7 @@ class Process:
         self.world = world
         self.context = NOBODY.copy()
         self.context.run(OWNER.set, machine.node)
+        self.context.run(LIFE.set, self)
         self.is_alive = True
         self.is_ready = False
         self.tasks: anyio.abc.TaskGroup | None = None
@@ -172,6 +197,7 @@ class Process:
         self.backend = SimBackend(world.loop, machine.speed, machine.root)
         self.controller: LocalController
         self.groups: Coordinator
+        self.native: NativeApi
         self._raft: SimRaft
         self._tick_is_due = False
         self._idle: asyncio.TimerHandle | None = None
@@ -227,19 +253,29 @@ class Process:
         store.attach()
         self.metadata = Metadata(self._raft, self._call_soon)
         clock = NodeClock(loop, machine)
+        peers = SimPeers(self, world.data)
         self.controller = LocalController(
             node_id=self.node,
             disk=machine.disk_id,
             metadata=self.metadata,
             store=store,
-            peers=SimPeers(self, world.data),
+            peers=peers,
             clock=clock,
             limits=world.limits,
             monitor_interval_ms=world.monitor_interval_ms,
+            retention_interval_ms=world.retention_interval_ms,
             raft_leader=self._raft_leader,
             on_disk_failure=self._disk_failed,
         )
         self.groups = Coordinator(self.controller, clock)
+        self.native = NativeApi(
+            controller=self.controller,
+            offsets=self.groups,
+            peers=peers,
+            clock=clock,
+            status=_no_status,
+            metrics=dict,
+        )
         register = RegisterBroker(
             node=self.node, disk=machine.disk_id, raft_host="127.0.0.1", raft_port=6000 + self.node,
             listeners=(("PLAINTEXT", "127.0.0.1", 9000 + self.node),), rack=None, clean=True,
@@ -247,6 +283,7 @@ class Process:
         assert self.tasks is not None
         await self.controller.start(self.tasks, cluster_id=CLUSTER_ID, register=register)
         self.groups.start(self.tasks)
+        await self.tasks.start(self.native.run)
         self.is_ready = True
         await anyio.sleep_forever()
 
@@ -270,6 +307,8 @@ class Process:
         await work(*args)
 
     async def answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
+        if isinstance(call, messages.TakeAsk):
+            return await self.native.answer(call)
         return await self.controller.answer(call, batches)
 
     async def feed(self, node: int, conversation: Conversation) -> None:
@@ -337,6 +376,16 @@ class Process:
     def disconnected(self, voter: str) -> None:
         self._raft.disconnected(voter)
 
+    async def propose(self, command: AnyCommand) -> None:
+        """On behalf of nobody: what becomes of it is not waited for."""
+        with suppress(RequestError):
+            await self.metadata.propose(command)
+
+    async def delete_records(self, name: str, offset: int) -> None:
+        """Below `offset`, if this node leads the topic."""
+        with suppress(RequestError):
+            await self.controller.delete_records(self.controller.topic(name), offset)
+
     async def hand_over(self) -> None:
         """What a server does between SIGTERM and its end."""
         self.groups.release()
@@ -350,11 +399,20 @@ class Process:
         return None
 
     def _call_soon(self, callback: Callable[[], object]) -> object:
+        if self.machine.news_delay_s:
+            delay_s = self.machine.rng.uniform(0.0, self.machine.news_delay_s)
+            return self.world.loop.call_later(
+                delay_s, self._if_alive, callback, context=self.context
+            )
         return self.world.loop.call_soon(self._if_alive, callback, context=self.context)
 
     def _if_alive(self, callback: Callable[[], object]) -> None:
         if self.is_alive:
             callback()
+
+
+def _no_status() -> NodeStatus:
+    raise LookupError("no client of a simulated node asks for its status")
 
 
 def _where(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ from broker.errors import RequestError, TopicExists
 from broker.replication import feed, repair
 from raft.state import EMPTY, ClusterState, SegmentState
 from tests.sim.cluster.clients import (
-    TOPIC,
+    Client,
     Consumer,
     PlainProducer,
     Producer,
@@ -22,9 +23,12 @@ from tests.sim.cluster.clients import (
     ask,
 )
 from tests.sim.cluster.inspect import check_disks
+from tests.sim.cluster.keepers import Keeper
+from tests.sim.cluster.native import Ledger, NativeClient
 from tests.sim.cluster.network import DataNetwork
 from tests.sim.cluster.node import Machine, Process
-from tests.sim.cluster.troubles import Troubles
+from tests.sim.cluster.scratch import ScratchTopic
+from tests.sim.cluster.troubles import TOPIC, Troubles
 from tests.sim.cluster.watch import Watch
 from tests.sim.history import History
 from tests.sim.loop import NOBODY, SimLoop, Stuck, deterministic
@@ -79,21 +83,34 @@ class Run:
         self.limits = RollLimits(self.rng.choice([5, 30, 1000]), self.rng.choice([500, 1 << 30]))
         self.monitor_interval_ms = self.rng.choice([50, 300, 2000])
         self.fsync = "each"
+        self.retention_interval_ms = 300_000
         self.lost_outcomes_rate = 0.0
         self.machines: dict[int, Machine] = {}
         for node in (1, 2, 3):
             self.machines[node] = Machine(self, node)
+        self.lost_disks = 0
+        self.watch = Watch(self)
         self.troubles = Troubles(self)
         self.history = History()
+        self.ledger = Ledger()
+        self.clients: list[Client] = []
         self.violations: list[str] = []
         self.tasks: anyio.abc.TaskGroup
         self._segments = 0
 
     def violated(self, what: str) -> None:
-        self.violations.append(what)
+        if what not in self.violations:
+            self.violations.append(what)
+
+    def committed(self, topic_id: bytes, end_offset: int, what: str) -> None:
+        self.watch.committed(topic_id, end_offset, what)
+
+    def log_start_offset(self) -> int:
+        topic = self.watch.state.topic_named(TOPIC)
+        return 0 if topic is None else topic.log_start_offset
 
     def go(self) -> Outcome:
-        with self._small_windows(), deterministic(self.loop):
+        with self._small_windows(), deterministic(self.loop), self.watch.looking():
             try:
                 self.loop.run_until_complete(NOBODY.copy().run(self.loop.create_task, self._main()))
             except Stuck as error:
@@ -128,7 +145,6 @@ class Run:
         async with anyio.create_task_group() as self.tasks:
             for machine in self.machines.values():
                 machine.start()
-            self.tasks.start_soon(Watch(self).run)
             if await self._within("make a topic", self._create_topic):
                 await self._live()
             for machine in self.machines.values():
@@ -136,18 +152,20 @@ class Run:
             self.tasks.cancel_scope.cancel()
 
     async def _live(self) -> None:
-        clients = self._make_clients()
+        self._make_clients()
         with anyio.move_on_after(self.duration_s + HEAL_S) as patience:
             async with anyio.create_task_group() as work:
-                for client in clients:
+                for client in self.clients:
                     work.start_soon(client.run)
                 with anyio.move_on_after(self.duration_s):
                     await self.troubles.run()
                 self._heal()
-                for client in clients:
+                for client in self.clients:
                     client.is_stopping = True
         if patience.cancelled_caught:
             self.violated("unavailable: clients could not finish after everything was healed")
+        await self._within("ask the groups", self._ask_groups)
+        await self._within("take every native record", self._drain_native)
         if await self._within("read everything", self._read_all):
             await self._within("complete all copies", self._complete)
             self._look_at_disks()
@@ -170,17 +188,28 @@ class Run:
             self.violated(f"unavailable: cannot {what}")
         return not patience.cancelled_caught
 
-    def _make_clients(self) -> list[Producer | PlainProducer | Consumer]:
-        return [
-            *(Producer(self, self.history, f"p{i}") for i in range(self.rng.randint(1, 3))),
-            *(PlainProducer(self, self.history, f"q{i}") for i in range(self.rng.randint(0, 1))),
-            *(Consumer(self, self.history, f"c{i}") for i in range(self.rng.randint(1, 2))),
+    def _make_clients(self) -> None:
+        rng = self.rng
+        several: tuple[tuple[int, int, str, Callable[[str], Client]], ...] = (
+            (1, 3, "p", partial(Producer, self, self.history)),
+            (0, 1, "q", partial(PlainProducer, self, self.history)),
+            (1, 2, "c", partial(Consumer, self, self.history)),
+            (0, 1, "k", partial(Keeper, self, self.history)),
+            (0, 2, "n", partial(NativeClient, self, self.history, ledger=self.ledger)),
+            (0, 1, "s", partial(ScratchTopic, self, self.history)),
+        )
+        self.clients = [
+            make(f"{letter}{number}")
+            for least, most, letter, make in several
+            for number in range(rng.randint(least, most))
         ]
 
     async def _create_topic(self) -> None:
+        configs = {"retention.bytes": "2000"} if "retention" in self.troubles.kinds else {}
+
         async def create(process: Process) -> None:
             with suppress(TopicExists):
-                await process.controller.create_topic(TOPIC, configs={})
+                await process.controller.create_topic(TOPIC, configs=configs)
 
         while True:
             try:
@@ -188,6 +217,18 @@ class Run:
                 return
             except (Unanswered, RequestError):
                 await anyio.sleep(0.1)
+
+    async def _ask_groups(self) -> None:
+        for client in self.clients:
+            if isinstance(client, Keeper):
+                await client.check_all()
+
+    async def _drain_native(self) -> None:
+        for client in self.clients:
+            if isinstance(client, NativeClient):
+                await client.drain()
+                self.ledger.check(self.history)
+                return
 
     async def _read_all(self) -> None:
         """From the beginning to a high watermark that does not move any more."""
@@ -201,13 +242,14 @@ class Run:
                 break
             end_offset = high_watermark
             await anyio.sleep(SETTLE_S)
-        self.history.check(sorted(reader.history.seen.items()))
+        self.history.check(sorted(reader.history.seen.items()), self.log_start_offset())
         self.history.anomalies += reader.history.anomalies
 
     async def _complete(self) -> None:
-        """Wait until every sealed segment is registered on all of its replicas."""
+        """Wait until every sealed segment is registered on the disks of all its replicas."""
         while any(
-            {node for node, _ in segment.holders} < set(segment.replicas)
+            not {(node, self.machines[node].disk_id) for node in segment.replicas}
+            <= set(segment.holders)
             for topic in self.state().topics.values()
             for segment in topic.segments
             if segment.state is SegmentState.SEALED
@@ -228,4 +270,5 @@ class Run:
         }
         state = self.state()
         self._segments = sum(len(topic.segments) for topic in state.topics.values())
-        self.violations += check_disks(state, roots)
+        disks = {node: machine.disk_id for node, machine in self.machines.items()}
+        self.violations += check_disks(state, roots, disks)

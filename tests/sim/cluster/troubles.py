@@ -6,7 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from tests.sim.cluster.node import Machine, World
+from broker.controller.retention import HIGH_WATERMARK
+from raft.commands import BeginSeal, FenceBroker
+from tests.sim.cluster.node import Machine, Process, World
+
+TOPIC = "t"
+"""What clients write to, and DeleteRecords deletes from."""
 
 _Trouble = Callable[["Troubles"], Awaitable[None]]
 
@@ -25,6 +30,8 @@ class Troubles:
             world.data.loss_rate = self.rng.choice([0.001, 0.01])
         if "small windows" in self.kinds:
             world.data.buffer_size = self.rng.choice([1, 1000])
+        if "retention" in self.kinds:
+            world.retention_interval_ms = self.rng.choice([200, 2000])
         if "lost outcomes" in self.kinds:
             world.lost_outcomes_rate = self.rng.choice([0.05, 0.3])
 
@@ -43,7 +50,7 @@ class Troubles:
         world.data.delay_s = (0.0001, 0.002)
         for machine in world.machines.values():
             world.loop.thaw(machine.node)
-            machine.speed.slow_s = 0.0
+            machine.speed.slow_s = machine.news_delay_s = 0.0
             if machine.process is not None:
                 machine.process.backend.fs.faults.clear()
 
@@ -157,6 +164,13 @@ class Troubles:
             machine.kill(power=False)
             machine.restart_later(0.1)
 
+    async def wipe(self) -> None:
+        """One disk in a run: two of three are more than the cluster promises to survive."""
+        if not self.world.lost_disks:
+            machine = self._one()
+            machine.wipe()
+            machine.restart_later(self._some_time())
+
     async def wall_clock(self) -> None:
         self._one().wall_offset_ms = self.rng.choice([-3_600_000, 0, 1000, 86_400_000])
 
@@ -168,6 +182,44 @@ class Troubles:
             if process is not None and process.is_ready:
                 for partition in process.controller.led_partitions():
                     process.start(process.controller._roll, partition, "forced")
+
+    async def suspicion(self) -> None:
+        """Somebody takes a writer that lives for dead, or a recoverer, and has the segment
+        sealed."""
+        process = self._ready()
+        topics = [] if process is None else sorted(process.metadata.state.topics.items())
+        if process is not None and topics:
+            _, topic = self.rng.choice(topics)
+            recoverer = self.rng.choice(sorted(self.world.machines))
+            command = BeginSeal(topic.topic_id, topic.last.sid, topic.epoch, recoverer)
+            process.start(process.propose, command)
+
+    async def fence(self) -> None:
+        """A node is taken for dead that is not."""
+        process = self._ready()
+        brokers = [] if process is None else sorted(process.metadata.state.brokers.items())
+        if process is not None and brokers:
+            node, broker = self.rng.choice(brokers)
+            process.start(process.propose, FenceBroker(node, broker.incarnation))
+
+    async def late_news(self) -> None:
+        """A node acts on metadata that is long outdated."""
+        machine = self._one()
+        machine.news_delay_s = self.rng.choice([0.02, 0.3, 2.0])
+        await anyio.sleep(self._some_time())
+        machine.news_delay_s = 0.0
+
+    async def delete_records(self) -> None:
+        for machine in self.world.machines.values():
+            process = machine.process
+            if process is not None and process.is_ready:
+                end_offset = self.world.log_start_offset() + self.rng.choice([1, 20, 200])
+                offset = self.rng.choice([HIGH_WATERMARK, end_offset])
+                process.start(process.delete_records, TOPIC, offset)
+
+    def _ready(self) -> Process | None:
+        process = self._one().process
+        return process if process is not None and process.is_ready else None
 
     async def nothing(self) -> None:
         """A condition that lasts the whole run: see `__init__`."""
@@ -189,6 +241,12 @@ KINDS: dict[str, _Trouble] = {
     "disk full": Troubles.disk_full,
     "wall clock": Troubles.wall_clock,
     "roll": Troubles.roll,
+    "suspicion": Troubles.suspicion,
+    "fence": Troubles.fence,
+    "late news": Troubles.late_news,
+    "wipe": Troubles.wipe,
+    "delete records": Troubles.delete_records,
+    "retention": Troubles.nothing,
     "slow network": Troubles.nothing,
     "loss": Troubles.nothing,
     "small windows": Troubles.nothing,

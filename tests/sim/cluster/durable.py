@@ -1,0 +1,74 @@
+"""What a power cut at this very moment would leave on the machines' disks.
+
+This is read off the simulated disks and never asked of the product: a sync that is forgotten, or a
+directory that is not synced, shows here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.backends._memory import _Directory, _File
+from engine.batch import HEADER_SIZE
+from engine.format import META_NAME, FormatError, log_name, topic_directory, unpack_meta
+from raft.state import Segment, Topic
+from tests.sim.cluster.node import TOPICS, Machine
+
+
+class DurableDisks:
+    """All machines' disks. Logs only grow, so each is read once."""
+
+    def __init__(self, machines: Mapping[int, Machine]) -> None:
+        self._machines = machines
+        self._read: dict[tuple[int, bytes, int], tuple[_File, int, int]] = {}
+        """(node, topic id, sid) → file, bytes of it that were read, the end offset there."""
+
+    def end_offset(self, node: int, topic: Topic, segment: Segment) -> int:
+        """Where the log of this copy would end; its base offset if there were none."""
+        file = self._file(node, topic, segment.sid, log_name(segment.base_offset))
+        if file is None:
+            return segment.base_offset
+        key = (node, topic.topic_id, segment.sid)
+        known, size, end_offset = self._read.get(key, (file, 0, segment.base_offset))
+        if known is not file or size > len(file.synced):
+            size, end_offset = 0, segment.base_offset
+        size, end_offset = _read_on(file.synced, size, end_offset)
+        self._read[key] = file, size, end_offset
+        return end_offset
+
+    def promised_epoch(self, node: int, topic: Topic, sid: int) -> int:
+        """The highest promise that would be remembered."""
+        file = self._file(node, topic, sid, META_NAME)
+        if file is None:
+            return 0
+        try:
+            return unpack_meta(bytes(file.synced))[0].promised_epoch
+        except FormatError:
+            return 0
+
+    def _file(self, node: int, topic: Topic, sid: int, name: str) -> _File | None:
+        directory = topic_directory(topic.name, topic.topic_id)
+        found: Any = self._root(node)
+        for part in (*Path(TOPICS).parts[1:], directory, str(sid), name):
+            if not isinstance(found, _Directory):
+                return None
+            found = found.synced.get(part)
+        return found if isinstance(found, _File) else None
+
+    def _root(self, node: int) -> _Directory | None:
+        machine = self._machines[node]
+        root: _Directory | None = (
+            machine.root if machine.process is None else machine.process.backend.fs.root
+        )
+        return root
+
+
+def _read_on(data: bytearray, position: int, end_offset: int) -> tuple[int, int]:
+    while position + HEADER_SIZE <= len(data):
+        size = 12 + int.from_bytes(data[position + 8 : position + 12])
+        base_offset = int.from_bytes(data[position : position + 8])
+        if base_offset != end_offset or size < HEADER_SIZE or position + size > len(data):
+            break
+        end_offset += int.from_bytes(data[position + 23 : position + 27]) + 1
+        position += size
+    return position, end_offset
