@@ -137,16 +137,23 @@ Append1(n) ==
   /\ UNCHANGED <<metadata, durable, promise, told, answers, rolls, processes, acked, delivered,
                  faults>>
 
-\* A frame reaches a replica.  It is taken only at the end of a copy that has promised nothing.  A
-\* copy on a new disk may have forgotten a promise: it follows only a segment that was still open
-\* (in the epoch of its writer) when the disk was registered.
+\* A copy on a new disk may have forgotten a promise.  It takes from the writer, and tells it
+\* anything, only if the segment was still open (in the epoch of its writer) when the disk was
+\* registered: before that, no promise was asked for.
+Follows(n, s) ==
+  s <= Last => void[n][s] \in {0, Segment(s).epoch} \/ Mutated("VoidCopyFollows")
+
+\* The writer hears that a copy is durable up to `end`.
+Heard(n, s, end) == IF Follows(n, s) THEN [told EXCEPT ![s][n] = Larger(@, end)] ELSE told
+
+\* A frame reaches a replica.  It is taken only at the end of a copy that has promised nothing.
 Receive(n, frame) ==
   LET s == frame[1]
       end == Len(log[n][s])
   IN
   /\ up[n] /\ Segment(s).writer # n
   /\ promise[n][s] = 0 \/ Mutated("NoFence")
-  /\ void[n][s] \in {0, Segment(s).epoch} \/ Mutated("VoidCopyFollows")
+  /\ Follows(n, s)
   /\ frame[2] = end + 1 \/ (Mutated("AcceptGap") /\ frame[2] > end)
   /\ log' = [log EXCEPT ![n][s] = Append(@, frame[3])]
   /\ told' = IF Mutated("AckBeforeSync") THEN [told EXCEPT ![s][n] = Larger(@, end + 1)] ELSE told
@@ -158,7 +165,7 @@ Sync(n, s) ==
   LET end == Len(log[n][s]) IN
   /\ up[n] /\ durable[n][s] < end
   /\ durable' = [durable EXCEPT ![n][s] = end]
-  /\ told' = [told EXCEPT ![s][n] = Larger(@, end)]
+  /\ told' = Heard(n, s, end)
   /\ UNCHANGED <<metadata, log, promise, frames, answers, rolls, processes, history, faults,
                  records>>
 
@@ -267,7 +274,7 @@ Promise(n, e) ==
   /\ IF Mutated("AnswerUnsynced")
        THEN UNCHANGED <<durable, told>>
        ELSE /\ durable' = [durable EXCEPT ![n][s] = end]
-            /\ told' = [told EXCEPT ![s][n] = Larger(@, end)]
+            /\ told' = Heard(n, s, end)
   /\ answers' = IF Vouches(n, s, e) THEN answers \cup {<<e, n, end>>} ELSE answers
   /\ UNCHANGED <<metadata, log, frames, rolls, processes, history, faults, records>>
 
@@ -295,7 +302,7 @@ Repair(n, source, e) ==
   /\ durable[n][s] < end /\ end <= Len(log[source][s])
   /\ log' = [log EXCEPT ![n][s] = Extended(n, source, s, end)]
   /\ durable' = [durable EXCEPT ![n][s] = end]
-  /\ told' = [told EXCEPT ![s][n] = Larger(@, end)]
+  /\ told' = Heard(n, s, end)
   /\ UNCHANGED <<metadata, promise, frames, answers, rolls, processes, history, faults, records>>
 
 \* A mistake that is no step of the protocol: a replica believes an end that is not committed.
@@ -436,7 +443,8 @@ Restart(n) ==
               /\ durable' = [durable EXCEPT ![n][Last] = Len(log'[n][Last])]
        ELSE /\ durable' = [durable EXCEPT ![n] = [s \in Sids |-> Len(log[n][s])]]
             /\ UNCHANGED log
-  /\ told' = [s \in Sids |-> [told[s] EXCEPT ![n] = Larger(@, durable'[n][s])]]
+  /\ told' = [s \in Sids |->
+               IF Follows(n, s) THEN [told[s] EXCEPT ![n] = Larger(@, durable'[n][s])] ELSE told[s]]
   /\ UNCHANGED <<meta, frames, answers, rolls, writer, attempt, history, crashes, losses, records>>
 
 --------------------------------------------------------------------------------
