@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from tests.chaos.verdict import (
     delays_ms,
     first_ack_after,
     judge,
-    longest_gap_s,
+    longest_gaps,
     percentile,
     read_all,
 )
@@ -70,6 +71,8 @@ class Report:
     errors: dict[str, int] = field(default_factory=dict)
     """What applications were told, by fault under way."""
     longest_unavailable_s: float = 0.0
+    gaps: list[str] = field(default_factory=list)
+    """The longest times without an acknowledgement, and what was going on."""
     failover_ms: dict[str, float] = field(default_factory=dict)
     failover_with_raft_leader_ms: dict[str, float] = field(default_factory=dict)
     planned_roll_added_ms: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -182,7 +185,12 @@ def _report(
         between = delays_ms(history, stored, halfway, disturbed)
         report.planned_roll_added_ms[history.client] = _figures(rolls)
         report.between_rolls_added_ms[history.client] = _figures(between)
-    report.longest_unavailable_s = round(max(map(longest_gap_s, histories)), 3)
+    gaps = sorted(
+        ((*gap, history) for history in histories for gap in longest_gaps(history, _EXAMPLES_MAX)),
+        key=lambda found: -found[0],
+    )
+    report.longest_unavailable_s = round(gaps[0][0], 3) if gaps else 0.0
+    report.gaps = [_describe(*gap, happened) for gap in gaps[:_EXAMPLES_MAX]]
     report.errors = _errors(histories, happened)
     takeovers = [
         (fault.was_raft_leader, 1000 * first_ack_after(history, fault.begun_at))
@@ -194,6 +202,18 @@ def _report(
     report.failover_ms = _figures([value for both, value in takeovers if not both])
     report.failover_with_raft_leader_ms = _figures([value for both, value in takeovers if both])
     return report
+
+
+def _describe(gap_s: float, began_at: float, history: History, happened: list[Fault]) -> str:
+    """A gap in words: with wall time, to be looked up in the nodes' logs."""
+    during = [
+        f"{fault.name} of node {fault.node_id} from {fault.begun_at - began_at:+.1f} s"
+        f" to {fault.ended_at - began_at:+.1f} s"
+        for fault in happened
+        if fault.begun_at < began_at + gap_s and fault.ended_at > began_at - DISTURBED_S
+    ]
+    wall = datetime.fromtimestamp(time.time() - time.monotonic() + began_at, UTC)
+    return f"{gap_s:.2f} s for {history.client} from {wall:%H:%M:%S}: {'; '.join(during) or 'calm'}"
 
 
 def _bases(cluster: Cluster, topic: str) -> list[int]:

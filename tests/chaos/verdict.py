@@ -132,10 +132,11 @@ def first_ack_after(history: History, moment: float) -> float:
     return min(times) - moment if times else float("inf")
 
 
-def longest_gap_s(history: History) -> float:
-    """The longest time without an acknowledgement."""
+def longest_gaps(history: History, count: int) -> list[tuple[float, float]]:
+    """(seconds, monotonic time at which it began) of the longest times without an
+    acknowledgement, the longest first."""
     times = sorted(sent.acked_at for sent in history.acked)
-    return max((b - a for a, b in pairwise(times)), default=0.0)
+    return sorted(((b - a, a) for a, b in pairwise(times)), reverse=True)[:count]
 
 
 def delays_ms(
