@@ -58,8 +58,9 @@ class Recoverer:
         self._catch_up = catch_up
 
     async def recover(self, patient: Patient) -> Commit | Superseded:
-        """Run the protocol to its end. Waits for ever while too few replicas answer; cancel it when
-        another recoverer takes over. Raises StorageFailed when this node's own disk fails."""
+        """Run the protocol to its end. Waits for ever while too few replicas answer, or too few can
+        vouch for their copies; cancel it when another attempt takes over. Raises StorageFailed when
+        this node's own disk fails."""
         recovery = Recovery(
             seal_epoch=patient.seal_epoch,
             replicas=patient.replicas,
@@ -97,6 +98,14 @@ class Recoverer:
             # All may have answered, and too few of them for sure: then only another attempt helps.
             tasks.start_soon(anyio.sleep_forever)
             perform(recovery.begin())
+        if decision is None:
+            # Everybody has answered. Others may say more later, and are asked with the next epoch.
+            _log.error(
+                "too few copies can say where the segment ends",
+                topic=patient.topic,
+                sid=patient.sid,
+            )
+            await anyio.sleep_forever()
         assert decision is not None
         return decision
 

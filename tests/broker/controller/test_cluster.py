@@ -5,10 +5,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
+from engine.backends._memory import MemoryBackend
 from raft.state import SegmentState
 from tests.broker.cluster import Cluster, cluster
-from tests.broker.one_node import read_all, values
+from tests.broker.one_node import put, read_all, values
 
 
 async def acknowledged(made: Cluster, count: int, prefix: bytes = b"v") -> dict[int, bytes]:
@@ -130,3 +132,28 @@ async def test_without_a_quorum_nothing_is_acknowledged_and_with_it_all_goes_on(
         await made.start(2)
         known |= await acknowledged(made, 5, b"again")
         await check(made, known)
+
+
+async def test_two_disks_of_three_lost_stop_their_topic_and_nothing_else(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await acknowledged(made, 5)
+        kept = (await made.leader()).topic.leader_id % 3 + 1
+        made.raft_leader = kept
+        lost = [node for node in (1, 2, 3) if node != kept]
+        for node in lost:
+            made.kill(node)
+            made.disks[node] = MemoryBackend()
+            made.disk_ids[node] = bytes([node + 100]) * 16
+        with capture_logs() as logs, anyio.fail_after(20):
+            while not all(made.raft.state.brokers[node].fenced for node in lost):
+                await anyio.sleep(0.02)
+            for node in lost:
+                await made.start(node)
+            while not any("too few copies" in line["event"] for line in logs):
+                await anyio.sleep(0.02)
+        assert made.controller(kept).topic("t").leader_id == -1
+        created = await made.controller(kept).create_topic("u", configs={})
+        partition = made.controller(created.leader_id).partition(created)
+        await put(partition, b"goes on")
+        assert values(await read_all(partition)) == [b"goes on"]
