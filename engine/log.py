@@ -56,7 +56,8 @@ class TopicLog:
     ) -> Segment:
         """Blocking. A segment that was not sealed, after a restart: read it all, cut a torn tail
         (`torn_size` of the result), `visit` every batch in order. An empty segment if there is no
-        directory. `head` is for one that has no head yet: see `open`.
+        directory. `head` is for one that has no head yet: see `open`. It takes the place of one
+        that has failed, once that one is at rest (`Segment.rest`).
 
         `keep_prefix` gives up what lies behind a corruption instead of refusing, and keeps the
         bytes as a `.cut` file: for the only copy of a disk that may have lost unsynced writes.
@@ -206,7 +207,8 @@ class TopicLog:
         found: Found,
         head: Callable[[], bytes] | None,
     ) -> Segment:
-        assert sid not in self._segments, f"segment {sid} is open already"
+        before = self._segments.get(sid)
+        assert before is None or before.failed is not None, f"segment {sid} is open already"
         segment = Segment(
             self._services,
             self._files(sid, base_offset, epoch),

@@ -347,6 +347,11 @@ class Segment:
 
         self._appender.stop(stopped)
 
+    def rest(self, on_done: Callable[[None | Exception], None]) -> None:
+        """Of a segment that has failed: call back once nothing of it is in flight except reads."""
+        assert self.failed is not None
+        self._jobs.run(lambda: None, on_done)
+
     def remove(self, on_done: Callable[[None | Exception], None]) -> None:
         """Delete the files, durably. After `stop`."""
         self.forget_file()

@@ -156,6 +156,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     max_segment_bytes: Annotated[
         int, About("Storage", "A segment rolls over at this size.", Bytes(4 * KIB, INT32_MAX))
     ] = 1 * GIB
+    disk_reserve_bytes: Annotated[
+        int,
+        About(
+            "Storage",
+            "With less free space than this, the node hands over what it leads and takes no more "
+            "records until there is room again.",
+            Bytes(MIB, 2**62),
+        ),
+    ] = 128 * MIB
     monitor_check_ms: Annotated[
         int,
         About(

@@ -6,6 +6,7 @@ table, the bytes in the store. This is where they are put together and where the
 a node is started.
 """
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from broker.controller import placement
 from broker.controller.everywhere import Everywhere
+from broker.controller.full_disk import FullDisk
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
 from broker.controller.log_dirs import log_dir, stored_logs
@@ -24,6 +26,7 @@ from broker.controller.metadata import Metadata
 from broker.controller.monitor import Monitor, RollLimits
 from broker.controller.partition import LocalPartition
 from broker.controller.producer_ids import ProducerIds
+from broker.controller.read_back import ReadBack
 from broker.controller.replicas import Replicas
 from broker.controller.restart import Restart
 from broker.controller.retention import Retention, delete_records
@@ -41,7 +44,7 @@ from broker.errors import (
 )
 from broker.ports import BrokerAddress, Buffer, Clock, LogDir, TopicView
 from broker.replication import messages
-from broker.replication.copies import LocalCopy
+from broker.replication.copies import Key, LocalCopy
 from broker.replication.peers import Conversation, Peers
 from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
@@ -86,7 +89,8 @@ class LocalController:
         raft_leader: Callable[[], int | None],
         on_disk_failure: Callable[[OSError], None],
     ) -> None:
-        """`raft_leader` is the broker id of whoever leads Raft now, as far as this node knows."""
+        """`raft_leader` is the broker id of whoever leads Raft now, as far as this node knows.
+        `on_disk_failure` hears of a disk that has refused for any other reason than being full."""
         self._node_id = node_id
         self._clock = clock
         self._metadata = metadata
@@ -109,7 +113,7 @@ class LocalController:
             led=self._led,
             clock=clock,
             on_progress=self._progress,
-            on_disk_failure=on_disk_failure,
+            on_failed=self._copy_failed,
         )
         self._liveness = self._make_liveness()
         self._supervisor = Supervisor(
@@ -130,11 +134,11 @@ class LocalController:
             clock=clock,
             is_lease_good=self._liveness.is_lease_good,
             after_append=self._monitor.after_append,
-            on_disk_failure=on_disk_failure,
         )
-        self._restart = Restart(
-            node=node_id, metadata=metadata, store=store, copies=self._replicas.copies
-        )
+        read_back = ReadBack(node=node_id, store=store, copies=self._replicas.copies)
+        self._restart = Restart(node=node_id, metadata=metadata, store=store, read_back=read_back)
+        self._full_disk = self._make_full_disk(read_back)
+        self._on_disk_failure = on_disk_failure
         self._topics = Topics(metadata)
         self._retention = self._make_retention(retention_interval_ms)
         # Copies first: a lease finds the copy it writes to.
@@ -149,6 +153,17 @@ class LocalController:
             clock=self._clock,
             leader=self._raft_leader,
             on_fenced=self._fenced,
+        )
+
+    def _make_full_disk(self, read_back: ReadBack) -> FullDisk:
+        return FullDisk(
+            node=self._node_id,
+            metadata=self._metadata,
+            store=self._store,
+            copies=self._replicas.copies,
+            read_back=read_back,
+            hand_over=self._roll_away,
+            resume=self._replicas.resume,
         )
 
     def _make_monitor(self, limits: RollLimits, interval_ms: int) -> Monitor:
@@ -196,6 +211,8 @@ class LocalController:
             self._monitor.run,
             self._retention.run,
             self._store.sync_periodically,
+            self._store.space.run,
+            self._full_disk.run,
         ):
             tasks.start_soon(work)
         await self._restart.begin_seals(self._incarnation)
@@ -245,18 +262,26 @@ class LocalController:
         """Before this node stops: have others lead what it leads, as far as they can, and say
         that it goes, so that nobody waits for its silence."""
         self._is_rejoining = True  # Being fenced is what we ask for below.
-        choose = partial(placement.for_roll, leaving=True)
         with anyio.move_on_after(HAND_OVER_S):
-            async with anyio.create_task_group() as tasks:
-                for partition in self.led_partitions():
-                    tasks.start_soon(
-                        partial(
-                            roll, partition, self._metadata, choose=choose, reason="the node stops"
-                        )
-                    )
+            await self._roll_away("the node stops")
             if len(self._metadata.state.brokers) > 1:
                 with suppress(RequestError):
                     await self._metadata.propose(FenceBroker(self._node_id, self._incarnation))
+
+    async def _roll_away(self, reason: str) -> None:
+        """Have others lead what this node leads, as far as they can."""
+        choose = partial(placement.for_roll, leaving=True)
+        async with anyio.create_task_group() as tasks:
+            for partition in self.led_partitions():
+                tasks.start_soon(
+                    partial(roll, partition, self._metadata, choose=choose, reason=reason)
+                )
+
+    def _copy_failed(self, key: Key, error: OSError) -> None:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._full_disk.met(key, error)
+        else:
+            self._on_disk_failure(error)
 
     async def _roll(self, partition: LocalPartition, reason: str) -> bool:
         return await roll(partition, self._metadata, choose=placement.for_roll, reason=reason)

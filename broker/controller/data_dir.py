@@ -9,6 +9,7 @@ survive it? <data-dir>/raft/       metadata journal and snapshot
 
 import fcntl
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -62,6 +63,10 @@ class DataDir:
     @property
     def topics_path(self) -> Path:
         return self.path / "topics"
+
+    def free_size(self) -> int:
+        """Bytes that may still be written to this disk. Raises OSError."""
+        return shutil.disk_usage(self.path).free
 
     def _take_lock(self) -> int:
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

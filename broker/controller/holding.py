@@ -45,6 +45,14 @@ class Holding:
             if topic_id not in after.topics:
                 self._copies.forget_topic(topic_id)
 
+    def resume(self, topic_id: bytes) -> None:
+        """A copy of this topic that had failed was read back: go on from where it ends."""
+        if topic_id in self._followed:
+            self._unfollow(topic_id)
+        topic = self._state.topics.get(topic_id)
+        if topic is not None:
+            self._sync(topic)
+
     def _sync(self, topic: Topic) -> None:
         last = topic.segments[-1]
         copy = self._copies.get(topic.topic_id, last.sid)

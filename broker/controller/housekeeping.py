@@ -166,6 +166,7 @@ class Housekeeping:
     async def _complete(self, topic: Topic, sid: int) -> None:
         """Bring our copy to the committed end, seal it, and say that we hold it."""
         while True:
+            await self._store.space.until(is_short=False)
             now = self._metadata.state.topics.get(topic.topic_id)
             segment = None if now is None else now.segment(sid)
             if now is None or segment is None or not self._is_wanted(now, segment):

@@ -46,7 +46,6 @@ class LeaseTable:
         clock: Clock,
         is_lease_good: Callable[[Writer], bool],
         after_append: Callable[[LocalPartition], None],
-        on_disk_failure: Callable[[OSError], None],
     ) -> None:
         self._node = node
         self._disk = disk
@@ -56,7 +55,6 @@ class LeaseTable:
         self._clock = clock
         self._is_lease_good = is_lease_good
         self._after_append = after_append
-        self._on_disk_failure = on_disk_failure
         self._incarnation = 0
         self._state: ClusterState | None = None
         self._synced = anyio.Event()
@@ -178,11 +176,6 @@ class LeaseTable:
             ),
             window=window,
         )
-
-        def failed(error: OSError) -> None:
-            partition.on_failed(error)
-            self._on_disk_failure(error)
-
         return Bucket(
             lease=lease,
             writer=writer,
@@ -191,7 +184,7 @@ class LeaseTable:
             keyed_snapshot=lambda: partition.keyed_snapshot(),
             on_committed=partition.on_committed,
             on_local=partition.on_local,
-            on_failed=failed,
+            on_failed=partition.on_failed,
         )
 
     def _end(self, topic_id: bytes, state: ClusterState) -> None:

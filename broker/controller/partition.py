@@ -160,6 +160,8 @@ class LocalPartition:
             )
 
     async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        if self._store.space.is_short:
+            raise StorageFailed("the disk is nearly full: no more records until there is room")
         config = self.config
         now_ms = self._clock.now_ms()
         header = checked(batch, config, now_ms=now_ms, is_internal_append=self._view.is_internal)

@@ -14,7 +14,7 @@ from broker.controller.housekeeping import Housekeeping
 from broker.controller.metadata import Metadata
 from broker.controller.sealing import Sealing
 from broker.ports import Clock
-from broker.replication.copies import Copies
+from broker.replication.copies import Copies, Key
 from broker.replication.follow import Followers
 from broker.replication.peers import Peers
 from broker.replication.recoverer import Recoverer
@@ -40,12 +40,12 @@ class Replicas:
         led: Led,
         clock: Clock,
         on_progress: Callable[[bytes, int], None],
-        on_disk_failure: Callable[[OSError], None],
+        on_failed: Callable[[Key, OSError], None],
     ) -> None:
         self._metadata = metadata
         self._store = store
-        self.copies = Copies(store, on_failed=on_disk_failure)
-        self._followers = Followers(peers, incarnation=incarnation)
+        self.copies = Copies(store, on_failed=on_failed)
+        self._followers = Followers(peers, incarnation=incarnation, space=store.space)
         self._holding = Holding(
             node=node, store=store, copies=self.copies, followers=self._followers
         )
@@ -81,6 +81,10 @@ class Replicas:
         self._holding.on_change(before, after)
         self._sealing.on_change(before, after)
         self._housekeeping.on_change(before, after)
+
+    def resume(self, topic_id: bytes) -> None:
+        """A copy of this topic that had failed was read back."""
+        self._holding.resume(topic_id)
 
     def begin(self, tasks: TaskGroup) -> None:
         """What was stored has been read back: take part from here on."""

@@ -7,6 +7,7 @@ same step.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 
@@ -35,7 +36,7 @@ class LocalCopy:
         replica: Replica,
         window: ProducerState | None,
         store: Store,
-        on_failed: Callable[[OSError], None],
+        report_failure: Callable[[OSError], None],
     ) -> None:
         self.log = log
         self.segment = segment
@@ -48,7 +49,9 @@ class LocalCopy:
         self.make_head: Callable[[], bytes] = lambda: self.head
         """The writer's: asked when the first batch comes. Followers receive theirs."""
         self.on_durable: Callable[[int], None] = _ignore
-        self.on_failed = on_failed
+        self.on_failed: Callable[[OSError], None] = _ignore
+        """The writer's: the disk has refused, and this copy takes nothing more."""
+        self._report_failure = report_failure
         self._appended = anyio.Event()
         self._store = store
         segment.on_durable = self._durable
@@ -117,13 +120,14 @@ class LocalCopy:
     def _failed(self, error: OSError) -> None:
         self.wake()
         self.on_failed(error)
+        self._report_failure(error)
 
 
 class Copies:
     """The table of them. `on_failed` hears of a disk that has refused, whoever wrote the copy: a
-    copy that has failed takes nothing more until the next start."""
+    copy that has failed takes nothing more; it can only be read back."""
 
-    def __init__(self, store: Store, *, on_failed: Callable[[OSError], None]) -> None:
+    def __init__(self, store: Store, *, on_failed: Callable[[Key, OSError], None]) -> None:
         self._store = store
         self._on_failed = on_failed
         self._copies: dict[Key, LocalCopy] = {}
@@ -157,8 +161,9 @@ class Copies:
         replica: Replica,
     ) -> LocalCopy:
         """A copy that was read back."""
-        copy = LocalCopy(log, segment, replica, window, self._store, self._on_failed)
-        self._copies[topic_id, segment.sid] = copy
+        key = (topic_id, segment.sid)
+        copy = LocalCopy(log, segment, replica, window, self._store, partial(self._on_failed, key))
+        self._copies[key] = copy
         return copy
 
     def forget(self, topic_id: bytes, sid: int) -> None:

@@ -18,6 +18,7 @@ from broker.replication import messages
 from broker.replication.copies import LocalCopy
 from broker.replication.peers import Conversation, Peers, PeerUnreachable
 from broker.replication.replica import ReplicaPhase
+from broker.replication.space import Space
 from engine.batch import CorruptBatchError, check_batch, iter_headers
 from engine.errors import EngineError
 
@@ -44,9 +45,10 @@ class Following:
 class Followers:
     """All segments that this node follows, by writer. `run` it in a task."""
 
-    def __init__(self, peers: Peers, *, incarnation: Callable[[], int]) -> None:
+    def __init__(self, peers: Peers, *, incarnation: Callable[[], int], space: Space) -> None:
         self._peers = peers
         self._incarnation = incarnation
+        self._space = space
         self._writers: dict[int, _Writer] = {}
         self._tasks: TaskGroup | None = None
 
@@ -64,7 +66,9 @@ class Followers:
         """Begin to copy a segment from its writer."""
         writer = self._writers.get(node)
         if writer is None:
-            writer = self._writers[node] = _Writer(node, self._peers, self._incarnation)
+            writer = self._writers[node] = _Writer(
+                node, self._peers, self._incarnation, self._space
+            )
             if self._tasks is not None:
                 self._tasks.start_soon(writer.run)
         writer.add(following)
@@ -79,10 +83,13 @@ class Followers:
 class _Writer:
     """One writing node, and the conversation with it."""
 
-    def __init__(self, node: int, peers: Peers, incarnation: Callable[[], int]) -> None:
+    def __init__(
+        self, node: int, peers: Peers, incarnation: Callable[[], int], space: Space
+    ) -> None:
         self._node = node
         self._peers = peers
         self._incarnation = incarnation
+        self._space = space
         self._followed: dict[tuple[bytes, int], Following] = {}
         self._by_handle: dict[int, Following] = {}
         self._next_handle = 0
@@ -100,9 +107,8 @@ class _Writer:
 
     def remove(self, topic_id: bytes, sid: int) -> None:
         following = self._followed.pop((topic_id, sid), None)
-        if following is not None and self._by_handle.pop(following.handle, None) is not None:
-            self._acks.pop(following.handle, None)
-            self._say(messages.Unfollow(following.handle))
+        if following is not None:
+            self._refuse(following)
 
     def _introduce(self, following: Following) -> None:
         if following.copy.replica.phase is not ReplicaPhase.ACCEPTING:
@@ -172,6 +178,9 @@ class _Writer:
                 if isinstance(message, messages.Refuse):
                     del self._by_handle[message.handle]
                     tasks.start_soon(self._introduce_again, known)
+                elif self._space.is_short:
+                    self._refuse(known)
+                    tasks.start_soon(self._introduce_with_room, known)
                 else:
                     self._listen(known, message, batches)
 
@@ -193,6 +202,16 @@ class _Writer:
         await anyio.sleep(REFUSED_PAUSE_S)
         if self._followed.get((following.topic_id, following.sid)) is following:
             self._introduce(following)
+
+    async def _introduce_with_room(self, following: Following) -> None:
+        await self._space.until(is_short=False)
+        await self._introduce_again(following)
+
+    def _refuse(self, following: Following) -> None:
+        """Take nothing more of this segment, and let the writer know."""
+        if self._by_handle.pop(following.handle, None) is not None:
+            self._acks.pop(following.handle, None)
+            self._say(messages.Unfollow(following.handle))
 
     def _listen(
         self, following: Following, message: messages.ToFollower, batches: memoryview
@@ -221,4 +240,4 @@ class _Writer:
             raise PeerUnreachable(f"damaged frame from node {self._node}: {error}") from error
         except (EngineError, StorageFailed) as error:
             _log.error("a copy takes no more", sid=following.sid, error=str(error))
-            self._by_handle.pop(following.handle, None)
+            self._refuse(following)

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from broker.errors import StorageFailed
+from broker.replication.space import Space
 from engine.backends import Backend
 from engine.durability import FsyncPolicy
 from engine.errors import CorruptSegmentError
@@ -34,10 +35,13 @@ class Store:
     Making it and `close` block; between them it belongs to the event loop's thread.
     """
 
-    def __init__(self, directory: Path, backend: Backend, policy: FsyncPolicy) -> None:
+    def __init__(
+        self, directory: Path, backend: Backend, policy: FsyncPolicy, space: Space | None = None
+    ) -> None:
         """Raises OSError when the directory cannot be made."""
         self.backend = backend
         self.policy = policy
+        self.space = space or Space()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room: anyio.Event | None = None
         self.wal = Wal(directory, backend, policy, wake=self._wake)
@@ -111,6 +115,10 @@ class Store:
 
     async def seal(self, segment: Segment, end: SegmentEnd) -> None:
         await _outcome(partial(segment.seal, end), f"seal of segment {segment.sid}")
+
+    async def rest(self, segment: Segment) -> None:
+        """Wait until nothing of a failed segment is in flight except reads."""
+        await _outcome(segment.rest, f"rest of segment {segment.sid}")
 
     async def drop(self, log: TopicLog, sid: int) -> None:
         await _outcome(partial(log.drop, sid), f"deletion of segment {sid}")

@@ -7,7 +7,6 @@ in. The order of an end: let begun requests finish, then stop what they stood on
 
 import asyncio
 import base64
-import errno
 import signal
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +33,7 @@ from broker.net.limits import Limits
 from broker.net.listener import NetServer
 from broker.ports import Buffer, NodeStatus
 from broker.replication import messages
+from broker.replication.space import Space
 from broker.replication.store import Store
 from broker.server.membership import Membership
 from broker.server.overview import overview
@@ -68,7 +68,8 @@ def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]
     data = DataDir(config.data_dir, node_id=config.node_id)
     try:
         backend = choose(disable_uring=config.disable_io_uring)
-        store = Store(data.topics_path, backend, FsyncPolicy.parse(config.fsync))
+        space = Space(data.free_size, reserve_size=config.disk_reserve_bytes)
+        store = Store(data.topics_path, backend, FsyncPolicy.parse(config.fsync), space)
 
         async def main() -> None:
             await Node(config, data, store, announce).main()
@@ -275,14 +276,8 @@ class Node:
             self._loop.call_soon_threadsafe(self._disk_failed, OSError(f"metadata: {failure}"))
 
     def _disk_failed(self, error: OSError) -> None:
-        """Never retry a sync: what the kernel could not write it has forgotten.
-
-        A full disk is another matter: what did not fit was never acknowledged, the topic that met
-        it refuses writes, and readers are served.
-        """
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _log.error("the disk is full; the topic takes no more writes", error=str(error))
-        elif self._failure is None:
+        """Never retry a sync: what the kernel could not write it has forgotten."""
+        if self._failure is None:
             self._failure = DiskFailed(f"the disk failed, nothing more is acknowledged: {error}")
             _log.critical("the disk failed; stopping", error=str(error))
             self._stop.set()

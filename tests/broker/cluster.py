@@ -22,6 +22,7 @@ from broker.errors import RequestError
 from broker.ports import ACKS_ALL, Buffer
 from broker.replication import messages
 from broker.replication.peers import Conversation, PeerUnreachable
+from broker.replication.space import Space
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
 from engine.durability import FsyncPolicy
@@ -154,6 +155,8 @@ class Cluster:
         self.clock = RealClock()
         self.disks = {node: MemoryBackend() for node in range(1, count + 1)}
         self.disk_ids = {node: bytes([node]) * 16 for node in self.disks}
+        self.free_sizes: dict[int, int] = {}
+        """Of the nodes' disks, if not plenty; short of space below 100."""
         self.raft_leader = 1
         self._tasks = tasks
         self._limits = RollLimits(
@@ -164,7 +167,8 @@ class Cluster:
 
     async def start(self, node: int) -> Member:
         """Start (or restart) a node on its disk."""
-        store = Store(TOPICS, self.disks[node], FsyncPolicy.parse("each"))
+        space = Space(lambda: self.free_sizes.get(node, 1000), reserve_size=100)
+        store = Store(TOPICS, self.disks[node], FsyncPolicy.parse("each"), space)
         store.attach()
         loop = asyncio.get_running_loop()
         controller = LocalController(

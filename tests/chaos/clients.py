@@ -14,6 +14,11 @@ from confluent_kafka import KafkaException, Producer
 
 from tests.cluster.processes import Node
 
+RETRY_PAUSE_MS = 10
+RECONNECT_PAUSE_MS_MAX = 500
+"""Short: what the cluster adds is to be seen, not the pauses that the clients choose by default
+(100 ms, and up to 10 s)."""
+
 FLUSH_S_MAX = 90.0
 """How long producers may go on trying after the last fault has healed."""
 
@@ -98,6 +103,8 @@ class ConfluentWriter:
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 2,
+                "retry.backoff.ms": RETRY_PAUSE_MS,
+                "reconnect.backoff.max.ms": RECONNECT_PAUSE_MS_MAX,
                 "log_level": 0,
             }
         )
@@ -137,7 +144,7 @@ class AiokafkaWriter:
             acks="all",
             linger_ms=2,
             request_timeout_ms=60_000,
-            retry_backoff_ms=50,
+            retry_backoff_ms=RETRY_PAUSE_MS,
         )
         await producer.start()
         try:
@@ -255,7 +262,7 @@ class Reader:
             bootstrap_servers=self._bootstrap,
             auto_offset_reset="none",
             enable_auto_commit=False,
-            retry_backoff_ms=50,
+            retry_backoff_ms=RETRY_PAUSE_MS,
         )
         await consumer.start()
         partition = TopicPartition(self._history.topic, 0)

@@ -239,10 +239,10 @@ def forget_the_window_at_failover() -> Patches:
 @_mutant
 def forget_the_tail_of_the_window() -> Patches:
     """After a restart the window is that of the segment's header, without the segment."""
-    from broker.controller import restart
+    from broker.controller import read_back
 
-    original = restart._window
-    yield restart, "_window", lambda segment, _: original(segment, [])
+    original = read_back._window
+    yield read_back, "_window", lambda segment, _: original(segment, [])
 
 
 @_mutant

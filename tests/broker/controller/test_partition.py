@@ -106,7 +106,7 @@ async def test_a_full_disk_refuses_writers_and_still_serves_readers(
         with pytest.raises(StorageFailed):
             await partition.append(batch(b"more"), acks=acks)
         assert values(await read_all(partition)) == [b"safe"]
-        assert [failure.errno for failure in node.disk_failures] == [errno.ENOSPC]
+        assert not node.disk_failures
 
 
 async def test_a_failed_sync_acknowledges_nothing_and_is_not_tried_again(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ async def store() -> AsyncIterator[Store]:
 
 def fresh_copy(store: Store) -> LocalCopy:
     """With the first batch, which came from the writer."""
-    copy = Copies(store, on_failed=lambda error: None).open(
+    copy = Copies(store, on_failed=lambda key, error: None).open(
         store.log("t", TOPIC_ID), TOPIC_ID, sid=SID, base_offset=0, epoch=EPOCH,
         window=ProducerState(),
     )  # fmt: skip

@@ -288,9 +288,8 @@ class Process:
         await anyio.sleep_forever()
 
     def _disk_failed(self, error: OSError) -> None:
-        """As the server: a full disk is lived with, any other failure ends the process."""
-        if error.errno != 28:
-            self.world.loop.after(0.0, self._stop_for_disk)
+        """As the server: it ends the process."""
+        self.world.loop.after(0.0, self._stop_for_disk)
 
     def _stop_for_disk(self) -> None:
         if self.is_alive:

@@ -160,9 +160,6 @@ class Troubles:
         if machine.process is not None and machine.process.is_ready:
             partial = self.rng.choice([0, 10, 100])
             machine.process.backend.fail_next("write", errno.ENOSPC, path=".log", partial=partial)
-            await anyio.sleep(self._some_time())
-            machine.kill(power=False)
-            machine.restart_later(0.1)
 
     async def wipe(self) -> None:
         """One disk in a run: two of three are more than the cluster promises to survive."""

@@ -1,0 +1,50 @@
+"""Room on the disk that holds the records.
+
+A node that is nearly out of it takes no more records while it still can say so, hand over what it
+leads, and write the little that its metadata needs. A write that meets a full disk all the same
+(somebody else filled it) has the same effect at once.
+"""
+
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+
+CHECK_S = 1.0
+"""How often to look. At a gigabyte per second the reserve is to last until the next look."""
+
+
+class Space:
+    """Of one disk. `free` blocks and gives the bytes that may still be written; None for a disk
+    without end. Below `reserve_size` bytes the disk is short of space."""
+
+    def __init__(self, free: Callable[[], int] | None = None, *, reserve_size: int = 0) -> None:
+        self._free = free
+        self._reserve_size = reserve_size
+        self._changed = anyio.Event()
+        self.is_short = False
+
+    async def run(self) -> None:
+        """Until cancelled. Raises OSError when the disk cannot be asked."""
+        while True:
+            if self._free is None:
+                self._set(False)
+            else:
+                size = await anyio.to_thread.run_sync(self._free)
+                self._set(size < self._reserve_size)
+            await anyio.sleep(CHECK_S)
+
+    def note_full(self) -> None:
+        """A write did not fit. True again until the next look finds room."""
+        self._set(True)
+
+    async def until(self, *, is_short: bool) -> None:
+        """Wait until the disk is short of space, or until it is not."""
+        while self.is_short is not is_short:
+            await self._changed.wait()
+
+    def _set(self, is_short: bool) -> None:
+        if is_short is not self.is_short:
+            self.is_short = is_short
+            event, self._changed = self._changed, anyio.Event()
+            event.set()

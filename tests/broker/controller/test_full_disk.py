@@ -1,0 +1,121 @@
+"""A node whose disk is full: others go on, and it comes back without a restart."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from broker.errors import NotLeader, RequestError, StorageFailed
+from raft.state import SegmentState
+from tests.broker.cluster import Cluster, cluster
+from tests.broker.controller.test_cluster import acknowledged, check, settled_copies
+from tests.broker.one_node import put
+
+FULL = errno.ENOSPC
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.replication.space.CHECK_S", 0.02)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+async def leader_of(made: Cluster) -> int:
+    return (await made.leader()).topic.leader_id
+
+
+async def test_another_node_goes_on_where_a_write_did_not_fit(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 10)
+        full = await leader_of(made)
+        made.free_sizes[full] = 0
+        made.disks[full].fail_next("write", FULL, path=".log")
+        known |= await acknowledged(made, 10, b"full")
+        assert await leader_of(made) != full
+        await check(made, known)
+        made.free_sizes[full] = 1000
+        known |= await acknowledged(made, 10, b"room")
+        await settled_copies(made)
+        await check(made, known)
+
+
+async def test_a_follower_that_was_full_catches_up_by_itself(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        full = await leader_of(made) % 3 + 1
+        topic_id = (await made.leader()).metadata.topic_id
+        log = made.network.nodes[full].store.log("t", topic_id)
+        sid = made.raft.state.topics[topic_id].segments[-1].sid
+        await until(lambda: log.get(sid) is not None)
+        before = log.get(sid)
+        made.disks[full].fail_next("write", FULL, path=".log", partial=7)
+        known |= await acknowledged(made, 20, b"full")
+        end_offset = max(known) + 1
+        await until(
+            lambda: (
+                (after := log.get(sid)) is not None
+                and after is not before
+                and after.durable_offset == end_offset
+            )
+        )
+        await check(made, known)
+
+
+async def test_a_lone_node_takes_records_again_when_there_is_room(tmp_path: Path) -> None:
+    async with cluster(tmp_path, 1) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        made.free_sizes[1] = 0
+        made.disks[1].fail_next("write", FULL, path=".log", partial=30)
+        partition = await made.leader()
+        for _ in range(2):
+            with pytest.raises(StorageFailed):
+                await put(partition, b"refused")
+        await check(made, known)
+        made.free_sizes[1] = 1000
+        known |= await acknowledged(made, 5, b"room")
+        assert len(await check(made, known)) == 10
+        chain = made.raft.state.topics[partition.metadata.topic_id].segments
+        assert [segment.state for segment in chain] == [SegmentState.SEALED, SegmentState.OPEN]
+
+
+async def test_a_node_short_of_space_hands_over_before_a_write_fails(tmp_path: Path) -> None:
+    async with cluster(tmp_path, monitor_interval_ms=20) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        short = await leader_of(made)
+        partition = made.controller(short).partition(made.controller(short).topic("t"))
+        made.free_sizes[short] = 99
+        await until(lambda: made.controller(1).topic("t").leader_id != short)
+        with pytest.raises(NotLeader):
+            made.controller(short).partition(partition.topic)
+        known |= await acknowledged(made, 10, b"short")
+        log = made.network.nodes[short].store.log("t", partition.metadata.topic_id)
+        assert sum(segment.end_offset - segment.base_offset for segment in log.segments()) == 5
+        made.free_sizes[short] = 1000
+        await until(lambda: log.segments()[-1].durable_offset == max(known) + 1)
+        await check(made, known)
+
+
+async def test_with_all_disks_full_nothing_is_taken_and_reading_goes_on(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        made.free_sizes |= dict.fromkeys((1, 2, 3), 99)
+        partition = await made.leader()
+        await until(lambda: made.network.nodes[partition.topic.leader_id].store.space.is_short)
+        with pytest.raises(RequestError):
+            await put(partition, b"refused")
+        await check(made, known)
+        made.free_sizes.clear()
+        known |= await acknowledged(made, 5, b"room")
+        await check(made, known)
