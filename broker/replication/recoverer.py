@@ -95,8 +95,6 @@ class Recoverer:
 
         tasks: TaskGroup
         async with anyio.create_task_group() as tasks:
-            # All may have answered, and too few of them for sure: then only another attempt helps.
-            tasks.start_soon(anyio.sleep_forever)
             perform(recovery.begin())
         if decision is None:
             # Everybody has answered. Others may say more later, and are asked with the next epoch.

@@ -39,7 +39,7 @@ class Replicas:
 
 def recoverer(peers: Replicas) -> Recoverer:
     store = Store(TOPICS, MemoryBackend(), FsyncPolicy.parse("each"))
-    copies = Copies(store, on_failed=lambda error: None)
+    copies = Copies(store, on_failed=lambda key, error: None)
     catch_up = CatchUp(ensure=copies.get, store=store, peers=peers)
     return Recoverer(node=1, copies=copies, peers=peers, catch_up=catch_up)
 
