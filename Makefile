@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast lock format clean
+.PHONY: help install run test lint unit compat cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast bench lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -114,6 +114,31 @@ spec: $(SPEC_STAMP)  ## the TLA+ specification and its mutants; `make spec-fast`
 
 spec-fast: $(SPEC_STAMP)
 	build/spec/bin/python -m spec.run --fast
+
+# The peers and matplotlib are big, and nothing else needs them: they live in a folder of their own.
+BENCH := build/bench
+BENCH_PYTHON := PYTHONPATH=.:compat-tests $(BIN)/python
+
+$(BENCH)/.kafka: bench/java/pom.xml
+	mvn --quiet -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(BENCH)/kafka
+	@touch $@
+
+# Built in a copy, because cargo writes its lock beside the sources.
+$(BENCH)/.rust: bench/rust/Cargo.toml bench/rust/src/main.rs
+	mkdir -p $(BENCH)/rust && cp -r bench/rust/. $(BENCH)/rust/
+	cargo build --quiet --release --manifest-path $(BENCH)/rust/Cargo.toml
+	@touch $@
+
+$(BENCH)/.plots: bench/requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv $(BENCH)/plots
+	$(BENCH)/plots/bin/python -m pip --disable-pip-version-check --quiet --no-input install \
+	  --require-hashes --only-binary :all: -r bench/requirements.txt
+	@touch $@
+
+BENCH_OUTPUT ?= $(BENCH)/result
+bench: $(DEV_STAMP) $(BENCH)/.kafka $(BENCH)/.rust $(BENCH)/.plots  ## against Kafka and the Rust engine; ARGS="--quick" for a few minutes
+	$(BENCH_PYTHON) -m bench --output $(BENCH_OUTPUT) $(ARGS)
+	$(BENCH)/plots/bin/python -m bench.plots $(BENCH_OUTPUT)/result.json $(BENCH_OUTPUT)
 
 format: $(DEV_STAMP)  ## what the linters can put right by themselves
 	$(BIN)/ruff check --fix .

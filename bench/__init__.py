@@ -1,0 +1,5 @@
+"""Side by side: this broker, Apache Kafka and the Walrus engine, on one machine in one run.
+
+`matrix`, `stats`, `readings` and `table` are pure; `peers` and `meter` are skins around processes;
+`java`, `load` and `closed_loop` are the clients; `sections` says what is measured, `run` measures.
+"""

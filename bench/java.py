@@ -1,0 +1,44 @@
+"""Kafka's own performance tools, as clients of either side."""
+
+import subprocess
+from pathlib import Path
+
+from bench.matrix import ProducerCell
+from bench.peers import KAFKA_JARS
+from bench.readings import consumer_performance, producer_performance
+from bench.stats import Sample
+
+CLIENT_HEAP = "512m"
+
+
+def produce(address: str, topic: str, cell: ProducerCell, count: int) -> Sample:
+    """`count` records after a third as many that only warm up."""
+    warm_up = count // 3
+    text = _tool(
+        "ProducerPerformance",
+        *("--bootstrap-server", address, "--topic", topic, "--throughput", "-1"),
+        *("--num-records", str(count + warm_up), "--warmup-records", str(warm_up)),
+        *("--record-size", str(cell.record_size)),
+        *("--command-property", f"acks={cell.acks}", f"linger.ms={cell.linger_ms}"),
+        *(f"batch.size={cell.batch_size}", f"compression.type={cell.codec}"),
+    )
+    return producer_performance(text)
+
+
+def consume(address: str, topic: str, count: int) -> Sample:
+    """`count` records from the beginning of the topic."""
+    return consumer_performance(
+        _tool(
+            "ConsumerPerformance",
+            *("--bootstrap-server", address, "--topic", topic, "--num-records", str(count)),
+        )
+    )
+
+
+def _tool(name: str, *arguments: str) -> str:
+    command = ["java", f"-Xmx{CLIENT_HEAP}", "-cp", f"{KAFKA_JARS}/*"]
+    command += [f"org.apache.kafka.tools.{name}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path("/"), check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+    return done.stdout

@@ -1,0 +1,241 @@
+"""Python clients, each run a process of its own: `python -m bench.load KIND '{"argument": ...}'`.
+
+Prints one sample as JSON.
+"""
+
+import asyncio
+import json
+import random
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+
+from bench.stats import Sample, latencies
+from engine.backends import choose
+from engine.batch import Record, build, check_batch, parse_header, patch
+from engine.durability import EACH
+from engine.wal import Wal
+
+IN_FLIGHT_MAX = 20_000
+"""Messages that an aiokafka producer has not heard of yet."""
+_STAMP = struct.Struct(">q")
+
+
+def run(kind: str, **arguments: Any) -> Sample:
+    """One sample, from a process of its own. Raises RuntimeError with what that process said."""
+    command = [sys.executable, "-m", "bench.load", kind, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{kind} failed:\n{done.stderr[-2000:]}")
+    sample: Sample = json.loads(done.stdout)
+    return sample
+
+
+def _payload(size: int) -> bytes:
+    """Letters, as Kafka's own tool sends them."""
+    return bytes(random.Random(size).choices(range(65, 91), k=size))
+
+
+def produce_confluent(
+    address: str, topics: list[str], count: int, record_size: int, **settings: Any
+) -> Sample:
+    """`settings` are librdkafka's."""
+    durations_ms: list[float] = []
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            failures.append(error)
+        durations_ms.append((message.latency() or 0.0) * 1000)
+
+    producer = Producer(
+        {"bootstrap.servers": address, "queue.buffering.max.messages": 100_000} | settings
+    )
+    payload = _payload(record_size)
+    for topic in topics:
+        producer.produce(topic, payload)
+    producer.flush()
+    began = time.perf_counter()
+    for number in range(count):
+        while True:
+            try:
+                producer.produce(topics[number % len(topics)], payload, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.01)
+        if number % 100 == 0:
+            producer.poll(0)
+    producer.flush()
+    took_s = time.perf_counter() - began
+    if failures:
+        raise KafkaException(failures[0])
+    return {"messages_per_s": count / took_s, **latencies(durations_ms)}
+
+
+def produce_aiokafka(
+    address: str, topics: list[str], count: int, record_size: int, **settings: Any
+) -> Sample:
+    """`settings` are aiokafka's."""
+
+    async def main() -> Sample:
+        durations_ms: list[float] = []
+        payload = _payload(record_size)
+        async with AIOKafkaProducer(bootstrap_servers=address, **settings) as producer:
+            for topic in topics:
+                await producer.send_and_wait(topic, payload)
+            waiting: deque[asyncio.Future[Any]] = deque()
+            began = time.perf_counter()
+            for number in range(count):
+                sent_at = time.perf_counter()
+                future = await producer.send(topics[number % len(topics)], payload)
+                future.add_done_callback(
+                    lambda _, sent_at=sent_at: durations_ms.append(
+                        (time.perf_counter() - sent_at) * 1000
+                    )
+                )
+                waiting.append(future)
+                if len(waiting) > IN_FLIGHT_MAX:
+                    await waiting.popleft()
+            await asyncio.gather(*waiting)
+            took_s = time.perf_counter() - began
+        return {"messages_per_s": count / took_s, **latencies(durations_ms)}
+
+    return asyncio.run(main())
+
+
+def consume_confluent(address: str, topic: str, count: int, group: str) -> Sample:
+    """`count` messages from the beginning, from the first one on."""
+    consumer = _consumer(address, group, topic)
+    seen, began = 0, 0.0
+    while seen < count:
+        messages = consumer.consume(10_000, timeout=10.0)
+        if not messages:
+            raise TimeoutError(f"{seen} of {count} messages came")
+        began = began or time.perf_counter()
+        seen += len(messages)
+    took_s = time.perf_counter() - began
+    consumer.close()
+    return {"messages_per_s": seen / took_s, "messages": seen}
+
+
+def consume_aiokafka(address: str, topic: str, count: int, group: str) -> Sample:
+    """As the other."""
+
+    async def main() -> Sample:
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=address, group_id=group, auto_offset_reset="earliest"
+        )
+        async with consumer:
+            seen, began = 0, 0.0
+            while seen < count:
+                batches = await consumer.getmany(timeout_ms=10_000)
+                if not batches:
+                    raise TimeoutError(f"{seen} of {count} messages came")
+                began = began or time.perf_counter()
+                seen += sum(map(len, batches.values()))
+            took_s = time.perf_counter() - began
+        return {"messages_per_s": seen / took_s, "messages": seen}
+
+    return asyncio.run(main())
+
+
+def end_to_end(
+    address: str, topic: str, count: int, rate: float, record_size: int, **settings: Any
+) -> Sample:
+    """From before `produce` until the consumer has it, at a steady `rate` per second; 0: as fast as
+    it goes. The first tenth only warms up."""
+    producer = Producer({"bootstrap.servers": address} | settings)
+    consumer = _consumer(address, f"of-{topic}", topic)
+    producer.produce(topic, _STAMP.pack(0))
+    producer.flush()
+    consumer.consume(1, timeout=30.0)
+    padding = b"x" * (record_size - _STAMP.size)
+    durations_ms: list[float] = []
+
+    def read() -> None:
+        while len(durations_ms) < count and (message := consumer.poll(10.0)) is not None:
+            (sent_at,) = _STAMP.unpack_from(message.value() or b"")
+            durations_ms.append((time.perf_counter_ns() - sent_at) / 1e6)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    began = time.perf_counter()
+    for number in range(count):
+        while rate and (early_s := began + number / rate - time.perf_counter()) > 0:
+            producer.poll(min(early_s, 0.001))
+        stamped = _STAMP.pack(time.perf_counter_ns()) + padding
+        while True:
+            try:
+                producer.produce(topic, stamped)
+                break
+            except BufferError:
+                producer.poll(0.01)
+    producer.flush()
+    reader.join()
+    took_s = time.perf_counter() - began
+    consumer.close()
+    if len(durations_ms) < count:
+        raise TimeoutError(f"{len(durations_ms)} of {count} messages came")
+    return {"messages_per_s": count / took_s, **latencies(durations_ms[count // 10 :])}
+
+
+def engine_batches(folder: str, count: int, entries: int, record_size: int) -> Sample:
+    """Our engine alone, in this process: durable batches, one after the other. They are built
+    beforehand, as clients do, and checked and placed here."""
+    backend = choose()
+    wal = Wal(Path(folder), backend, EACH, wake=lambda: None)
+    segment = wal.log("bench", bytes(range(16))).open(1, 0, 1, lambda: b"")
+    records = [Record(number, 0, None, b"x" * record_size) for number in range(entries)]
+    batch = build(records, base_timestamp=0)
+    began = time.perf_counter()
+    for _ in range(count):
+        patch(batch, base_offset=segment.end_offset, leader_epoch=1)
+        header = parse_header(batch)
+        check_batch(batch, header)
+        segment.append(header, [bytes(batch)])
+        while segment.durable_offset < segment.end_offset:
+            wal.flush()
+            backend.wait()
+            wal.reap()
+    took_s = time.perf_counter() - began
+    wal.close()
+    backend.close()
+    return {"messages_per_s": count * entries / took_s}
+
+
+def _consumer(address: str, group: str, topic: str) -> Consumer:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "fetch.queue.backoff.ms": 5,
+        }
+    )
+    consumer.subscribe([topic])
+    return consumer
+
+
+KINDS: dict[str, Callable[..., Sample]] = {
+    function.__name__: function
+    for function in (
+        produce_confluent,
+        produce_aiokafka,
+        consume_confluent,
+        consume_aiokafka,
+        end_to_end,
+        engine_batches,
+    )
+}
+
+if __name__ == "__main__":
+    print(json.dumps(KINDS[sys.argv[1]](**json.loads(sys.argv[2]))))

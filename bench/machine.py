@@ -1,0 +1,60 @@
+"""Where and with what a run was made."""
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.peers import KAFKA_JARS, ROOT, Kafka
+
+_PACKAGES = ("confluent-kafka", "aiokafka", "kio", "liburing")
+
+
+def describe(command: str) -> dict[str, Any]:
+    """For the head of the result."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    kafka = next(KAFKA_JARS.glob("kafka_2.13-*.jar"), None)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "commit": _said("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
+        "machine": {
+            "cpu": f"{os.cpu_count()} x {cpu.group(1) if cpu else platform.machine()}",
+            "memory_gb": round(int(memory.group(1)) / 1e6) if memory else None,
+            "kernel": platform.release(),
+            "file_system": _said("findmnt", "-no", "FSTYPE", "-T", str(ROOT)),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "java": _said("java", "-version").partition("\n")[0],
+            "kafka": kafka.stem.removeprefix("kafka_2.13-") if kafka else None,
+            "walrus-rust": _rust_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+        "kafka_heap": Kafka.heap,
+    }
+
+
+def load_average() -> float:
+    """Of the last minute: what else the machine did, when taken before a run."""
+    return os.getloadavg()[0]
+
+
+def _rust_version() -> str | None:
+    found = re.search(r'walrus-rust = "=(.*)"', (ROOT / "bench/rust/Cargo.toml").read_text())
+    return found.group(1) if found else None
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+    except OSError:
+        return "unknown"
+    return done.stdout.strip()

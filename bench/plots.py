@@ -1,0 +1,126 @@
+"""Results as pictures; needs matplotlib (`requirements.txt` beside this file).
+
+python -m bench.plots RESULT.json FOLDER
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from bench.stats import spreads
+from bench.table import advantage
+
+_COLOURS = {"walrus": "#1b6ca8", "kafka": "#c8553d", "walrus-rust": "#c8553d"}
+Row = Mapping[str, Any]
+
+
+def draw(result: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Every picture for which the result has rows."""
+    rows = [row for row in result["cells"] if "failure" not in row]
+    pictures: list[tuple[str, str, Callable[[list[Row]], None]]] = [
+        ("producer", "throughput against latency", _throughput_against_latency),
+        ("end to end", "latency percentiles", _percentiles),
+        ("producer", "cpu against record size", _cost_by(r"(\d+) B", "record size, bytes")),
+        ("topics", "cpu against topics", _cost_by(r"to (\d+) topics", "topics")),
+        ("connections", "cpu against connections", _cost_by(r"(\d+) connections", "connections")),
+    ]
+    drawn = []
+    for section, title, picture in pictures:
+        found = [row for row in rows if row["section"] == section]
+        if not found:
+            continue
+        plt.figure(figsize=(8, 5))
+        picture(found)
+        plt.title(title)
+        plt.grid(alpha=0.3)
+        plt.tight_layout()
+        path = folder / f"{title.replace(' ', '-')}.svg"
+        plt.savefig(path, metadata={"Date": None})
+        plt.close()
+        drawn.append(path)
+    plt.figure(figsize=(9, 0.28 * len(rows) + 1.5))
+    _ratios(rows)
+    path = folder / "ratios.svg"
+    plt.savefig(path, metadata={"Date": None})
+    plt.close()
+    return [*drawn, path]
+
+
+def _ratios(rows: Sequence[Row]) -> None:
+    known = sorted((times, row) for row in rows if (times := advantage(row)) is not None)
+    names = [f"{row['section']}: {row['name']}" for _, row in known]
+    values = [times for times, _ in known]
+    plt.barh(names, values, color=["#c8553d" if value < 1 else "#1b6ca8" for value in values])
+    plt.axvline(1, color="black", linewidth=1)
+    plt.xscale("log")
+    plt.xlabel("times better than the peer")
+    plt.yticks(fontsize=7)
+    plt.margins(y=0.01)
+    plt.tight_layout()
+
+
+def _throughput_against_latency(rows: Sequence[Row]) -> None:
+    for name, points in _points(rows, "messages_per_s", "p99_ms").items():
+        plt.scatter(*zip(*points, strict=True), label=name, color=_COLOURS[name])
+    plt.xscale("log")
+    plt.yscale("log")
+    plt.xlabel("messages per second")
+    plt.ylabel("p99, ms")
+    plt.legend()
+
+
+def _percentiles(rows: Sequence[Row]) -> None:
+    for row in rows:
+        for name, samples in row["samples"].items():
+            found = spreads(samples)
+            values = [found[key].median for key in ("p50_ms", "p99_ms", "p999_ms")]
+            share = re.search(r"(cache|sync) at (\d+)%", row["name"])
+            label = f"{name} {share.group(0)}" if share else name
+            style = "-" if "cache" in row["name"] else "--"
+            alpha = float(share.group(2)) / 100 + 0.2 if share else 1
+            plt.plot(
+                ["p50", "p99", "p999"], values, style,
+                color=_COLOURS[name], alpha=alpha, label=label, marker="o",
+            )  # fmt: skip
+    plt.yscale("log")
+    plt.ylabel("ms")
+    plt.legend(fontsize=7)
+
+
+def _cost_by(pattern: str, label: str) -> Callable[[Sequence[Row]], None]:
+    def picture(rows: Sequence[Row]) -> None:
+        for name, colour in _COLOURS.items():
+            points = []
+            for row in rows:
+                size = re.search(pattern, row["name"])
+                found = spreads(row["samples"].get(name, ()))
+                if size and "cpu_s_per_million" in found:
+                    points.append((int(size.group(1)), found["cpu_s_per_million"].median))
+            if points:
+                plt.scatter(*zip(*points, strict=True), label=name, color=colour)
+        plt.xscale("log")
+        plt.yscale("log")
+        plt.xlabel(label)
+        plt.ylabel("CPU seconds of the server per million messages")
+        plt.legend()
+
+    return picture
+
+
+def _points(rows: Sequence[Row], x: str, y: str) -> dict[str, list[tuple[float, float]]]:
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for name, samples in row["samples"].items():
+            found = spreads(samples)
+            points.setdefault(name, []).append((found[x].median, found[y].median))
+    return points
+
+
+if __name__ == "__main__":
+    for written in draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])):
+        print(written)

@@ -1,0 +1,141 @@
+"""Results as a page (pure)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from bench.stats import Sample, Spread, ratio, spreads
+
+OURS: Final = "walrus"
+
+LESS_IS_BETTER: Final = {"seconds", "cpu_percent", "p99_ms"}
+
+MARGIN: Final = 0.03
+"""Ratios so near to 1 are called even."""
+
+_UNITS: Final = {
+    "messages_per_s": "messages/s",
+    "p99_ms": "p99, ms",
+    "seconds": "seconds",
+    "cpu_percent": "% of a core",
+}
+
+_COSTS: Final = (
+    ("p50_ms", "p50 ms"),
+    ("p99_ms", "p99 ms"),
+    ("p999_ms", "p999 ms"),
+    ("cpu_s_per_million", "CPU s per million"),
+    ("memory_peak_mb", "peak MB"),
+    ("memory_mb", "MB"),
+    ("written_mb", "MB written"),
+)
+_COUNTS: Final = (("system_calls", "calls per 1000"), ("syncs", "syncs per 1000"))
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """The whole, in Markdown: first what a peer does better."""
+    parts = [_head(result), _behind(result["cells"])]
+    for section in dict.fromkeys(row["section"] for row in result["cells"]):
+        rows = [row for row in result["cells"] if row["section"] == section]
+        parts.append(f"## {section.capitalize()}\n\n" + _section(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def advantage(row: Mapping[str, Any]) -> float | None:
+    """How many times better than the peer the headline is; below 1, the peer is ahead."""
+    if "failure" in row:
+        return None
+    ours, theirs = ([one[row["headline"]] for one in row["samples"][name]] for name in _names(row))
+    if row["headline"] in LESS_IS_BETTER:
+        ours, theirs = theirs, ours
+    return ratio(ours, theirs)
+
+
+def _names(row: Mapping[str, Any]) -> tuple[str, str]:
+    (peer,) = (name for name in row["samples"] if name != OURS)
+    return OURS, peer
+
+
+def _head(result: Mapping[str, Any]) -> str:
+    machine, versions = result["machine"], result["versions"]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    before, after = result["load_average"]
+    return (
+        f"# Side by side, {result['date'][:10]}\n\n"
+        f"`{result['command']}` at commit {result['commit']}, {result['date']}.\n"
+        f"{machine['cpu']}, {machine['memory_gb']} GB, Linux {machine['kernel']},"
+        f" {machine['file_system']}. {listed}. Kafka's heap: {result['kafka_heap']}.\n"
+        f"Client and servers share the machine. Load average before {before:.1f}, after"
+        f" {after:.1f}. {result['note']}\n\n"
+        f"Medians of {result['repeats']} runs with the lowest and the highest in brackets, the two"
+        " systems in turns. *Times* is the median of the ratios of neighbours in time: how many"
+        " times better than the peer, so that below 1 the peer is ahead. Costs are those of the"
+        " server, ours / theirs. System calls and syncs were counted in one more run."
+    )
+
+
+def _behind(rows: Sequence[Mapping[str, Any]]) -> str:
+    known = [(advantage(row), row) for row in rows]
+    behind = [(times, row) for times, row in known if times is not None and times < 1 - MARGIN]
+    lines = ["## What a peer does better", ""]
+    for times, row in sorted(behind, key=lambda pair: pair[0]):
+        lines.append(f"- **{times:.2f}** {row['section']}: {row['name']} ({_names(row)[1]})")
+    lines += [
+        f"- failed: {row['name']}: {row['failure'][:200]}" for row in rows if "failure" in row
+    ]
+    return "\n".join(lines if len(lines) > 2 else [*lines, "Nothing in this run."])
+
+
+def _section(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One table per headline and peer, the worst row first."""
+    tables: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if "failure" not in row:
+            tables.setdefault((row["headline"], _names(row)[1]), []).append(row)
+    return "\n\n".join(
+        "\n".join(_table(headline, peer, sorted(found, key=lambda row: advantage(row) or 0)))
+        for (headline, peer), found in tables.items()
+    )
+
+
+def _table(headline: str, peer: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    costs = [
+        (name, title)
+        for name, title in _COSTS
+        if name != headline and any(name in row["samples"][OURS][0] for row in rows)
+    ]
+    counts = _COUNTS if any(row["counts"] for row in rows) else ()
+    unit = _UNITS[headline]
+    titles = ["", f"{OURS}, {unit}", f"{peer}, {unit}", "times"]
+    titles += [title for _, title in (*costs, *counts)]
+    yield "| " + " | ".join(titles) + " |"
+    yield "|---" + "|--:" * (len(titles) - 1) + "|"
+    for row in rows:
+        ours, theirs = (spreads(row["samples"][name]) for name in (OURS, peer))
+        times = advantage(row)
+        cells = [row["name"], _spread(ours[headline]), _spread(theirs[headline])]
+        cells.append("–" if times is None else f"{times:.2f}")
+        cells += [_pair(ours.get(name), theirs.get(name)) for name, _ in costs]
+        cells += [_counted(row["counts"], peer, name) for name, _ in counts]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _spread(found: Spread) -> str:
+    return f"{_number(found.median)} ({_number(found.low)}–{_number(found.high)})"
+
+
+def _pair(ours: Spread | None, theirs: Spread | None) -> str:
+    if ours is None or theirs is None:
+        return "–"
+    return f"{_number(ours.median)} / {_number(theirs.median)}"
+
+
+def _counted(counts: Mapping[str, Sample], peer: str, name: str) -> str:
+    if not counts:
+        return "–"
+    return f"{_number(counts[OURS][name])} / {_number(counts[peer][name])}"
+
+
+def _number(value: float) -> str:
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
