@@ -4,6 +4,7 @@ A server is its process and all its descendants.
 """
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ SYNC_EVENTS: Final = (
 )
 _RING_EVENT: Final = "io_uring:io_uring_submit_req"
 _RING_FSYNC: Final = "opcode==3"
+_PERF_S_MAX: Final = 30.0
 _CALLS: Final = "raw_syscalls:sys_enter"
 
 
@@ -103,16 +105,20 @@ def counted(pid: int, sample: Sample) -> Iterator[None]:
         events = [part for event in (_CALLS, *SYNC_EVENTS, _RING_EVENT) for part in ("-e", event)]
         command = ["perf", "stat", "-x,", "-o", str(out), *events, "--filter", _RING_FSYNC]
         command += ["-D", "-1", f"--control=fifo:{control},{said}"]
-        perf = subprocess.Popen([*command, "-p", ",".join(map(str, descendants(pid)))])
-        # Both ways, since perf opens the second only after the first.
-        with control.open("r+") as speak, said.open("r+") as listen:
-            print("enable", file=speak, flush=True)
-            listen.readline()
-            try:
-                yield
-            finally:
-                perf.send_signal(signal.SIGINT)
-                perf.wait(30)
+        # Opened for both directions, so that neither side waits for the other to open.
+        speak, listen = os.open(control, os.O_RDWR), os.open(said, os.O_RDWR)
+        command += ["-p", ",".join(map(str, descendants(pid)))]
+        perf = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            os.write(speak, b"enable\n")
+            if not select.select([listen], [], [], _PERF_S_MAX)[0]:
+                raise RuntimeError("perf does not begin to count")
+            yield
+        finally:
+            perf.send_signal(signal.SIGINT)
+            perf.wait(30)
+            os.close(speak)
+            os.close(listen)
         counts = perf_stat(out.read_text())
     sample["system_calls"] = counts[_CALLS]
     sample["syncs"] = sum(counts[event] for event in (*SYNC_EVENTS, _RING_EVENT))
