@@ -8,8 +8,10 @@ steps back when it hears from no majority.
 Its published handling of messages loses or invents entries (see the tests named after each defect),
 so all of it is replaced. The rules, in the order of Raft's own paper:
 
-* Nothing is said before it is durable. The transport syncs the journal before every message
-  (`node.py`), so a vote, an acknowledgement and the leader's own copy survive whatever comes after.
+* Nothing is said before it is durable. The node syncs the journal before every message
+  (`node.py`), so a vote and an acknowledgement survive whatever comes after. Entries alone leave a
+  leader while its own disk still writes them: they promise nothing, and it counts its own copy
+  when that is durable.
 * Every reply carries the term it was given in, and counts in no other.
 * Entries that match stay, whatever arrives again; a follower truncates at a real conflict and never
   below its commit.

@@ -56,8 +56,8 @@ _INDEX_HEAD = struct.Struct("<BQ")
 class Journal:
     """The log in memory, and its copy on disk.
 
-    Everything but `sync`, `flush` and the two compactions only touches memory. Raises OSError from
-    those four; the journal is unusable from then on, because nobody can know what of the last frame
+    Everything but the syncs, `flush` and the two compactions only touches memory. Raises OSError
+    from those; the journal is unusable from then on, because nobody can know what of the last frame
     is on the disk.
     """
 
@@ -71,6 +71,7 @@ class Journal:
         self._commit_index = FIRST_INDEX
         self._pending = bytearray()
         self._commit_is_pending = False
+        self._vote_is_pending = False
         self._failed = False
         self._generation = 0
         self._size = 0
@@ -131,6 +132,7 @@ class Journal:
         if (term, votedForNodeId) != (self._term, self._vote):
             self._term, self._vote = term, votedForNodeId
             self._pending += self._hard_record()
+            self._vote_is_pending = True
 
     def getCurrentTerm(self) -> int:
         return self._term
@@ -175,6 +177,11 @@ class Journal:
         if self._pending:
             self._write_frame()
 
+    def sync_vote(self) -> None:
+        """Term and vote are durable when this returns; entries written since may not be yet."""
+        if self._vote_is_pending or self._failed:
+            self.sync()
+
     def flush(self) -> None:
         """As `sync`, with the commit index. It closes the last frame: a frame behind it proves it
         was durable."""
@@ -212,7 +219,7 @@ class Journal:
         self._failed = False
         self._size += len(frame)
         self._pending.clear()
-        self._commit_is_pending = False
+        self._commit_is_pending = self._vote_is_pending = False
 
     def _replace_file(self) -> None:
         self._failed = True
@@ -240,7 +247,7 @@ class Journal:
         self._size += len(chunks[-1])
         write_whole(self._disk, self._name, chunks)
         self._pending.clear()
-        self._commit_is_pending = False
+        self._commit_is_pending = self._vote_is_pending = False
         return self._disk.open(self._name)
 
     def _hard_record(self) -> bytes:

@@ -30,11 +30,12 @@ from raft.core import HardenedRaft
 from raft.disk import Disk, OsDisk
 from raft.errors import REMEDY, RaftError, Stopped
 from raft.ground import NEVER, Machine
+from raft.inbox import Inbox
 from raft.invariants import InvariantViolated, check_invariants
 from raft.journal import Journal
 from raft.members import MemberChange, Members
 from raft.membership import Membership, OnMember, Wish
-from raft.messages import AnyMessage, Chunk, ChunkReply, Forward, MemberReply, MemberRequest
+from raft.messages import AnyMessage, Append, Chunk, ChunkReply, Forward, MemberReply, MemberRequest
 from raft.proposals import Leader, OnDone, Proposal, Proposals
 from raft.snapshot import Snapshot
 from raft.snapshotter import Snapshotter, Spawn, open_journal
@@ -143,7 +144,8 @@ class RaftNode:
     """A member of the cluster that keeps the metadata.
 
     Thread safe: `state`, `submit`, `change_members`, `transfer`, `subscribe`, `connected`,
-    `disconnected`, `receive`, `stop`, and the properties. The rest belongs to the tick thread."""
+    `disconnected`, `receive`, `watch`, `unwatch`, `stop`, and the properties. The rest belongs to
+    the tick thread."""
 
     raft_class: type[Raft] = Raft
 
@@ -185,7 +187,7 @@ class RaftNode:
         self._debug = debug
         self._on_failure = on_failure
         self._spawn = spawn or _spawn_thread
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._proposals = Proposals(rng.randbytes(16))
         self._listeners: list[Callable[[ClusterState], None]] = []
         self._peers: dict[str, Node] = {}
@@ -213,6 +215,7 @@ class RaftNode:
         A sole voter leads, with everything applied, when this returns. Raises StoredStateError,
         OSError."""
         self.open()
+        self._inbox.open()
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
         self._thread.start()
 
@@ -258,6 +261,7 @@ class RaftNode:
                 self._journal.sync()
                 self._journal.flush()
             self._journal.close()
+        self._inbox.close()
         self._proposals.fail(error)
 
     def _membership_fail(self, error: RaftError) -> None:
@@ -269,10 +273,7 @@ class RaftNode:
         try:
             while not self._may_end():
                 wait_s = min(IDLE_TICK_S, self._raft.wake_at() - self._clock())
-                try:
-                    self._inbox.get(timeout=max(0.0, wait_s))()
-                except queue.Empty:
-                    pass
+                self._inbox.wait(max(0.0, wait_s))
                 self.tick()
             self._finish(Stopped("the node was stopped"))
         except BaseException as failure:  # noqa: BLE001 - whatever it was, this thread is the one to tell
@@ -343,6 +344,15 @@ class RaftNode:
     def receive(self, voter: str, data: bytes) -> None:
         """A message from `voter`, whose identity the connection has proved."""
         self._inbox.put(partial(self._receive, voter, data))
+
+    def watch(self, descriptor: int, on_readable: Callable[[], None]) -> None:
+        """Call `on_readable` on the tick thread whenever there is something to read: messages that
+        it then hands to `receive`. A node that has stopped reads nothing."""
+        self._inbox.watch(descriptor, on_readable)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Comes before the descriptor is closed."""
+        self._inbox.unwatch(descriptor)
 
     def propose(self, command: AnyCommand, *, timeout_s: float = TIMEOUT_S) -> Future[Applied]:
         """As `submit`, for whoever would rather wait for a Future; it may also fail with a
@@ -442,6 +452,7 @@ class RaftNode:
             self._raft.tick()
             if self._raft.progress() == before:
                 break
+        self._journal.sync()
         self._publish()
         self._snapshot_if_due()
 
@@ -533,8 +544,15 @@ class RaftNode:
             )
 
     def send(self, voter: str, message: AnyMessage) -> bool:
-        """Nothing leaves before all that it may rest on is durable."""
-        self._journal.sync()
+        """Nothing leaves before all that it may rest on is durable.
+
+        Entries on their way to others rest on the term they were written in: nobody will ever write
+        others in it. The leader makes its own copy durable meanwhile (`tick`), and counts it then.
+        """
+        if isinstance(message, Append):
+            self._journal.sync_vote()
+        else:
+            self._journal.sync()
         return self._link is not None and self._link.send(voter, messages.encode(message))
 
     # ---- messages --------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """One trusted connection between two nodes: payloads in both directions, in order, bounded in
 memory."""
 
+import socket
+
 import anyio
-from anyio.abc import AsyncResource, SocketStream
+from anyio.abc import AsyncResource, SocketAttribute, SocketStream
 
 from broker.peer.frames import Opener, Sealer
 from broker.peer.handshake import Identity, Session
@@ -17,8 +19,8 @@ class Channel(AsyncResource):
     def __init__(self, stream: SocketStream, session: Session) -> None:
         self._stream = stream
         self._session = session
-        self._sealer = Sealer(session.send_key)
-        self._opener = Opener(session.receive_key)
+        self.sealer = Sealer(session.send_key)
+        self.opener = Opener(session.receive_key)
         self._lock = anyio.Lock()
 
     @property
@@ -34,14 +36,25 @@ class Channel(AsyncResource):
     async def send(self, *payloads: bytes) -> None:
         """All of them, in order. Raises anyio.BrokenResourceError when the connection is gone."""
         async with self._lock:
-            await self._stream.send(b"".join(map(self._sealer.seal, payloads)))
+            await self._stream.send(b"".join(map(self.sealer.seal, payloads)))
 
     async def receive(self) -> list[bytes]:
         """At least one payload. Raises anyio.EndOfStream, anyio.BrokenResourceError, FrameError."""
         while True:
-            payloads = self._opener.feed(await self._stream.receive(RECEIVE_SIZE))
+            payloads = self.opener.feed(await self._stream.receive(RECEIVE_SIZE))
             if payloads:
                 return payloads
+
+    def share(self) -> socket.socket:
+        """The connection once more, for a thread that must not wait for the event loop; never
+        blocks.
+
+        Whoever takes it has one direction for itself, with `sealer` or `opener`. Nothing of it has
+        been read ahead: anyio reads while somebody receives, and the last one to do so was the
+        handshake, before the peer knew that it might go on."""
+        raw: socket.socket = self._stream.extra_attributes[SocketAttribute.raw_socket]().dup()
+        raw.setblocking(False)
+        return raw
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -1,14 +1,13 @@
 """Raft's connections to the other members, kept up.
 
 A node sends on the connections it dialled and receives on those it accepted, so there is nothing to
-negotiate about who dials whom. Messages that find no connection, or a full queue, are dropped: Raft
-repeats what matters."""
+negotiate about who dials whom. Messages that find no connection, or one whose peer does not read,
+are dropped: Raft repeats what matters."""
 
-import asyncio
 import random
-import threading
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -18,10 +17,9 @@ from anyio.abc import TaskGroup
 from broker.errors import PeerError
 from broker.peer.channel import Channel
 from broker.peer.port import PeerPort
+from broker.peer.wires import Receiver, Sender
 
 RAFT_CHANNEL = "raft"
-QUEUE_SIZE_MAX = 16 * 1024 * 1024
-"""Bytes waiting for one peer; beyond it messages are dropped."""
 REDIAL_WAIT_S = (0.05, 0.5)
 
 Address = tuple[str, int]
@@ -35,41 +33,8 @@ class RaftInbox(Protocol):
     def receive(self, voter: str, data: bytes) -> None: ...
     def connected(self, voter: str) -> None: ...
     def disconnected(self, voter: str) -> None: ...
-
-
-class _Queue:
-    """What waits for one peer: filled by the Raft thread, emptied by the event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._lock = threading.Lock()
-        self._waiting: deque[bytes] = deque()
-        self._size = 0
-        self._is_filled = anyio.Event()
-
-    def put(self, data: bytes) -> bool:
-        """False when it is full. Wakes the loop once, however much follows before it looks."""
-        with self._lock:
-            if self._size + len(data) > QUEUE_SIZE_MAX:
-                return False
-            must_wake = not self._waiting
-            self._waiting.append(data)
-            self._size += len(data)
-        if must_wake:
-            self._loop.call_soon_threadsafe(lambda: self._is_filled.set())
-        return True
-
-    async def take(self) -> list[bytes]:
-        """Everything that waits; waits itself while there is nothing."""
-        while True:
-            with self._lock:
-                if self._waiting:
-                    taken = list(self._waiting)
-                    self._waiting.clear()
-                    self._size = 0
-                    return taken
-                self._is_filled = anyio.Event()
-            await self._is_filled.wait()
+    def watch(self, descriptor: int, on_readable: Callable[[], None]) -> None: ...
+    def unwatch(self, descriptor: int) -> None: ...
 
 
 class RaftLinks:
@@ -81,19 +46,18 @@ class RaftLinks:
     def __init__(self, port: PeerPort, rng: random.Random) -> None:
         self._port = port
         self._rng = rng
-        self._queues: dict[str, _Queue] = {}
+        self._senders: dict[str, Sender] = {}
         self._dialled: dict[Address, anyio.CancelScope] = {}
         self._told: frozenset[Address] = frozenset()
         self._callers: Counter[Address] = Counter()
         self._inbox: RaftInbox
         self._tasks: TaskGroup | None = None
-        self._loop: asyncio.AbstractEventLoop
         port.serve(RAFT_CHANNEL, self._serve)
 
     def send(self, voter: str, data: bytes) -> bool:
         """Thread safe, never blocks. False: dropped."""
-        queue = self._queues.get(voter)
-        return queue is not None and queue.put(data)
+        sender = self._senders.get(voter)
+        return sender is not None and sender.send(data)
 
     async def run(
         self,
@@ -103,7 +67,6 @@ class RaftLinks:
     ) -> None:
         """Keep the connections up until cancelled."""
         self._inbox = inbox
-        self._loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             task_status.started()
@@ -126,7 +89,7 @@ class RaftLinks:
 
     def connections(self) -> Mapping[str, object]:
         """Voters we can send to just now."""
-        return dict(self._queues)
+        return dict(self._senders)
 
     # ---- sending ---------------------------------------------------------------------------------
 
@@ -149,19 +112,19 @@ class RaftLinks:
     async def _send_all(self, channel: Channel) -> None:
         """Until the connection breaks. Of two connections to one voter the newer one counts."""
         voter = channel.peer.voter_id
-        queue = self._queues[voter] = _Queue(self._loop)
+        sender = self._senders[voter] = Sender(channel)
         self._inbox.connected(voter)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._notice_end, channel, tasks.cancel_scope)
-                while True:
-                    await channel.send(*await queue.take())
-        except* (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await sender.flush()
+        except* OSError:
             pass
         finally:
-            if self._queues.get(voter) is queue:
-                del self._queues[voter]
+            if self._senders.get(voter) is sender:
+                del self._senders[voter]
                 self._inbox.disconnected(voter)
+            sender.close()
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(channel)
 
@@ -185,10 +148,18 @@ class RaftLinks:
             self._callers[address] += 1
             if self._tasks is not None:
                 self._dial()
+        receiver = Receiver(channel, partial(self._inbox.receive, voter))
+        descriptor = receiver.fileno()
+
+        def read() -> None:
+            if not receiver.read():
+                self._inbox.unwatch(descriptor)
+
+        self._inbox.watch(descriptor, read)
         try:
-            while True:
-                for data in await channel.receive():
-                    self._inbox.receive(voter, data)
+            await receiver.ended()
         finally:
+            self._inbox.unwatch(descriptor)
+            receiver.close()
             if has_port:
                 self._callers -= Counter([address])

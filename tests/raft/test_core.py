@@ -458,7 +458,9 @@ def test_nothing_leaves_before_it_is_durable() -> None:
 
         def checked(voter: str, message: object, send: object = send, name: str = name) -> bool:
             result = send(voter, message)  # type: ignore[operator]
-            assert not lab.nodes[name]._raft.log._pending
+            journal = lab.nodes[name]._raft.log
+            assert not journal._vote_is_pending
+            assert isinstance(message, Append) or not journal._pending
             if isinstance(message, AppendReply) and message.ok:
                 lab_disk = lab.disks[name].after_power_cut()
                 assert lab_disk.read("journal") is not None
@@ -468,6 +470,25 @@ def test_nothing_leaves_before_it_is_durable() -> None:
     for _ in range(10):
         lab.ask("b")
         lab.run(0.05)
+
+
+def test_entries_are_on_their_way_while_the_leader_writes_them_and_it_counts_itself_after() -> None:
+    lab = Lab(ABC)
+    leader = lab.elect("a")
+    lab.run(0.3)
+    under_way: list[bool] = []
+
+    def before(operation: str) -> None:
+        sent = [messages.decode(data) for data in lab.wires["a", "b"]]
+        under_way.append(any(isinstance(each, Append) and each.entries for each in sent))
+        assert leader.commit_index < leader._raft.log.last_index, operation
+
+    lab.disks["a"].on_operation = before
+    answers = lab.ask("a")
+    assert under_way == [True, True]
+    assert not leader._raft.log._pending
+    lab.run(0.1)
+    assert [type(answer) for answer in answers] == [Applied]
 
 
 def test_leadership_is_handed_over_at_once_when_asked() -> None:

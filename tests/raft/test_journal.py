@@ -50,6 +50,18 @@ def test_a_new_journal_remembers_across_a_restart(tmp_path: Path) -> None:
     assert (again.term_at(6), again.term_at(7), again.term_at(0)) == (3, None, None)
 
 
+def test_term_and_vote_can_be_made_durable_without_waiting_for_entries() -> None:
+    disk = SimDisk(seeded(1))
+    journal = filled(disk)
+    journal.add(b"\x00later", 7, 3)
+    before = content(disk)
+    journal.sync_vote()
+    assert content(disk) == before
+    journal.setCurrentTerm(4, "c")
+    journal.sync_vote()
+    assert memory(Journal(disk.after_power_cut()))[1:] == (4, "c")
+
+
 def test_what_was_not_synced_is_not_promised() -> None:
     disk = SimDisk(seeded(1))
     journal = filled(disk)

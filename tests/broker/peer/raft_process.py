@@ -119,7 +119,6 @@ def main() -> None:
         Path(directory), voter, int(port), {name: int(port) for name, port in others.items()}
     )
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    sys.setswitchinterval(0.0005)
     anyio.run(process.run)
 
 

@@ -133,7 +133,7 @@ async def test_strangers_in_numbers_do_not_add_up(monkeypatch: pytest.MonkeyPatc
 async def test_a_frame_that_was_changed_on_the_way_ends_the_connection() -> None:
     async with listening(node("a")) as bound:
         channel = await node("b").dial("127.0.0.1", bound, "echo")
-        channel._sealer._count += 1
+        channel.sealer._count += 1
         await channel.send(b"not the first")
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await channel.receive()
