@@ -161,6 +161,24 @@ class Waiter(Protocol):
     def set(self) -> None: ...
 
 
+class Readable(Protocol):
+    """What a fetch needs of a partition: the leader's, or the sealed copies of another node."""
+
+    @property
+    def log_start_offset(self) -> int: ...
+
+    @property
+    def high_watermark(self) -> int: ...
+
+    def check_epoch(self, leader_epoch: int) -> None: ...
+
+    def preferred_reader(self, offset: int) -> int:
+        """A live replica that holds what this node would have to ask for; -1 where there is no need
+        or nobody (KIP-392)."""
+
+    async def read(self, offset: int, *, size_max: int) -> bytes: ...
+
+
 class AnyPartition(Protocol):
     """Partition 0 of one topic, wherever it is led."""
 
@@ -212,6 +230,9 @@ class Partition(AnyPartition, Protocol):
         At most `size_max` bytes, but always at least one batch if there is one. b"" at the high
         watermark. Raises OffsetOutOfRange below the log start or beyond the log end.
         """
+
+    def preferred_reader(self, offset: int) -> int:
+        """See `Readable`."""
 
     def watch(self, waiter: Waiter) -> None:
         """Call `waiter.set()` whenever the high watermark moves or leadership is lost, until
@@ -274,7 +295,10 @@ class Controller(Protocol):
 
 
 class AdminController(Controller, Protocol):
-    """What admin tools ask beyond that."""
+    """What Kafka's clients and admin tools ask beyond that."""
+
+    def sealed_copies(self, topic: TopicView) -> Readable:
+        """What this node holds of a topic that another one leads. Raises UnknownTopicId."""
 
     async def configure(
         self,

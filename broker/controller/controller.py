@@ -32,6 +32,7 @@ from broker.controller.restart import Restart
 from broker.controller.retention import Retention, delete_records
 from broker.controller.roll import roll
 from broker.controller.router import Routed, append_here
+from broker.controller.sealed import SealedCopies
 from broker.controller.supervisor import Supervisor
 from broker.controller.topics import Topics
 from broker.controller.views import Views, broker_addresses
@@ -435,6 +436,12 @@ class LocalController:
             leader_id=current.leader_id,
             leader_epoch=current.leader_epoch,
         )
+
+    def sealed_copies(self, topic: TopicView) -> SealedCopies:
+        metadata = self._metadata.state.topics.get(topic.topic_id.bytes)
+        if metadata is None:
+            raise UnknownTopicId(f"{topic.name} is gone")
+        return SealedCopies(metadata, topic, self._store)
 
     def anywhere(self, topic: TopicView, *, resends: bool = True) -> Routed:
         return Routed(topic, self, self._peers, resends=resends)

@@ -13,6 +13,7 @@ import anyio
 from broker.controller.bucket import Bucket, DiskBusy
 from broker.controller.checks import checked
 from broker.controller.lookup import Lookup
+from broker.controller.sealed import NOBODY, other_reader
 from broker.controller.topic_config import TopicConfig
 from broker.controller.views import first_epoch_of_run, offset_map
 from broker.errors import (
@@ -252,6 +253,15 @@ class LocalPartition:
             size_max=size_max,
             end_offset=end_offset,
         )
+
+    def preferred_reader(self, offset: int) -> int:
+        span = self._map.span_of(offset)
+        if span is None or span.end_offset is None or offset < self.log_start_offset:
+            return NOBODY
+        segment = self.log.get(span.sid)
+        if segment is not None and segment.durable_offset >= span.end_offset:
+            return NOBODY
+        return other_reader(self._view, self.metadata.segment(span.sid))
 
     def _holders(self, sid: int) -> tuple[int, ...]:
         segment = self.metadata.segment(sid)

@@ -11,14 +11,18 @@ Behaviour
   * Fetch sessions (KIP-227, v7+): an incremental request names what has changed, and its answer
     only the partitions with news: records, another watermark or log start, an error. A client gets
     none (id 0) when there is no room; one that went away for long is FETCH_SESSION_ID_NOT_FOUND.
+  * Old records that the leader does not hold are read from a replica that does: the client is sent
+    there (KIP-392, v11+), or the leader asks for it. Every replica serves the sealed segments that
+    it holds, and says NOT_LEADER_OR_FOLLOWER where they end.
   * A batch that the client's version cannot understand (zstd below v10) is
     UNSUPPORTED_COMPRESSION_TYPE.
 Versions
   v5 log_start_offset · v7 sessions · v9 current_leader_epoch (KIP-320) · v10 zstd (KIP-110) · v11
-  rack · v12 flexible · v13 topic ids (KIP-516) · v15 replica state · v16 current leader (KIP-951)
+  preferred read replica (KIP-392) · v12 flexible · v13 topic ids (KIP-516) · v15 replica state ·
+  v16 current leader (KIP-951)
 Not here
-  diverging epochs (followers of Kafka's own), reading from followers, transactions (the last stable
-  offset is the high watermark), v18
+  diverging epochs (followers of Kafka's own), a choice of replica by rack, transactions (the last
+  stable offset is the high watermark), v18
 """
 
 from collections.abc import Iterator
@@ -35,7 +39,7 @@ from kio.schema.errors import ErrorCode
 from kio.schema.fetch.v17.request import FetchRequest
 
 from broker import codecs
-from broker.errors import RequestError, UnsupportedCompression
+from broker.errors import NotLeader, RequestError, UnsupportedCompression
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, fetch_code
 from broker.kafka_api.fetch_sessions import (
@@ -49,9 +53,10 @@ from broker.kafka_api.fetch_sessions import (
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
-from broker.ports import Partition, TopicView
+from broker.ports import Partition, Readable, TopicView
 
 ZSTD_VERSION_MIN: Final = 10
+FOLLOWERS_VERSION_MIN: Final = 11
 LEADER_VERSION_MIN: Final = 16
 READ_COMMITTED: Final = 1
 
@@ -73,6 +78,8 @@ class _Read:
     records: bytes
     is_more_at_once: bool
     """The records end where a sealed segment ends: the next request has more without waiting."""
+    preferred_reader: int = -1
+    """The node that has the records, if it is not this one."""
 
 
 _NOTHING: Final = _Read(high_watermark=-1, log_start_offset=-1, records=b"", is_more_at_once=False)
@@ -175,8 +182,13 @@ async def _read(
     ctx: Context, request: FetchRequest, asked: Asked, size_left: int, is_first: bool
 ) -> _Read:
     wanted = asked.wanted
-    view, partition = _find(ctx, asked)
+    view, partition = _readable(ctx, request, asked)
     partition.check_epoch(getattr(wanted, "current_leader_epoch", -1))
+    if request.__version__ >= FOLLOWERS_VERSION_MIN:
+        preferred = partition.preferred_reader(wanted.fetch_offset)
+        if preferred >= 0:
+            marks = max(partition.high_watermark, wanted.fetch_offset), partition.log_start_offset
+            return _Read(*marks, b"", is_more_at_once=True, preferred_reader=preferred)
     size_max = max(min(wanted.partition_max_bytes, size_left), 0)
     records = b""
     if is_first or size_max > 0:
@@ -196,15 +208,29 @@ async def _read(
     )
 
 
+def _readable(ctx: Context, request: FetchRequest, asked: Asked) -> tuple[TopicView, Readable]:
+    """The partition, or this node's sealed copies of one that another node leads."""
+    try:
+        return _find(ctx, asked)
+    except NotLeader:
+        if request.__version__ < FOLLOWERS_VERSION_MIN:
+            raise
+        view = _topic(ctx, asked)
+        return view, ctx.controller.sealed_copies(view)
+
+
 def _find(ctx: Context, asked: Asked) -> tuple[TopicView, Partition]:
     """Raises UnknownTopic, UnknownTopicId, UnknownPartition, NotLeader."""
-    if asked.name is not None:
-        view = ctx.controller.topic(asked.name)
-    elif asked.topic_id is None:
-        raise Refused(ErrorCode.unknown_topic_id, "a topic id of zero")
-    else:
-        view = ctx.controller.topic_by_id(asked.topic_id)
+    view = _topic(ctx, asked)
     return view, led_partition(ctx, view, asked.wanted.partition)
+
+
+def _topic(ctx: Context, asked: Asked) -> TopicView:
+    if asked.name is not None:
+        return ctx.controller.topic(asked.name)
+    if asked.topic_id is None:
+        raise Refused(ErrorCode.unknown_topic_id, "a topic id of zero")
+    return ctx.controller.topic_by_id(asked.topic_id)
 
 
 def _before_zstd(records: bytes) -> bytes:
@@ -244,7 +270,7 @@ def _response(
             last_stable_offset=outcome.high_watermark,
             log_start_offset=outcome.log_start_offset,
             aborted_transactions=aborted,
-            preferred_read_replica=-1,
+            preferred_read_replica=outcome.preferred_reader,
             records=outcome.records,
             current_leader=leader,
         )
@@ -282,7 +308,8 @@ def _tell(session: Session, asked: Asked, outcome: _Outcome) -> bool:
     if isinstance(outcome, RequestError):
         return session.tell(asked, None, has_records=False)
     marks = (outcome.high_watermark, outcome.log_start_offset)
-    return session.tell(asked, marks, has_records=bool(outcome.records))
+    has_news = bool(outcome.records) or outcome.preferred_reader >= 0
+    return session.tell(asked, marks, has_records=has_news)
 
 
 def _parts(

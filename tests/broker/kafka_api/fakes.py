@@ -93,6 +93,7 @@ class FakePartition:
         self.batches: list[tuple[int, int, bytes]] = []
         self.is_held = False
         self.read_count = 0
+        self.preferred = -1
         self.error: Exception | None = None
         self.keyed_snapshot: Callable[[], bytes] = bytes
         self.bucket = None
@@ -124,6 +125,9 @@ class FakePartition:
     @property
     def watcher_count(self) -> int:
         return len(self._watchers)
+
+    def preferred_reader(self, offset: int) -> int:
+        return self.preferred
 
     def check_epoch(self, leader_epoch: int) -> None:
         if leader_epoch != -1 and leader_epoch < self.leader_epoch:
@@ -238,6 +242,8 @@ class FakeController:
         self.partitions: dict[str, FakePartition] = {}
         self.routes: dict[str, FakePartition] = {}
         """Where `anywhere` finds a topic, if not here."""
+        self.sealed: dict[str, FakePartition] = {}
+        """Sealed copies of topics that others lead."""
         self.next_producer_id = 4000
         self.producer_id_error: Exception | None = None
         self.create_wait = anyio.Event()
@@ -332,6 +338,12 @@ class FakeController:
     async def delete_topic(self, topic_id: UUID) -> None:
         view = self.topic_by_id(topic_id)
         self.partitions.pop(view.name).wake()
+
+    def sealed_copies(self, topic: TopicView) -> FakePartition:
+        found = self.sealed.get(topic.name)
+        if found is None:
+            raise NotLeader(f"nothing of {topic.name} is held here")
+        return found
 
     def anywhere(self, topic: TopicView, *, resends: bool = True) -> FakePartition:
         return self.routes.get(topic.name) or self.partition(topic)

@@ -75,6 +75,9 @@ class FakePartition:
         self._gate.set()
         self.is_lost = False
 
+    def preferred_reader(self, offset: int) -> int:
+        return -1
+
     @property
     def topic(self) -> TopicView:
         return self._topic

@@ -391,3 +391,51 @@ class TestLongPoll:
         node.clock.monotonic = lambda: now + LONG_MS / 1000  # type: ignore[method-assign]
         with anyio.fail_after(5):
             assert asked.one(await asked.answer())["records"] == b""
+
+
+class TestOldSegments:
+    """KIP-392: sealed segments may be read from any replica that holds them."""
+
+    async def test_the_client_is_sent_to_the_replica_that_has_them(self, node: Node) -> None:
+        partition = await filled(node, batch(b"a"))
+        partition.preferred = 2
+        answer = await node.connect().fetch("t", 0, version=11)
+        assert (answer["error"], answer["preferred_read_replica"]) == (0, 2)
+        assert not answer["records"] and answer["high_watermark"] == 1
+
+    async def test_a_client_that_does_not_know_of_replicas_gets_the_records(
+        self, node: Node
+    ) -> None:
+        partition = await filled(node, batch(b"a"))
+        partition.preferred = 2
+        answer = await node.connect().fetch("t", 0, version=10)
+        assert answer["records"] == partition.batches[0][2]
+
+    async def test_an_incremental_session_is_told_where_to_go_though_nothing_else_is_new(
+        self, node: Node
+    ) -> None:
+        partition = await filled(node, batch(b"a"))
+        connection = node.connect()
+        asked = {"partition": 0, "fetch_offset": 1, "max_bytes": 1000}
+        topic = {"topic": "t", "partitions": [asked]}
+        first = await connection.ask(FETCH, 11, session_epoch=0, topics=[topic])
+        partition.preferred = 2
+        again = await connection.ask(
+            FETCH, 11, session_id=first["session_id"], session_epoch=1, max_wait_ms=1
+        )
+        (told,) = again["topics"][0]["partitions"]
+        assert told["preferred_read_replica"] == 2
+
+    async def test_a_replica_serves_what_it_holds(self, node: Node) -> None:
+        partition = await filled(node, batch(b"a"))
+        node.controller.sealed["t"] = partition
+        partition.view = replace(partition.view, leader_id=2)
+        assert (await node.connect().fetch("t", 0, version=11))["records"]
+        refused = await node.connect().fetch("t", 0, version=10)
+        assert refused["error"] == ErrorCode.not_leader_or_follower
+
+    async def test_a_replica_that_holds_nothing_sends_the_client_back(self, node: Node) -> None:
+        partition = await filled(node, batch(b"a"))
+        partition.view = replace(partition.view, leader_id=2)
+        refused = await node.connect().fetch("t", 0, version=11)
+        assert refused["error"] == ErrorCode.not_leader_or_follower
