@@ -38,7 +38,7 @@ Mutant = Callable[[], AbstractContextManager[None]]
 MUTANTS: dict[str, Mutant] = {}
 
 
-def _mutant(make: Callable[[], Iterator[tuple[Any, str, Any]]]) -> Mutant:
+def mutant(make: Callable[[], Iterator[tuple[Any, str, Any]]]) -> Mutant:
     """`make` yields (object, attribute, what stands in its place)."""
 
     @contextmanager
@@ -58,13 +58,13 @@ Patches = Iterator[tuple[Any, str, Any]]
 # ---- acknowledging ------------------------------------------------------------------------------
 
 
-@_mutant
+@mutant
 def acknowledge_before_sync() -> Patches:
     """What was written counts as durable."""
     yield FsyncPolicy, "parse", lambda _: NONE
 
 
-@_mutant
+@mutant
 def acknowledge_at_append() -> Patches:
     """The answer leaves before anything is safe."""
 
@@ -74,7 +74,7 @@ def acknowledge_at_append() -> Patches:
     yield LocalPartition, "committed", committed
 
 
-@_mutant
+@mutant
 def high_watermark_from_unsynced_ends() -> Patches:
     """A follower acknowledges what it has received."""
     append = LocalCopy.append
@@ -86,13 +86,13 @@ def high_watermark_from_unsynced_ends() -> Patches:
     yield LocalCopy, "append", eager
 
 
-@_mutant
+@mutant
 def one_copy_is_enough() -> Patches:
     """The ack quorum is one."""
     yield leases, "ack_quorum", lambda *_: 1
 
 
-@_mutant
+@mutant
 def consumers_see_everything() -> Patches:
     """Reads go up to the writer's own end, not to the high watermark."""
 
@@ -105,7 +105,7 @@ def consumers_see_everything() -> Patches:
 # ---- sealing ------------------------------------------------------------------------------------
 
 
-@_mutant
+@mutant
 def ignore_the_promise() -> Patches:
     """A copy goes on accepting from a writer it has promised to shut out."""
 
@@ -117,13 +117,13 @@ def ignore_the_promise() -> Patches:
     yield Segment, "append", Segment.repair
 
 
-@_mutant
+@mutant
 def seal_on_one_answer() -> Patches:
     """Nobody else is asked."""
     yield seal, "seal_quorum", lambda _: 1
 
 
-@_mutant
+@mutant
 def seal_at_the_shortest() -> Patches:
     """The recoverer takes the shortest answer, as if only that were common to all."""
 
@@ -137,7 +137,7 @@ def seal_at_the_shortest() -> Patches:
     yield Recovery, "_choose", choose
 
 
-@_mutant
+@mutant
 def seal_without_repair() -> Patches:
     """The end is committed while one copy alone reaches it."""
 
@@ -152,7 +152,7 @@ def seal_without_repair() -> Patches:
     yield Recovery, "_commit_if_safe", commit
 
 
-@_mutant
+@mutant
 def answer_a_seal_before_the_sync() -> Patches:
     """A copy answers with what it has queued."""
     yield Appender, "drain", lambda _, on_done: on_done(None)
@@ -161,7 +161,7 @@ def answer_a_seal_before_the_sync() -> Patches:
 # ---- who writes ---------------------------------------------------------------------------------
 
 
-@_mutant
+@mutant
 def resume_the_writer_after_a_restart() -> Patches:
     """A new incarnation goes on with the segment of the one before."""
 
@@ -187,7 +187,7 @@ def resume_the_writer_after_a_restart() -> Patches:
     yield supervisor, "_is_alive", is_alive
 
 
-@_mutant
+@mutant
 def roll_without_draining() -> Patches:
     """A planned roll does not wait until what was appended is safe."""
 
@@ -205,7 +205,7 @@ def roll_without_draining() -> Patches:
     yield placement, "for_roll", anybody
 
 
-@_mutant
+@mutant
 def write_on_after_an_unknown_roll() -> Patches:
     """No answer to a roll is taken for a refusal."""
     original = Metadata.propose
@@ -224,7 +224,7 @@ def write_on_after_an_unknown_roll() -> Patches:
 # ---- recognising duplicates ---------------------------------------------------------------------
 
 
-@_mutant
+@mutant
 def forget_the_window_at_failover() -> Patches:
     """A new writer begins with an empty idempotence window."""
     lead = leases.LeaseTable._bucket
@@ -236,7 +236,7 @@ def forget_the_window_at_failover() -> Patches:
     yield leases.LeaseTable, "_bucket", empty
 
 
-@_mutant
+@mutant
 def forget_the_tail_of_the_window() -> Patches:
     """After a restart the window is that of the segment's header, without the segment."""
     from broker.controller import read_back
@@ -245,7 +245,7 @@ def forget_the_tail_of_the_window() -> Patches:
     yield read_back, "_window", lambda segment, _: original(segment, [])
 
 
-@_mutant
+@mutant
 def lose_a_head_that_comes_late() -> Patches:
     """A copy that promised before its writer's header object came never stores it."""
     recover = TopicLog.recover
@@ -257,7 +257,7 @@ def lose_a_head_that_comes_late() -> Patches:
     yield TopicLog, "recover", headless
 
 
-@_mutant
+@mutant
 def followers_keep_no_window() -> Patches:
     """A follower stores a head, and forgets to count what follows."""
     append = LocalCopy.append
@@ -270,7 +270,7 @@ def followers_keep_no_window() -> Patches:
     yield LocalCopy, "append", forgetful
 
 
-@_mutant
+@mutant
 def retries_are_news() -> Patches:
     """The window is kept and not asked."""
     yield ProducerState, "check", lambda *_: Fresh()
@@ -279,7 +279,7 @@ def retries_are_news() -> Patches:
 # ---- starting -----------------------------------------------------------------------------------
 
 
-@_mutant
+@mutant
 def answer_before_reading_back() -> Patches:
     """A node that starts gives out copies of what it has not read yet."""
     original = Holding.ensure
@@ -297,13 +297,13 @@ def answer_before_reading_back() -> Patches:
 # ---- metadata and groups ------------------------------------------------------------------------
 
 
-@_mutant
+@mutant
 def metadata_is_never_synced() -> Patches:
     """Raft's journal and snapshot live in the page cache."""
     yield SimFile, "sync", lambda _: None
 
 
-@_mutant
+@mutant
 def commits_are_answered_at_once() -> Patches:
     """A group's position is acknowledged before it is durable."""
 
@@ -313,7 +313,7 @@ def commits_are_answered_at_once() -> Patches:
     yield StateLog, "_durable", durable
 
 
-@_mutant
+@mutant
 def state_is_not_carried_over_a_roll() -> Patches:
     """The live keys of a state log are missing from the next segment's header."""
 

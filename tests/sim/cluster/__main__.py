@@ -17,8 +17,8 @@ from collections.abc import Iterator
 import structlog
 
 from tests.sim.cluster.run import Outcome, Run
+from tests.sim.left_out import MUTANTS
 from tests.sim.loop import OWNER
-from tests.sim.mutants import MUTANTS
 
 SHOWN_MAX = 3
 """Violations of one run that are printed."""

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from broker.controller.bucket import Bucket
 from broker.replication import messages
 from broker.replication.copies import LocalCopy
-from broker.replication.quorum import ack_quorum
+from broker.replication.quorum import ack_quorum, seal_quorum
 from broker.replication.repair import CatchUp
 from broker.replication.replica import Definite, Refused, SealAnswer
 from broker.replication.writer import Writer
@@ -63,6 +63,10 @@ class Watch:
         """`promise`: (disk, segment) → the highest epoch in whose name an answer left."""
         self._chosen: dict[tuple[Key, int], int] = {}
         """`attempt`: (segment, seal epoch) → the end that its recoverer has chosen."""
+        self._answers: dict[tuple[Key, int], dict[int, int]] = {}
+        """`answers`: (segment, seal epoch) → node → the end that it vouched for."""
+        self._disks_at_first: dict[Key, dict[int, bytes]] = {}
+        """`void`, the other way round: the disks that were there when the segment was opened."""
         self._authors: dict[Key, Process] = {}
         self._durable: dict[tuple[bytes, Key], int] = {}
         """`durable`, at the last look."""
@@ -127,6 +131,10 @@ class Watch:
         broker = self.state.brokers.get(last.writer)
         if broker is None or broker.incarnation != last.writer_incarnation:
             self._violated(f"{_at(topic, last.sid)} was opened for a process that is not there")
+        brokers = self.state.brokers
+        self._disks_at_first[topic.topic_id, last.sid] = {
+            node: brokers[node].disk for node in last.replicas if node in brokers
+        }
 
     def _ended(self, was: Segment, topic: Topic) -> None:
         """ExactSeal, NoAckBeyondSeal, SealedInTurn, SealedIsDurable."""
@@ -137,17 +145,22 @@ class Watch:
         if self._acked.get(key, 0) > end:
             self._violated(f"{at}, was acknowledged to {self._acked[key]}")
         if was.state is SegmentState.SEALING:
-            chosen = self._chosen.get((key, was.seal_epoch), end)
-            if chosen != end:
-                self._violated(f"{at}, its recoverer had chosen {chosen}")
+            self._check_chosen(key, was, end, at)
         if segment is None:
             return
         if end not in {next_offset for next_offset, _ in self._records.get(key, {}).values()}:
             self._violated(f"{at}, where nobody ever wrote")
         holders = [node for node, _ in segment.holders]
-        self._check_safe(
-            topic, segment, holders, end, f"{at} with holders {holders}", majority=True
-        )
+        what = f"{at} with holders {holders}"
+        self._check_safe(topic, segment, holders, end, what, quorum=_majority(segment))
+
+    def _check_chosen(self, key: Key, was: Segment, end: int, at: str) -> None:
+        """The longest of enough answers to this very attempt."""
+        answers = self._answers.get((key, was.seal_epoch), {})
+        chosen = self._chosen.get((key, was.seal_epoch), end)
+        count = sum(answer <= end for answer in answers.values())
+        if chosen != end or end not in answers.values() or count < seal_quorum(len(was.replicas)):
+            self._violated(f"{at} by seal {was.seal_epoch}, to which the answers were {answers}")
 
     # ---- what is appended ------------------------------------------------------------------------
 
@@ -261,7 +274,9 @@ class Watch:
         if mark > writer.next_offset:
             self._violated(f"{what}, was written to {writer.next_offset}")
         topic, segment = self._topics[key[0]], self._segments[key]
-        self._check_safe(topic, segment, segment.replicas, mark, what)
+        # What a disk acknowledged before it was lost may count: it was true.
+        quorum = _majority(segment) - self._world.lost_disks
+        self._check_safe(topic, segment, segment.replicas, mark, what, quorum=quorum)
 
     def _check_safe(
         self,
@@ -271,14 +286,11 @@ class Watch:
         end_offset: int,
         what: str,
         *,
-        majority: bool = False,
+        quorum: int,
     ) -> None:
-        """Enough of `nodes` would still have it all after a power cut; lost disks excuse."""
-        minimum = 1 if majority else int(topic.configs.get("min.insync.replicas", 1))
-        needed = ack_quorum(len(segment.replicas), minimum, len(self.state.brokers))
+        """Enough of `nodes` would still have it all after a power cut."""
         ends = {node: self._durable_end(node, topic, segment) for node in nodes}
-        safe = sum(end >= end_offset for end in ends.values())
-        if safe < needed - self._world.lost_disks:
+        if sum(end >= end_offset for end in ends.values()) < quorum:
             self._violated(f"{what}, and is durable to {ends}")
 
     def committed(self, topic_id: bytes, end_offset: int, what: str) -> None:
@@ -319,8 +331,13 @@ class Watch:
             durable = self._durable_end(node, topic, segment)
             if answer.end.end_offset > durable:
                 self._violated(f"{who}, and is durable to {durable}")
-            if len(segment.replicas) > 1 and any(lost == node for lost, _ in segment.void):
+            if node not in segment.replicas:
+                return  # It helps to hold what was chosen, and has no say in it.
+            if self._disks_at_first[key].get(node) != disk:
                 self._violated(f"{who}, though its disk was replaced")
+            else:
+                answers = self._answers.setdefault((key, seal_epoch), {})
+                answers.setdefault(node, answer.end.end_offset)
 
     def _watch_chosen(self, copy: Callable[..., Any]) -> Callable[..., Any]:
         """An attempt chooses one end, and that covers what is acknowledged."""
@@ -371,6 +388,10 @@ def _process() -> Process | None:
     """Who takes this step; None for what a dead process still does, which reaches nothing."""
     process = LIFE.get()
     return process if process is not None and process.is_alive else None
+
+
+def _majority(segment: Segment) -> int:
+    return ack_quorum(len(segment.replicas))
 
 
 def _at(topic: Topic, sid: int) -> str:
