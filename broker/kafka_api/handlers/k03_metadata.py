@@ -91,11 +91,12 @@ async def _look_up(ctx: Context, request: MetadataRequest, asked: MetadataReques
 
 async def _find(ctx: Context, request: MetadataRequest, asked: MetadataRequestTopic) -> TopicView:
     topic_id = getattr(asked, "topic_id", None)
-    if asked.name is None:
-        if request.__version__ < BY_ID_VERSION_MIN or topic_id is None:
-            text = f"a topic without a name needs an id, and Metadata v{BY_ID_VERSION_MIN}"
-            raise Refused(ErrorCode.invalid_request, text)
+    if topic_id is not None and request.__version__ >= BY_ID_VERSION_MIN:
+        # Java's describeTopics by id leaves the name "", not null: the id decides, as with Kafka.
         return ctx.controller.topic_by_id(topic_id)
+    if asked.name is None:
+        text = f"a topic without a name needs an id, and Metadata v{BY_ID_VERSION_MIN}"
+        raise Refused(ErrorCode.invalid_request, text)
     try:
         return ctx.controller.topic(asked.name)
     except UnknownTopic:
@@ -112,12 +113,15 @@ async def _find(ctx: Context, request: MetadataRequest, asked: MetadataRequestTo
 
 def _missing(make: Maker, version: int, missing: _Missing) -> object:
     name: str | None = missing.asked.name
-    if name is None and version < BY_ID_VERSION_MIN:
-        name = ""  # these versions cannot say null
+    topic_id = getattr(missing.asked, "topic_id", None)
+    if version < BY_ID_VERSION_MIN:
+        name = name or ""  # these versions cannot say null
+    elif topic_id is not None:
+        name = None  # it was looked up by its id
     return make.MetadataResponseTopic(
         error_code=missing.code,
         name=name,
-        topic_id=getattr(missing.asked, "topic_id", None),
+        topic_id=topic_id,
         is_internal=False,
         partitions=(),
         topic_authorized_operations=OPERATIONS_NOT_ASKED,

@@ -147,6 +147,22 @@ class TestTopicIds:
         (topic,) = (await node.metadata(version, topics=wanted))["topics"]
         assert (topic["error"], topic["name"]) == (0, "t")
 
+    @pytest.mark.parametrize("version", [12, 13])
+    async def test_an_id_with_the_name_that_java_leaves_empty(
+        self, node: Node, version: int
+    ) -> None:
+        partition = await node.create("t")
+        wanted = [
+            {"topic_id": partition.view.topic_id, "name": ""},
+            {"topic_id": uuid.UUID(int=7), "name": ""},
+        ]
+        found, unknown = (await node.metadata(version, topics=wanted))["topics"]
+        assert (found["error"], found["name"]) == (0, "t")
+        assert (unknown["error"], unknown["name"], unknown["topic_id"]) == (
+            *(100, None),
+            uuid.UUID(int=7),
+        )
+
     async def test_an_unknown_id_is_told_with_the_id_and_without_a_name(self, node: Node) -> None:
         topic_id = uuid.uuid4()
         (topic,) = (await node.metadata(topics=[{"topic_id": topic_id, "name": None}]))["topics"]
