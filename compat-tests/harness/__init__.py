@@ -2,6 +2,7 @@
 
 server.py    a broker as a process of its own: start, wait until ready, kill, stop
 clients.py   short forms of what every client can do: write these, read those
+foreign.py   clients in Go, JavaScript and Rust, as programs
 native.py    the native protocol on a plain socket
 wire.py      Kafka requests as bytes, for what no well-behaved client would send
 programs.py  programs a test needs, and what happens where they are missing

@@ -9,6 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+FOREIGN = ROOT / "build" / "compat"
+"""Where the clients in other languages are built."""
+
 
 def kafka_jars() -> Path:
     """Where `.ci/run` put Kafka's own tools."""
@@ -33,10 +36,22 @@ def _missing_java() -> str | None:
     return None
 
 
+def _missing_build(language: str, built: str) -> Callable[[], str | None]:
+    def missing() -> str | None:
+        if (FOREIGN / language / built).exists():
+            return None
+        return f"no {language} clients are built: make compat-{language}"
+
+    return missing
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "kcat": _missing_program("kcat", "kcat"),
     "strace": _missing_program("strace", "strace"),
     "java": _missing_java,
+    "go": _missing_build("go", "franz"),
+    "js": _missing_build("js", "node_modules/kafkajs"),
+    "rust": _missing_build("rust", "target/debug/walrus-compat"),
 }
 
 
