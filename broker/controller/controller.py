@@ -122,7 +122,7 @@ class LocalController:
             metadata=metadata,
             liveness=self._liveness,
             clock=clock,
-            is_leader=lambda: raft_leader() == node_id,
+            leader=raft_leader,
         )
         self._monitor = self._make_monitor(limits, monitor_interval_ms)
         self._everywhere = Everywhere(node=node_id, metadata=metadata, peers=peers)

@@ -24,7 +24,9 @@ CHECK_S = 0.1
 """How often the leader looks. A silent node is fenced after its time to live and this."""
 
 GRACE_S = 2 * TIME_TO_LIVE_S
-"""A new leader has heard of nobody: how long it waits before it takes silence for death."""
+"""A new leader has heard of nobody: how long it waits before it takes silence for death. Its
+predecessor has been silent before, or there would have been no election: for that one a time to
+live is enough."""
 
 DEAF_S = TIME_TO_LIVE_S / 2
 """A leader that has not looked for so long takes nobody's silence for death."""
@@ -43,13 +45,16 @@ class Silence:
     led_since: float
     sealing_since: Mapping[bytes, tuple[int, float]]
     """Topic id → (seal epoch, when it was first seen)."""
+    predecessor: int | None = None
+    """The node that led before this one, if it is known."""
 
 
 def decide(state: ClusterState, silence: Silence) -> list[FenceBroker | BeginSeal]:
     """The commands that are due."""
     due: list[FenceBroker | BeginSeal] = []
     for node, broker in sorted(state.brokers.items()):
-        last_heard = max(silence.seen.get(node, 0.0), silence.led_since + GRACE_S - TIME_TO_LIVE_S)
+        grace_s = TIME_TO_LIVE_S if node == silence.predecessor else GRACE_S
+        last_heard = max(silence.seen.get(node, 0.0), silence.led_since + grace_s - TIME_TO_LIVE_S)
         if not broker.fenced and silence.now - last_heard > TIME_TO_LIVE_S:
             due.append(FenceBroker(node, broker.incarnation))
     for topic in state.topics.values():
@@ -112,13 +117,15 @@ class Supervisor:
         metadata: Metadata,
         liveness: Liveness,
         clock: Clock,
-        is_leader: Callable[[], bool],
+        leader: Callable[[], int | None],
     ) -> None:
+        """`leader` says which broker leads Raft now, None if that is unknown."""
         self._node = node
         self._metadata = metadata
         self._liveness = liveness
         self._clock = clock
-        self._is_leader = is_leader
+        self._leader = leader
+        self._predecessor: int | None = None
         self._led_since: float | None = None
         self._known: dict[int, int] = {}
         self._sealing_since: dict[bytes, tuple[int, float]] = {}
@@ -130,8 +137,10 @@ class Supervisor:
             await anyio.sleep(CHECK_S)
             now, looked_before = self._clock.monotonic(), looked_at
             looked_at = now
-            if not self._is_leader():
+            leader = self._leader()
+            if leader != self._node:
                 self._led_since = None
+                self._predecessor = self._predecessor if leader is None else leader
                 continue
             if self._led_since is None:
                 self._led_since = now
@@ -143,7 +152,9 @@ class Supervisor:
             self._liveness.seen[self._node] = now  # whoever decides is alive
             self._watch_seals(now)
             self._welcome(now)
-            silence = Silence(now, self._liveness.seen, self._led_since, self._sealing_since)
+            silence = Silence(
+                now, self._liveness.seen, self._led_since, self._sealing_since, self._predecessor
+            )
             for command in decide(self._metadata.state, silence):
                 await self._propose(command)
 

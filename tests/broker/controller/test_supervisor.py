@@ -40,6 +40,15 @@ def test_a_new_leader_has_heard_of_nobody_and_waits() -> None:
     assert fenced(10.0 + GRACE_S + 0.1, {}, led_since=10.0) == [1, 2, 3]
 
 
+def test_a_leader_that_was_lost_is_waited_for_once_and_not_twice() -> None:
+    state, led_since = cluster(1, 2, 3), 10.0
+    now = led_since + TIME_TO_LIVE_S + 0.1
+    due = decide(state, Silence(now, {1: now}, led_since, {}, predecessor=2))
+    assert [command.node for command in due if isinstance(command, FenceBroker)] == [2]
+    heard = decide(state, Silence(now, {1: now, 2: now - 0.5}, led_since, {}, predecessor=2))
+    assert heard == []
+
+
 class Clock:
     """Each look at it is `step` later than the last one."""
 
@@ -67,18 +76,18 @@ async def fenced_by(
         proposed.append(command)
         return Applied(revision=1, refusal="")
 
-    def is_leader() -> bool:
+    def leader() -> int:
         nonlocal left
         left -= 1
         act(clock, seen)
-        return True
+        return 1
 
     supervisor = Supervisor(
         node=1,
         metadata=cast(Metadata, SimpleNamespace(state=cluster(1, 2, 3), propose=propose)),
         liveness=cast(Liveness, SimpleNamespace(seen=seen)),
         clock=clock,
-        is_leader=is_leader,
+        leader=leader,
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(supervisor.run)
