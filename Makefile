@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat compat-base build-compat-go build-compat-js build-compat-rust cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast bench lock format clean
+.PHONY: help install run test lint unit compat compat-base compat-full build-compat-java build-compat-kafka-python build-compat-go build-compat-js build-compat-rust cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast bench lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,13 +56,17 @@ lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
 unit: $(DEV_STAMP)  ## tests of the sources, in this process; TESTS="-k recovery" narrows them
 	$(BIN)/python -m pytest tests -m "not cluster and not compose" -n auto --dist loadfile $(TESTS)
 
-compat: compat-base compat-go compat-js compat-rust  ## real clients against a real server, each language's own included
+compat: compat-base compat-full compat-go compat-js compat-rust  ## real clients against a real server, each language's own included
 
 # Of other languages only Java: what it needs is small.
 COMPAT_PYTEST := $(BIN)/python -m pytest compat-tests -n auto --dist loadfile --timeout 240
 
 compat-base: $(DEV_STAMP)  ## the clients in Python, C and Java; TESTS="-k test_kcat" narrows them
-	$(COMPAT_PYTEST) -m "not go and not js and not rust" $(TESTS)
+	$(COMPAT_PYTEST) -m "not go and not js and not rust and not full" $(TESTS)
+
+compat-full: $(DEV_STAMP)  ## what compat-base has no time for: older versions, three nodes
+	$(MAKE) --no-print-directory build-compat-java build-compat-kafka-python
+	$(COMPAT_PYTEST) -m full $(TESTS)
 
 # What builds a client is not set up here: without Go, npm or Cargo its tests are left out, and say so
 # (where CI is set they fail).
@@ -88,6 +92,23 @@ build-compat-rust:
 	mkdir -p build/compat/rust
 	cp -rp compat-tests/rust/. build/compat/rust
 	cd build/compat/rust && cargo build --quiet
+
+# Kafka's own programs, clients and Connect, in two versions.
+KAFKA_VERSIONS := 3.9.1 4.3.1
+
+build-compat-java: $(foreach version,$(KAFKA_VERSIONS),build/kafka-jars/$(version)/.fetched)
+
+build/kafka-jars/%/.fetched: compat-tests/java/pom.xml
+	mvn --batch-mode --quiet --file $< -Dkafka.version=$* dependency:copy-dependencies \
+	  -DoutputDirectory=$(CURDIR)/$(@D)
+	@touch $@
+
+# Two versions of kafka-python, each in a folder that its tests put before all others.
+build-compat-kafka-python: $(foreach version,2.0 3.0,build/kafka-python/$(version)/.installed)
+
+build/kafka-python/%/.installed: compat-tests/kafka_python/requirements-%.txt | $(BIN)/python
+	$(PIP) install --require-hashes --no-deps --upgrade --target $(@D) -r $<
+	@touch $@
 
 # One cluster at a time: each is three processes.
 CLUSTER_SECONDS ?= 5

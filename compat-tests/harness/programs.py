@@ -13,9 +13,12 @@ FOREIGN = ROOT / "build" / "compat"
 """Where the clients in other languages are built."""
 
 
-def kafka_jars() -> Path:
-    """Where `.ci/run` put Kafka's own tools."""
-    return Path(os.environ.get("KAFKA_JARS", ROOT / "build" / "kafka-jars"))
+KAFKA_VERSIONS = ("3.9.1", "4.3.1")
+
+
+def kafka_jars(version: str = "3.9.1") -> Path:
+    """Where `make compat-java` puts Kafka's own programs."""
+    return ROOT / "build" / "kafka-jars" / version
 
 
 def _missing_program(name: str, package: str) -> Callable[[], str | None]:
@@ -26,13 +29,26 @@ def _missing_program(name: str, package: str) -> Callable[[], str | None]:
 
 
 def _missing_java() -> str | None:
-    if shutil.which("java") is None:
-        return "no java here: apt-get install default-jre-headless"
-    if not list(kafka_jars().glob("kafka_*.jar")):
-        return (
-            f"no Kafka jars in {kafka_jars()}: mvn -f compat-tests/java/pom.xml "
-            f"dependency:copy-dependencies -DoutputDirectory={kafka_jars()}"
-        )
+    if shutil.which("javac") is None:
+        return "no javac here: apt-get install default-jdk-headless"
+    for version in KAFKA_VERSIONS:
+        if not list(kafka_jars(version).glob("kafka_*.jar")):
+            return f"no jars in {kafka_jars(version)}: make build-compat-java (needs Maven)"
+    return None
+
+
+KAFKA_PYTHON_VERSIONS = ("2.0", "3.0")
+
+
+def kafka_python(version: str) -> Path:
+    """Where `make build-compat-kafka-python` puts one version, to be put before all others."""
+    return ROOT / "build" / "kafka-python" / version
+
+
+def _missing_kafka_python() -> str | None:
+    for version in KAFKA_PYTHON_VERSIONS:
+        if not (kafka_python(version) / "kafka").is_dir():
+            return f"no kafka-python in {kafka_python(version)}: make build-compat-kafka-python"
     return None
 
 
@@ -52,6 +68,8 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "go": _missing_build("go", "franz"),
     "js": _missing_build("js", "node_modules/kafkajs"),
     "rust": _missing_build("rust", "target/debug/walrus-compat"),
+    "connect": _missing_java,
+    "kafka_python": _missing_kafka_python,
 }
 
 
