@@ -24,12 +24,16 @@ TOPICS_MAX = 150
 
 
 class _Link:
-    def __init__(self, network: Network, name: str) -> None:
-        self._network = network
-        self._name = name
+    def __init__(self, member: "Member") -> None:
+        self._member = member
 
     def send(self, voter: str, data: bytes) -> bool:
-        return self._network.send(self._name, voter, data)
+        member = self._member
+        is_sent = member.cluster.network.send(member.name, voter, data)
+        member.messages_left -= 1
+        if member.messages_left == 0:
+            raise PowerCut
+        return is_sent
 
 
 class SimNode(RaftNode):
@@ -52,6 +56,8 @@ class Member:
         self.disk = SimDisk(random.Random(f"{cluster.seed} disk {name}"))
         self.node: SimNode | None = None
         self.paused_until = 0.0
+        self.messages_left = 0
+        """After so many more it dies, with the last one sent; never, when it is 0 already."""
         self.since = cluster.scheduler.now if joins else float("-inf")
         self._life = 0
         self._commit_index = 0
@@ -69,7 +75,7 @@ class Member:
             voter_id=self.name,
             peers=cluster.first_voters,
             joins=self.joins,
-            link=_Link(cluster.network, self.name),
+            link=_Link(self),
             clock=lambda: cluster.scheduler.now,
             rng=rng,
             disk=self.disk,
@@ -104,10 +110,11 @@ class Member:
             return
         self.node = None
         self._life += 1
+        self.messages_left = 0
         self.disk.on_operation = lambda _operation: None
         self.disk = self.disk.after_power_cut() if power else self.disk.after_kill()
         if self.name in self.cluster.network.nodes:
-            self.cluster.network.detach(self.name)
+            self.cluster.network.detach(self.name, is_heard=self.cluster.rng.random() < 0.5)
 
     def _guard(self, step: Callable[[], None]) -> bool:
         """Run a step of the process; False if the machine died on the way."""
@@ -243,6 +250,9 @@ class Cluster:
             opens = c.Next(1, brokers[1].incarnation, (1,))
             command = c.CreateTopic(topic_id, f"t{self._number}", {}, 1, False, False, opens)
             self._submit(node, command, partial(self._created, topic_id))
+        elif self.rng.random() < 0.1:
+            seen = partial(self._seen, node, self.oracle.answered_at)
+            self._submit(node, c.Barrier(), seen)
         else:
             count = self.rng.randint(1, 3)
             allocate = partial(self._allocated, f"{member.name} {self._number}", count)
@@ -250,13 +260,15 @@ class Cluster:
         member.wake()
 
     def _submit(self, node: SimNode, command: c.AnyCommand, on_done: Callable[[Any], None]) -> None:
-        node.submit(command, self._raising(on_done), timeout_s=COMMAND_TIMEOUT_S)
+        node.submit(command, self._raising(node, on_done), timeout_s=COMMAND_TIMEOUT_S)
 
-    def _raising(self, on_done: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _raising(self, node: SimNode, on_done: Callable[[Any], None]) -> Callable[[Any], None]:
         """A node survives callbacks that fail; here they must not be swallowed."""
 
         def call(outcome: Applied | RaftError) -> None:
             self.answers += isinstance(outcome, Applied)
+            if isinstance(outcome, Applied):
+                self.oracle.answered(node.state.revision)
             try:
                 on_done(outcome)
             except Violation as violation:
@@ -269,6 +281,10 @@ class Cluster:
             self.oracle.never.add(topic_id)
         elif isinstance(outcome, Applied):
             self.oracle.created.add(topic_id)
+
+    def _seen(self, node: SimNode, answered_at: int, outcome: Applied | RaftError) -> None:
+        if isinstance(outcome, Applied):
+            self.oracle.barrier(node.voter_id, node.state.revision, answered_at)
 
     def _allocated(self, who: str, count: int, outcome: Applied | RaftError) -> None:
         if isinstance(outcome, Applied):
@@ -292,6 +308,30 @@ class Cluster:
                 self._remove(leaves)
         self.change = MemberChange(newcomer, leaves)
         self._push_change(self.change)
+
+    def waver(self, leader: SimNode, names: list[str]) -> None:
+        """Ask `leader` to let each of these go, all at once; some seconds later they want back."""
+        for name in names:
+            self.members[name].since = self.scheduler.now
+            leader.change_members(leaves=name, on_done=lambda _error: None, timeout_s=1.0)
+            self.scheduler.after(self.rng.uniform(1.5, 4.0), partial(self._return, name))
+
+    def _return(self, name: str) -> None:
+        """Until the leader counts it among the members, and no wish that it leave can be under
+        way."""
+        member = self.members.get(name)
+        if member is None:
+            return
+        leader = max(
+            (each.node for each in self.live() if each.node is not None and each.node.is_leader),
+            key=lambda node: node.term,
+            default=None,
+        )
+        age_s = self.scheduler.now - member.since
+        if age_s < LATE_S or leader is None or name not in leader.members:
+            if leader is not None and name not in leader.members:
+                leader.change_members(joins=name, on_done=lambda _error: None, timeout_s=1.0)
+            self.scheduler.after(1.0, partial(self._return, name))
 
     def is_settled(self, name: str) -> bool:
         """Whether no wish that it join can be on its way any more: one that came late, after it
@@ -332,8 +372,10 @@ class Cluster:
         self.network.set_cut(set(), 0.0)
         self.network.delay_s = (0.0005, 0.003)
         self.network.echo_rate = 0.0
+        self.network.may_pass = lambda _from, _to, _data: True
         for member in list(self.members.values()):
             member.disk.on_operation = lambda _operation: None
+            member.messages_left = 0
             member.paused_until = 0.0
             if member.node is None:
                 member.start()

@@ -11,13 +11,14 @@ from unittest.mock import patch
 import msgspec
 
 from raft import journal as journal_module
-from raft.commands import Applied
+from raft.commands import AnyCommand, Applied, Barrier
 from raft.errors import NoLeader
 from raft.ground import CANDIDATE
 from raft.members import Members
 from raft.messages import AnyMessage, Append, AppendReply, Chunk, Vote, VoteReply
 from raft.node import Raft
 from raft.pmap import PMap
+from raft.proposals import OnDone
 from raft.snapshot import Snapshot
 from tests.sim.raft.cluster import SimNode
 from tests.sim.raft.disk import SimDisk, SimFile
@@ -211,6 +212,77 @@ class CommitsEarlierTerms(SimNode):
     raft_class = _CommitsEarlierTerms
 
 
+class _AppendsWithoutComparing(Raft):
+    def _conflict_before(self, prev_index: int, prev_term: int) -> int | None:
+        return None if prev_index <= self.log.last_index else self.log.last_index + 1
+
+
+class AppendsWithoutComparing(SimNode):
+    """Entries are taken whatever stands before them."""
+
+    raft_class = _AppendsWithoutComparing
+
+
+class _NeverTruncates(Raft):
+    def _append_entry(self, index: int, term: int, command: bytes) -> None:
+        if self.log.term_at(index) is None:
+            super()._append_entry(index, max(term, self.log[-1][2]), command)
+
+
+class NeverTruncates(SimNode):
+    """An entry that is here stays, whatever the leader says."""
+
+    raft_class = _NeverTruncates
+
+
+class _ListensToThePast(Raft):
+    def _answer_stale(self, voter: str, message: AnyMessage) -> None:
+        if isinstance(message, Append) and not self.is_leader:
+            self._on_append(voter, message)
+        else:
+            super()._answer_stale(voter, message)
+
+
+class ListensToThePast(SimNode):
+    """Entries of a leader of an earlier term are taken and acknowledged."""
+
+    raft_class = _ListensToThePast
+
+
+class _AppliesBeforeCommit(Raft):
+    def _SyncObj__applyLogEntries(self) -> bool:
+        self._commit_to(self.log.last_index if self.is_leader else 0)
+        return bool(super()._SyncObj__applyLogEntries())
+
+
+class AppliesBeforeCommit(SimNode):
+    """A leader commits what it has written, without asking anybody."""
+
+    raft_class = _AppliesBeforeCommit
+
+
+class _KeepsALogThatDiffers(Raft):
+    def installed(self, index: int, term: int, members: Members) -> None:
+        super().installed(index, self.log.term_at(index) or term, members)
+
+
+class KeepsALogThatDiffers(SimNode):
+    """What stands behind a snapshot stays, though the log is not the snapshot's."""
+
+    raft_class = _KeepsALogThatDiffers
+
+
+class _KeepsTruncatedMembers(Raft):
+    def _truncate(self, index: int) -> None:
+        self.log.deleteEntriesFrom(index - self.log.first_index)
+
+
+class KeepsTruncatedMembers(SimNode):
+    """A change of members whose entry was overruled stays in force."""
+
+    raft_class = _KeepsTruncatedMembers
+
+
 # ---- elections -----------------------------------------------------------------------------------
 
 
@@ -252,6 +324,32 @@ class VotesTwice(SimNode):
     raft_class = _VotesTwice
 
 
+class _VotesInThePast(Raft):
+    def _answer_stale(self, voter: str, message: AnyMessage) -> None:
+        if isinstance(message, Vote) and self._is_up_to_date(message):
+            self.machine.send(voter, VoteReply(message.term, is_pre=False, granted=True))
+        else:
+            super()._answer_stale(voter, message)
+
+
+class VotesInThePast(SimNode):
+    """A vote is given in a term that is over for the voter."""
+
+    raft_class = _VotesInThePast
+
+
+class _ElectsByHalf(Raft):
+    def _counts(self, votes: set[str], voter: str) -> bool:
+        votes.add(voter)
+        return 2 * len(votes.intersection(self.members.voters)) >= len(self.members.voters)
+
+
+class ElectsByHalf(SimNode):
+    """Half of the voters are enough. It shows while their number is even."""
+
+    raft_class = _ElectsByHalf
+
+
 class _VotesForTheOutdated(Raft):
     def _is_up_to_date(self, request: Vote) -> bool:
         return True
@@ -279,6 +377,18 @@ class ChangesAllAtOnce(SimNode):
     """A change of members does not wait until the one before it, and the term, are settled."""
 
     raft_class = _ChangesAllAtOnce
+
+
+class _ChangesBeforeItsTerm(Raft):
+    def change_members(self, members: Members) -> bool:
+        self._term_index = 0
+        return super().change_members(members)
+
+
+class ChangesBeforeItsTerm(SimNode):
+    """A new leader changes the members before it has committed anything of its own."""
+
+    raft_class = _ChangesBeforeItsTerm
 
 
 class KeepsItsNameOnANewDisk(SimNode):
@@ -313,6 +423,16 @@ class GuessesOutcomes(SimNode):
         super().tick()
 
 
+class AnswersBarriersAtOnce(SimNode):
+    """A barrier is answered from what is here."""
+
+    def submit(self, command: AnyCommand, on_done: OnDone, *, timeout_s: float = 4.0) -> None:
+        if isinstance(command, Barrier):
+            on_done(Applied("", self.state.revision))
+        else:
+            super().submit(command, on_done, timeout_s=timeout_s)
+
+
 def _nobody(_outcome: Applied | Exception) -> None:
     """Has its answer already."""
 
@@ -334,13 +454,23 @@ FAULTS: Mapping[str, type[SimNode]] = {
         CommitsOnAChunk,
         InstallsOldSnapshots,
         CommitsEarlierTerms,
+        AppendsWithoutComparing,
+        NeverTruncates,
+        ListensToThePast,
+        AppliesBeforeCommit,
+        KeepsALogThatDiffers,
+        KeepsTruncatedMembers,
         CountsVotesNotVoters,
         CountsVotesOfThePast,
         VotesTwice,
+        VotesInThePast,
+        ElectsByHalf,
         VotesForTheOutdated,
         ChangesAllAtOnce,
+        ChangesBeforeItsTerm,
         KeepsItsNameOnANewDisk,
         ForgetsItsAnswers,
         GuessesOutcomes,
+        AnswersBarriersAtOnce,
     )
 }

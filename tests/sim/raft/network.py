@@ -62,9 +62,13 @@ class Network:
         """(from, to) in which nothing arrives."""
         self.delay_s = (0.0005, 0.005)
         self.echo_rate = 0.0
-        """Share of the messages that arrive a second time, much later, whatever became of the
-        connection: what a receiver reads from a socket whose peer has long dialled anew."""
+        """Share of the messages that arrive once more, or at last, much later, whatever became of
+        the connection: what a receiver reads from a socket whose peer has long dialled anew."""
+        self.may_pass: Callable[[str, str, bytes], bool] = lambda _from, _to, _data: True
+        """What does not is lost, with the connection."""
         self.on_message: Callable[[str, str, bytes], None] = lambda _from, _to, _data: None
+        self._last_words: set[int] = set()
+        """Connections whose messages still arrive, though one end is gone."""
 
     def _rng(self, source: str, target: str) -> random.Random:
         """Each link has its own, so that the order in which a node sends does not change what
@@ -82,9 +86,11 @@ class Network:
             if other != name:
                 self._dial_later(name, other)
 
-    def detach(self, name: str) -> None:
-        """The process is gone: its connections break."""
+    def detach(self, name: str, *, is_heard: bool = False) -> None:
+        """The process is gone: its connections break. What it had sent may still be heard."""
         del self.nodes[name]
+        if is_heard:
+            self._last_words |= {n for pair, n in self._connections.items() if name in pair}
         for other in sorted(self.nodes):
             self._break(name, other)
 
@@ -133,7 +139,12 @@ class Network:
             self._break(one, other)
 
     def reset_all(self) -> None:
-        for pair in sorted(self._connections, key=sorted):
+        for name in sorted(self.nodes):
+            self.reset(name)
+
+    def reset(self, name: str) -> None:
+        """All connections of this node break, and are dialled anew."""
+        for pair in sorted((pair for pair in self._connections if name in pair), key=sorted):
             self._break(*sorted(pair))
 
     # ---- messages ------------------------------------------------------------------------------
@@ -142,7 +153,8 @@ class Network:
         number = self._connections.get(frozenset((source, target)))
         if number is None:
             return False
-        if (source, target) in self.cut:
+        self._echo_later(source, target, data)
+        if (source, target) in self.cut or not self.may_pass(source, target, data):
             self._lose(source, target, number)
             return True
         key = (source, target, number)
@@ -152,11 +164,13 @@ class Network:
         arrival = max(self._scheduler.now + delay_s, self._arrivals.get(key, 0.0) + 1e-9)
         self._arrivals[key] = arrival
         self._scheduler.at(arrival, lambda: self._deliver(source, target, number, data))
-        if self.echo_rate and self._rng(source, target).random() < self.echo_rate:
-            rng = self._rng(source, target)
-            late_s = rng.uniform(0.0, rng.choice(ECHO_S))
-            self._scheduler.at(arrival + late_s, lambda: self._echo(source, target, data))
         return True
+
+    def _echo_later(self, source: str, target: str, data: bytes) -> None:
+        rng = self._rng(source, target)
+        if self.echo_rate and rng.random() < self.echo_rate:
+            late_s = self.delay_s[1] + rng.uniform(0.0, rng.choice(ECHO_S))
+            self._scheduler.after(late_s, lambda: self._echo(source, target, data))
 
     def _echo(self, source: str, target: str, data: bytes) -> None:
         if target in self.nodes and (source, target) not in self.cut:
@@ -172,6 +186,7 @@ class Network:
 
     def _deliver(self, source: str, target: str, number: int, data: bytes) -> None:
         is_up = self._connections.get(frozenset((source, target))) == number
+        is_up = is_up or (number in self._last_words and source not in self.nodes)
         if not is_up or target not in self.nodes:
             return
         if (source, target) in self.cut:

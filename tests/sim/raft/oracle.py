@@ -28,6 +28,8 @@ class Oracle:
         """Topics whose creation was said to be without effect, for ever."""
         self.producer_ids: dict[int, str] = {}
         self.commits = 0
+        self.answered_at = 0
+        """The newest state that anybody was given an answer from."""
 
     def leads(self, voter: str, term: int) -> None:
         """One leader per term."""
@@ -57,6 +59,14 @@ class Oracle:
             found = state_hash(state)
             if self._hashes.setdefault(index, found) != found:
                 raise Violation(f"the state of {voter} at index {index} has another hash")
+
+    def answered(self, revision: int) -> None:
+        self.answered_at = max(self.answered_at, revision)
+
+    def barrier(self, voter: str, revision: int, answered_at: int) -> None:
+        """What was answered before the barrier was asked for is there when it is answered."""
+        if revision < answered_at:
+            raise Violation(f"{voter} is at {revision} behind a barrier of {answered_at}")
 
     def allocated(self, voter: str, answer: Applied, count: int) -> None:
         """No producer id twice."""

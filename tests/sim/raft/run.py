@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from unittest.mock import patch
 
-from raft import core, transfer
+from raft import core, messages, transfer
+from raft.ground import NEVER
+from raft.messages import Append
 from tests.sim.raft.cluster import Cluster, Member, SimNode
 from tests.sim.raft.disk import PowerCut
 from tests.sim.raft.oracle import Violation
@@ -31,6 +33,10 @@ TROUBLES = (
     "bomb",
     "transfer",
     "members",
+    "mute",
+    "storm",
+    "last_words",
+    "waver",
 )
 
 
@@ -68,6 +74,9 @@ class Run:
         self.command_s = self.rng.choice([0.05, 0.1, 0.3])
         self.batch_size = self.rng.choice([16, 100, 256 * 1024])
         """Small ones make many messages of what one could carry, and trouble comes between them."""
+        self._silent = ""
+        self._mute_until = 0.0
+        self._words: dict[tuple[str, str, int], int] = {}
         self._digest = hashlib.blake2b(digest_size=8)
 
     def go(self) -> Outcome:
@@ -222,6 +231,80 @@ class Run:
         after(5.5, lambda: leader.kill(power=True))
         after(5.6, lambda: self.cluster.restart_later(leader))
 
+    def _mute(self) -> None:
+        """For a while, whoever leads falls silent after a few messages with entries, until the next
+        leader does: short terms, each of which leaves its own entries with some of the others."""
+        self._mute_until = self.cluster.scheduler.now + self.rng.choice([4.0, 10.0, 20.0])
+        self.cluster.network.may_pass = self._may_pass
+        if self.rng.random() < 0.5:
+            self._stale()
+
+    def _may_pass(self, source: str, target: str, data: bytes) -> bool:
+        if self.cluster.scheduler.now >= self._mute_until:
+            self._silent = ""
+            return True
+        if source == self._silent:
+            return False
+        message = messages.decode(data)
+        if not isinstance(message, Append) or not message.entries:
+            return True
+        key = (source, target, message.term)
+        left = self._words.setdefault(key, self.rng.choice([0, 0, 1, 2, 2, 3, 5]))
+        self._words[key] = left - 1
+        if left <= 0:
+            self._fall_silent(source)
+        return left > 0
+
+    def _fall_silent(self, name: str) -> None:
+        last, self._silent = self._silent, name
+        if last:
+            self.cluster.scheduler.after(0.0, partial(self.cluster.network.reset, last))
+        for _ in range(self.rng.choice([0, 1, 4])):
+            self.cluster.scheduler.after(0.01, partial(self._ask, name))
+
+    def _ask(self, name: str) -> None:
+        if name in self.cluster.members:
+            self.cluster.ask(self.cluster.members[name])
+
+    def _storm(self) -> None:
+        """Elections nobody needs, several at once: no promise rests on patience."""
+        end = self.cluster.scheduler.now + self.rng.choice([1.0, 3.0])
+        self.cluster.network.delay_s = (0.001, self.rng.choice([0.005, 0.05, 0.3]))
+        self._stale()
+        self._stand(end)
+
+    def _stand(self, end: float) -> None:
+        live = [m for m in self.cluster.live() if m.node is not None]
+        for member in live:
+            assert member.node is not None
+            raft = member.node._raft
+            raft._heard_leader_at = -NEVER
+            if raft.is_voter and not raft.is_leader and self.rng.random() < 0.6:
+                raft.campaign()
+                member.wake()
+        delay_s = self.rng.expovariate(1 / 0.15)
+        if self.cluster.scheduler.now + delay_s < min(end, self._end):
+            self.cluster.scheduler.after(delay_s, partial(self._stand, end))
+
+    def _last_words(self) -> None:
+        """A machine will die right after a message has left it."""
+        self._with_someone(lambda member: setattr(member, "messages_left", self.rng.randint(1, 30)))
+
+    def _waver(self) -> None:
+        """Members who go and come back, asked of a leader that may be alone."""
+        if self.rng.random() < 0.7:
+            self._isolate()
+        leaders = [m for m in self.cluster.live() if m.node is not None and m.node.is_leader]
+        if not leaders:
+            return
+        node = self.rng.choice(leaders).node
+        assert node is not None
+        others = [v for v in node.members.voters if v != node.voter_id]
+        known = [name for name in others if self.cluster.is_settled(name)]
+        change = self.cluster.change
+        if len(known) >= 2 and (change is None or change.leaves == ""):
+            self.cluster.waver(node, self.rng.sample(known, 2))
+
     def _later(self, delay_s: float, act: Callable[[], None]) -> None:
         """Unless the troubles are over by then."""
         scheduler = self.cluster.scheduler
@@ -233,7 +316,7 @@ class Run:
 
     def _stale(self) -> None:
         """For a while, messages arrive twice, or after the connection they were sent on is gone."""
-        self.cluster.network.echo_rate = self.rng.choice([0.02, 0.2])
+        self.cluster.network.echo_rate = self.rng.choice([0.02, 0.2, 0.5])
 
     def _pause(self) -> None:
         until = self.cluster.scheduler.now + self.rng.choice([0.2, 1.0, 4.0])
