@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat compat-base compat-full build-compat-java build-compat-kafka-python build-compat-go build-compat-js build-compat-rust cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast bench lock format clean
+.PHONY: help install run test lint unit compat compat-base compat-full build-compat-java build-compat-kafka-python build-compat-go build-compat-js build-compat-rust compat-page cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast bench lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,7 @@ unit: $(DEV_STAMP)  ## tests of the sources, in this process; TESTS="-k recovery
 	$(BIN)/python -m pytest tests -m "not cluster and not compose" -n auto --dist loadfile $(TESTS)
 
 compat: compat-base compat-full compat-go compat-js compat-rust  ## real clients against a real server, each language's own included
+	$(COMPAT_PYTEST) -m page $(TESTS)
 
 # Of other languages only Java: what it needs is small.
 COMPAT_PYTEST := $(BIN)/python -m pytest compat-tests -n auto --dist loadfile --timeout 240
@@ -74,7 +75,10 @@ compat-%: $(DEV_STAMP)  ## clients in go, js or rust: build them, and run their 
 	@command -v $(TOOL_$*) >/dev/null 2>&1 || { \
 	  echo "NOT TESTED: the clients in $* need $(TOOL_$*), and there is none here" >&2; \
 	  [ -z "$$CI" ]; exit; }; \
-	$(MAKE) --no-print-directory build-compat-$* && $(COMPAT_PYTEST) -m $* $(TESTS)
+	$(MAKE) --no-print-directory build-compat-$* && $(COMPAT_PYTEST) -m "$* and not page" $(TESTS)
+
+compat-page: $(DEV_STAMP) build-compat-go build-compat-js build-compat-rust  ## write docs/kafka-compat.md from what clients ask
+	REWRITE=1 $(BIN)/python -m pytest compat-tests/test_page.py
 
 TOOL_go := go
 TOOL_js := npm

@@ -108,6 +108,8 @@ class Server:
             "admin_port": self.admin_port,
             "raft_port": self.raft_port,
         } | changed
+        if "--kafka-listener" in self.arguments:
+            del flags["kafka_port"]  # the two exclude each other; one of the listeners has it
         given = [
             part
             for name, value in flags.items()

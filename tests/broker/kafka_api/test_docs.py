@@ -11,6 +11,13 @@ def test_the_page_is_what_the_table_says() -> None:
     assert page == page_with(page, generated()), "run: python -m broker.kafka_api.docs"
 
 
+def test_the_page_of_clients_lists_the_same_versions() -> None:
+    rows = (PAGE.parent / "kafka-compat.md").read_text().split("| key | API |")[1].splitlines()[2:]
+    found = [tuple(cell.strip() for cell in row.split("|")[1:4]) for row in rows]
+    table = [(str(api.key), api.name, f"{api.served[0]}-{api.served[1]}") for api in APIS]
+    assert found == table, "run: make compat-page"
+
+
 def test_every_api_has_a_section_with_all_parts() -> None:
     text = generated()
     for api in APIS:

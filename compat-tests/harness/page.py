@@ -1,0 +1,84 @@
+"""docs/kafka-compat.md, from what clients were seen to ask and from the files that pin them."""
+
+import re
+from collections.abc import Mapping
+
+from broker.kafka_api.apis import APIS, SERVED
+from harness.foreign import CLIENTS
+from harness.programs import ROOT
+
+PAGE = ROOT / "docs" / "kafka-compat.md"
+
+Seen = Mapping[str, set[tuple[int, int]]]
+"""By client: key and version of every API it asked."""
+
+_HEAD = """\
+# Which clients work
+
+This page is generated: `make compat-page` lets the clients run and writes down what they asked.
+
+`kmsg` is the protocol library of franz-go, which shares nothing with the one that the broker reads
+and writes with. It asks every listed version of every API, reads the answers, and writes them anew
+byte by byte (`compat-tests/test_every_version.py`).
+
+## By client
+
+Each is unmodified, in the version named. "All" of a group: three members that join, leave and are
+killed; every record read once and in order, and no committed offset going back. The last column:
+three nodes, of which the leader is killed under a writer and a group.
+"""
+
+_MIDDLE = """\
+
+Clients in Python, C and Java have tests of their own (`compat-tests/test_*.py`).
+
+## By API
+
+The version in which each client asks, in a session that writes, reads, joins a group, and does an
+administrator's round trip. Where none is named, kmsg is the proof, and the clients in Python, C and
+Java are.
+"""
+
+
+def rendered(seen: Seen) -> str:
+    """The whole page."""
+    clients = [
+        "| client | version | codecs | group | administration | idempotent | leader killed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for client in CLIENTS:
+        stored = "stored once" if client.is_idempotent else "nothing lost; may be stored twice"
+        idempotent = "yes" if client.is_idempotent else "not offered by it"
+        clients.append(
+            f"| {client.name} | {pinned(client.name)} | {', '.join(client.codecs)} "
+            f"| all | yes | {idempotent} | {stored} |"
+        )
+    apis = ["| key | API | versions, all by kmsg | asked by |", "|---|---|---|---|"]
+    for api in APIS:
+        asked = [
+            f"{client} {_versions(found, api.key)}"
+            for client, found in seen.items()
+            if _versions(found, api.key)
+        ]
+        lowest, highest = api.served
+        apis.append(f"| {api.key} | {api.name} | {lowest}-{highest} | {', '.join(asked)} |")
+    return "\n".join([_HEAD, *clients, _MIDDLE, *apis, ""])
+
+
+def _versions(seen: set[tuple[int, int]], key: int) -> str:
+    return "/".join(f"v{version}" for asked, version in sorted(seen & {*SERVED}) if asked == key)
+
+
+def pinned(client: str) -> str:
+    """The version that its own manifest names. Raises AssertionError if it names none."""
+    manifests = {
+        "franz": ("go/go.mod", r"twmb/franz-go v(\S+)"),
+        "sarama": ("go/go.mod", r"IBM/sarama v(\S+)"),
+        "segmentio": ("go/go.mod", r"segmentio/kafka-go v(\S+)"),
+        "kafkajs": ("js/package.json", r'"kafkajs": "(\S+)"'),
+        "rdkafka": ("rust/Cargo.toml", r'rdkafka = \{ version = "=(\S+)"'),
+    }
+    path, pattern = manifests[client]
+    found = re.search(pattern, (ROOT / "compat-tests" / path).read_text())
+    assert found, f"{path} does not pin {client}"
+    return found[1]
