@@ -11,7 +11,7 @@ The fields of an event are parted by tabs, the first is its kind:
 
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.groups import until
@@ -22,7 +22,12 @@ EXIT_S_MAX = 40.0
 class Client:
     """A program that tells events. It ends when its input does, or is killed."""
 
-    def __init__(self, command: Sequence[str], log_path: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log_path: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log_path = log_path
         with log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -32,6 +37,7 @@ class Client:
                 stderr=log,
                 text=True,
                 cwd=log_path.parent,
+                env=environment,
             )
         self.events: list[list[str]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -17,7 +17,7 @@ KAFKA_VERSIONS = ("3.9.1", "4.3.1")
 
 
 def kafka_jars(version: str = "3.9.1") -> Path:
-    """Where `make compat-java` puts Kafka's own programs."""
+    """Where `make build-compat-java` puts Kafka's own programs."""
     return ROOT / "build" / "kafka-jars" / version
 
 
