@@ -328,14 +328,19 @@ def _begin_native(
 ) -> Measure:
     topic = f"native-{count}"
 
-    def run(peer: Peer, verb: str = verb) -> Sample:
-        command = f"{verb} {topic}" + (" " + "x" * 1000 if verb == "PUT" else "")
-        port: int = getattr(peer, "native_port")  # noqa: B009
-        return _closed(peer, port, native(command.encode()), count, options.seconds)
+    put = native(f"PUT {topic} {'x' * 1000}".encode())
+    request = put if verb == "PUT" else native(f"GET {topic}".encode())
+
+    def run(peer: Peer) -> Sample:
+        assert isinstance(peer, Walrus | RustEngine)
+        if verb == "GET":  # Otherwise it would soon find nothing.
+            closed_loop(peer.native_port, put, connections=100, seconds=options.seconds)
+        return _closed(peer, peer.native_port, request, count, options.seconds)
 
     for peer in peers:
-        ask(getattr(peer, "native_port"), native(f"REGISTER {topic}".encode()))  # noqa: B009
-        run(peer, "PUT")
+        assert isinstance(peer, Walrus | RustEngine)
+        ask(peer.native_port, native(f"REGISTER {topic}".encode()))
+        run(peer)
     return run
 
 
