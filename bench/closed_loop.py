@@ -31,16 +31,19 @@ def kafka_produce(topic: str, size: int, acks: int) -> Request:
     return Request(
         wire.request(wire.PRODUCE, 3, 1, body),
         struct.Struct(">I"),
-        lambda reply: wire.parse_produce(reply).error == 0,
+        lambda reply: wire.parse_produce(reply[4:]).error == 0,
     )
 
 
 def kafka_fetch(topic: str) -> Request:
     """The first record there is."""
+
+    def is_good(reply: bytes) -> bool:
+        fetched = wire.parse_fetch(reply[4:])
+        return fetched.error == 0 and bool(fetched.records)
+
     return Request(
-        wire.request(wire.FETCH, 4, 1, wire.fetch(topic, 0)),
-        struct.Struct(">I"),
-        lambda reply: wire.parse_fetch(reply).error == 0 and bool(wire.parse_fetch(reply).records),
+        wire.request(wire.FETCH, 4, 1, wire.fetch(topic, 0)), struct.Struct(">I"), is_good
     )
 
 

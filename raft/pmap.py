@@ -7,6 +7,7 @@ slower.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Self, TypeVar
 from zlib import crc32
 
@@ -46,8 +47,7 @@ class PMap(Mapping[K, V]):
         return isinstance(key, bytes | str | int) and key in self._buckets[_bucket_of(key)]
 
     def __iter__(self) -> Iterator[K]:
-        for bucket in self._buckets:
-            yield from bucket
+        return chain.from_iterable(self._buckets)
 
     def __len__(self) -> int:
         return self._count

@@ -206,16 +206,15 @@ class LocalPartition:
         progress = self._local if acks == ACKS_LEADER else self._committed
         if end_offset <= progress.offset:
             return
-        with anyio.move_on_after(timeout_s) as scope:
-            try:
-                await progress.reach(end_offset)
-            except NotLeader as error:
-                # It was appended, so "not the leader" would be a lie: the seal decides its fate.
-                raise OutcomeUnknown(f"offset {end_offset - 1}: {error}") from error
-        if scope.cancelled_caught:
+        try:
+            await progress.reach(end_offset, timeout_s=timeout_s)
+        except NotLeader as error:
+            # It was appended, so "not the leader" would be a lie: the seal decides its fate.
+            raise OutcomeUnknown(f"offset {end_offset - 1}: {error}") from error
+        except TimeoutError:
             raise OutcomeUnknown(
                 f"offset {end_offset - 1} is not committed after {timeout_s:.3f} s"
-            )
+            ) from None
 
     async def drained(self) -> None:
         """Wait until everything appended so far is committed."""

@@ -117,7 +117,13 @@ class Packer:
                 pack.end(StorageFailed(f"internal error: {type(error).__name__}"))
             else:
                 assert self._tasks is not None
-                self._tasks.start_soon(self._settle, partition, pack, appended)
+                if lane:
+                    self._tasks.start_soon(self._settle, partition, pack, appended)
+                    continue
+                # Nothing follows, so this task has time to wait; a PUT from now on brings its own.
+                del self._lanes[topic.topic_id]
+                await self._settle(partition, pack, appended)
+                return
         del self._lanes[topic.topic_id]
 
     async def _append(self, topic: TopicView, partition: AnyPartition, pack: Pack) -> Appended:

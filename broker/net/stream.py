@@ -54,6 +54,9 @@ class Stream(Protocol):
         Raises anyio.BrokenResourceError.
         """
 
+    def send_now(self, buffers: Sequence[Buffer]) -> int:
+        """The same without waiting: 0 if the socket takes nothing now."""
+
     def finish_sending(self) -> None:
         """Tell the peer that nothing more will come."""
 
@@ -93,13 +96,17 @@ class SocketStream:
         self._fail(anyio.EndOfStream())
 
     async def send(self, buffers: Sequence[Buffer]) -> int:
-        while True:
-            try:
-                return self._socket.sendmsg(buffers)
-            except (BlockingIOError, InterruptedError):
-                await anyio.wait_writable(self._socket)
-            except OSError as error:
-                raise anyio.BrokenResourceError from error
+        while not (size := self.send_now(buffers)):
+            await anyio.wait_writable(self._socket)
+        return size
+
+    def send_now(self, buffers: Sequence[Buffer]) -> int:
+        try:
+            return self._socket.sendmsg(buffers)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise anyio.BrokenResourceError from error
 
     def finish_sending(self) -> None:
         try:

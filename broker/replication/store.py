@@ -134,16 +134,18 @@ class Store:
 
 async def _outcome(start: Callable[[Callable[[T | Exception], None]], None], what: str) -> T:
     """Start an operation, wait for its completion callback, raise what it was given."""
-    done = anyio.Event()
+    waiter: asyncio.Future[None] | None = None
     results: list[T | Exception] = []
 
     def on_done(result: T | Exception) -> None:
         results.append(result)
-        done.set()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     start(on_done)
-    if not results:
-        await done.wait()
+    if not results:  # Most reads are answered at once, from the page cache.
+        waiter = asyncio.get_running_loop().create_future()
+        await waiter
     # Out of the callback's reach: what the engine keeps of it must not keep megabytes of records.
     result = results.pop()
     if isinstance(result, OSError | CorruptSegmentError):
