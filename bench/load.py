@@ -212,6 +212,38 @@ def engine_batches(folder: str, count: int, entries: int, record_size: int) -> S
     return {"messages_per_s": count * entries / took_s}
 
 
+def group_commits(folder: str, count: int, files: int, batches: int) -> Sample:
+    """Our engine alone: `count` group commits of `batches` small batches, spread over `files`."""
+    backend = choose()
+    wal = Wal(Path(folder), backend, EACH, wake=lambda: None)
+    log = wal.log("bench", bytes(range(16)))
+    segments = [log.open(number + 1, 0, 1, lambda: b"") for number in range(files)]
+    batch = build([Record(0, 0, None, b"x" * 100)], base_timestamp=0)
+
+    def commit() -> None:
+        for number in range(batches):
+            segment = segments[number % files]
+            patch(batch, base_offset=segment.end_offset, leader_epoch=1)
+            segment.append(parse_header(batch), [bytes(batch)])
+        wal.flush()
+        while any(segment.durable_offset < segment.end_offset for segment in segments):
+            backend.wait()
+            wal.reap()
+            wal.flush()
+
+    commit()
+    durations_ms: list[float] = []
+    began = time.perf_counter()
+    for _ in range(count):
+        started = time.perf_counter()
+        commit()
+        durations_ms.append((time.perf_counter() - started) * 1000)
+    took_s = time.perf_counter() - began
+    wal.close()
+    backend.close()
+    return {"messages_per_s": count * batches / took_s, **latencies(durations_ms)}
+
+
 def _consumer(address: str, group: str, topic: str) -> Consumer:
     consumer = Consumer(
         {
@@ -234,6 +266,7 @@ KINDS: dict[str, Callable[..., Sample]] = {
         consume_aiokafka,
         end_to_end,
         engine_batches,
+        group_commits,
     )
 }
 

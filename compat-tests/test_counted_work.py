@@ -5,12 +5,12 @@ counts belong to the pinned Python and kio; docs/performance.md tells what is in
 """
 
 import json
-import re
 import signal
 import socket
 import struct
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,8 +20,11 @@ import pytest
 from harness import wire
 from harness.server import Server
 
-COUNT = 40
-"""Requests that are counted, one after the other; as many go before."""
+COUNT = 25
+"""Requests that are counted together, one after the other; as many go before."""
+
+ROUNDS = 4
+"""The cheapest is taken: what the node does beside the requests falls into some of them."""
 
 Ask = Callable[[], None]
 
@@ -78,7 +81,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         else:
             assert native("REGISTER t") == b"OK"
             if request.param == "get":
-                for _ in range(2 * COUNT):
+                for _ in range((1 + ROUNDS) * COUNT):
                     put()
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
@@ -88,7 +91,7 @@ def repeat(ask: Ask) -> None:
         ask()
 
 
-INSTRUCTIONS = {"produce": 1, "fetch": 1, "put": 1, "get": 1}
+INSTRUCTIONS = {"produce": 10_500, "fetch": 9_000, "put": 13_000, "get": 18_000}
 """Of the interpreter, in the thread that serves, per request."""
 
 
@@ -98,27 +101,46 @@ def test_a_request_that_takes_more_instructions(
     kind = request.node.callspec.params["ask"]
     repeat(ask)
 
+    rounds = [counted(server, ask) for _ in range(ROUNDS)]
+
+    counts = min(rounds, key=lambda counts: sum(counts.values()))
+    per_request = sum(counts.values()) / COUNT
+    most = "\n".join(f"{count / COUNT:8.1f} {name}" for name, count in counts.most_common(60))
+    assert per_request <= INSTRUCTIONS[kind], f"{kind}: {per_request:.0f} instructions:\n{most}"
+    assert per_request > INSTRUCTIONS[kind] / 3, f"{kind}: {per_request:.0f}: the bound is stale"
+
+
+def counted(server: Server, ask: Ask) -> Counter[str]:
+    """The instructions of one round, by function."""
     signalled(server, signal.SIGUSR1, "counting")
     repeat(ask)
     signalled(server, signal.SIGUSR2, "counted")
-
-    counts = json.loads(Path(server.environment["COUNTS"]).read_text())
-    per_request = sum(count for _, count in counts) / COUNT
-    most = "\n".join(f"{count / COUNT:8.1f} {name}" for name, count in counts[:60])
-    assert per_request <= INSTRUCTIONS[kind], f"{kind}: {per_request:.0f} instructions:\n{most}"
+    return Counter(json.loads(Path(server.environment["COUNTS"]).read_text()))
 
 
 def signalled(server: Server, number: signal.Signals, answer: str) -> None:
     """Send the signal, and return when the server has said `answer`."""
     with server.log_path.open() as log:
         log.seek(0, 2)
-        server.process.send_signal(number)  # type: ignore[union-attr]
-        while answer not in log.read():
-            assert server.process is not None and server.process.poll() is None
+        assert server.process is not None
+        server.process.send_signal(number)
+        said = ""
+        while answer not in said:
+            assert server.process.poll() is None
+            said += log.read()
 
 
-SYSTEM_CALLS = {"produce": 1, "fetch": 1, "put": 1, "get": 1}
+SYSTEM_CALLS = {"produce": 17, "fetch": 12, "put": 36, "get": 38}
 """Of the thread that serves, per request; with `--fsync each`."""
+
+_DURABLE = {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 1}
+ONE_EACH = {
+    "produce": _DURABLE,
+    "put": _DURABLE,
+    "get": _DURABLE,
+    "fetch": {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 0},
+}
+"""The calls that carry bytes: one to receive, one to write and sync, one to answer."""
 
 
 @pytest.mark.strace
@@ -128,6 +150,18 @@ def test_a_request_that_takes_more_system_calls(
     kind = request.node.callspec.params["ask"]
     repeat(ask)
 
+    summaries = [traced(server, ask) for _ in range(ROUNDS)]
+
+    calls = min(summaries, key=lambda calls: sum(calls.values()))
+    per_request = sum(calls.values()) / COUNT
+    assert per_request <= SYSTEM_CALLS[kind], f"{kind}: {per_request:.1f} calls: {calls}"
+    assert per_request > SYSTEM_CALLS[kind] / 3, f"{kind}: {per_request:.1f}: the bound is stale"
+    for name, count_max in ONE_EACH[kind].items():
+        assert calls[name] <= COUNT * count_max + 5, f"{kind}: {calls}"
+
+
+def traced(server: Server, ask: Ask) -> Counter[str]:
+    """The system calls of the serving thread in one round, by name."""
     strace = subprocess.Popen(
         ["strace", "-c", "-p", str(server.pid)], stderr=subprocess.PIPE, text=True
     )
@@ -135,9 +169,11 @@ def test_a_request_that_takes_more_system_calls(
     assert "attached" in strace.stderr.readline()
     repeat(ask)
     strace.send_signal(signal.SIGINT)
-    summary = strace.communicate(timeout=30)[1]
-
-    total = re.search(r"(\d+)\s+\d*\s*total", summary)
-    assert total, summary
-    per_request = int(total.group(1)) / COUNT
-    assert per_request <= SYSTEM_CALLS[kind], f"{kind}: {per_request:.1f} calls:\n{summary}"
+    rows = [line.split() for line in strace.communicate(timeout=30)[1].splitlines()]
+    return Counter(
+        {
+            row[-1]: int(row[3])
+            for row in rows
+            if len(row) >= 5 and row[3].isdigit() and row[-1] != "total"
+        }
+    )

@@ -40,7 +40,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     by_name: Counter[str] = Counter()
     for code, count in _counts.items():
         by_name[f"{code.co_filename}:{code.co_qualname}"] += count
-    Path(os.environ["COUNTS"]).write_text(json.dumps(by_name.most_common()))
+    Path(os.environ["COUNTS"]).write_text(json.dumps(by_name))
     print("counted", flush=True)
 
 
