@@ -48,8 +48,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     before = load_average()
     runner = Runner(stage, chosen.repeats or (2 if chosen.quick else 5))
+    left_out = []
     try:
-        runner.run(cells)
+        left_out = runner.run(cells, minutes_max=chosen.minutes)
     finally:
         stage.close()
         shutil.rmtree(folder)
@@ -58,6 +59,7 @@ def main() -> None:
             "repeats": chosen.repeats or (2 if chosen.quick else 5),
             "load_average": (before, load_average()),
             "cells": runner.results,
+            "left_out": left_out,
         }
         chosen.output.mkdir(parents=True, exist_ok=True)
         (chosen.output / "result.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -70,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few minutes: few cells, short")
     parser.add_argument("--repeats", type=int, help="runs of each cell and system; 5")
     parser.add_argument("--seconds", type=float, help="of each run, by the slower system; 3")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell later")
     parser.add_argument("--stored-gb", help="for the recovery, as 1,10; 1")
     parser.add_argument("--only", help=f"sections, of {','.join(SECTIONS)}")
     parser.add_argument("--match", help="only cells whose name has this in it")

@@ -22,10 +22,13 @@ class Runner:
         self.results: list[dict[str, Any]] = []
         """A row per cell, as it goes into the JSON file."""
 
-    def run(self, cells: Sequence[Cell]) -> None:
-        """A cell that fails is reported as failed; the others go on."""
+    def run(self, cells: Sequence[Cell], *, minutes_max: float) -> list[str]:
+        """A cell that fails is reported as failed; the others go on. After `minutes_max` none is
+        begun any more; answers the names of those that were left out."""
         began = time.monotonic()
         for number, cell in enumerate(cells):
+            if time.monotonic() - began > minutes_max * 60:
+                return [f"{cell.section}: {cell.name}" for cell in cells[number:]]
             left = (time.monotonic() - began) / number * (len(cells) - number) if number else 0
             eta = f", {left / 60:.0f} min left" if number else ""
             _say(f"[{number + 1}/{len(cells)}{eta}] {cell.section}: {cell.name}")
@@ -35,6 +38,7 @@ class Runner:
             except (OSError, RuntimeError, ValueError) as error:
                 _say(f"    FAILED: {error}")
                 self.results.append(row | {"failure": str(error)})
+        return []
 
     def _cell(self, cell: Cell) -> dict[str, Any]:
         peers = [self._stage.peer(kind, cell.durability, cell.label) for kind in cell.peers]

@@ -37,6 +37,8 @@ def page(result: Mapping[str, Any]) -> str:
     for section in dict.fromkeys(row["section"] for row in result["cells"]):
         rows = [row for row in result["cells"] if row["section"] == section]
         parts.append(f"## {section.capitalize()}\n\n" + _section(rows))
+    if result["left_out"]:
+        parts.append("## Left out for want of time\n\n- " + "\n- ".join(result["left_out"]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -28,6 +28,7 @@ def result(*cells: dict[str, Any]) -> dict[str, Any]:
         "repeats": 3,
         "note": "",
         "cells": cells,
+        "left_out": [],
     }
 
 
@@ -51,6 +52,10 @@ def test_a_cell_that_failed_is_told() -> None:
     failed = {"section": "producer", "name": "hard", "headline": "seconds", "failure": "too hard"}
 
     assert "failed: hard: too hard" in page(result(failed, row("fast", 2, 1)))
+
+
+def test_a_cell_that_was_not_run_is_told() -> None:
+    assert "- topics: many" in page(result(row("fast", 2, 1)) | {"left_out": ["topics: many"]})
 
 
 def test_costs_stand_beside_each_other() -> None:
