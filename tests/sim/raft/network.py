@@ -154,11 +154,14 @@ class Network:
         if number is None:
             return False
         self._echo_later(source, target, data)
-        if (source, target) in self.cut or not self.may_pass(source, target, data):
+        if (source, target) in self.cut:
             self._lose(source, target, number)
             return True
         key = (source, target, number)
         if self._arrivals.get(key) == LOST:
+            return True
+        if not self.may_pass(source, target, data):
+            self._lose(source, target, number)
             return True
         delay_s = self._rng(source, target).uniform(*self.delay_s)
         arrival = max(self._scheduler.now + delay_s, self._arrivals.get(key, 0.0) + 1e-9)
