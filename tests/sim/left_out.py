@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from broker.controller import leases, restart
+from broker.controller import leases, read_back
 from broker.controller.leases import LeaseTable
 from broker.controller.partition import LocalPartition
-from broker.controller.restart import Restart
+from broker.controller.read_back import ReadBack
 from broker.groups.coordinator import Coordinator
 from broker.native_api import cursor
 from broker.ports import Finish, Reply
@@ -22,6 +22,7 @@ from broker.replication.copies import LocalCopy
 from broker.replication.recoverer import Patient, Recoverer
 from broker.replication.repair import CatchUp
 from broker.replication.replica import Replica
+from broker.replication.service import Service
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryFs
 from engine.errors import SegmentClosedError
@@ -79,12 +80,12 @@ def repair_after_a_later_promise() -> Patches:
 @mutant
 def repair_without_an_end() -> Patches:
     """A repair takes all that its source has."""
-    read_ask = messages.ReadAsk
+    read = Service._read
 
-    def unbounded(topic_id: bytes, sid: int, offset: int, size_max: int, _: int) -> Any:
-        return read_ask(topic_id, sid, offset, size_max, 2**62)
+    async def unbounded(self: Service, ask: messages.ReadAsk) -> Any:
+        return await read(self, msgspec.structs.replace(ask, end_offset=2**62))
 
-    yield messages, "ReadAsk", unbounded
+    yield Service, "_read", unbounded
 
 
 # ---- lost disks ----------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def unknown_is_never_said() -> Patches:
     async def trusting(self: Recoverer, patient: Patient) -> Any:
         return await recover(self, _replace(patient, void=frozenset()))
 
-    yield Restart, "_doubt", lambda *_: ""
+    yield ReadBack, "_doubt", lambda *_: ""
     yield Recoverer, "recover", trusting
 
 
@@ -281,7 +282,7 @@ def a_window_is_not_read_back() -> Patches:
         return ProducerState()
 
     yield leases, "read_window", empty
-    yield restart, "_window", lambda *_: ProducerState()
+    yield read_back, "_window", lambda *_: ProducerState()
 
 
 # ---- groups and the cursor -----------------------------------------------------------------------

@@ -150,9 +150,15 @@ class Watch:
             return
         if end not in {next_offset for next_offset, _ in self._records.get(key, {}).values()}:
             self._violated(f"{at}, where nobody ever wrote")
-        holders = [node for node, _ in segment.holders]
-        what = f"{at} with holders {holders}"
-        self._check_safe(topic, segment, holders, end, what, quorum=_majority(segment))
+        self._check_holders(topic, segment, at)
+
+    def _check_holders(self, topic: Topic, segment: Segment, at: str) -> None:
+        """Who is named with a disk that is gone by now said the truth: the loss came after it."""
+        machines = self._world.machines
+        there = [node for node, disk in segment.holders if machines[node].disk_id == disk]
+        quorum = _majority(segment) - (len(segment.holders) - len(there))
+        what = f"{at} with holders {there}"
+        self._check_safe(topic, segment, there, segment.end_offset, what, quorum=quorum)
 
     def _check_chosen(self, key: Key, was: Segment, end: int, at: str) -> None:
         """The longest of enough answers to this very attempt."""
