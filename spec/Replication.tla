@@ -214,13 +214,17 @@ NextIncarnations(w) == IF Mutated("StaleNextWriter") THEN 1..registered[w] ELSE 
 Holders(s, end) ==
   {n \in Nodes : (IF Mutated("AnswerUnsynced") THEN Len(log[n][s]) ELSE durable[n][s]) >= end}
 
+\* Disks that are gone and still registered: nobody knows it yet, and what they said counts.  With
+\* the mistake it counts for the disk that replaced them, too.
+Lost == IF Mutated("HoldersByNewDisk") THEN Nodes ELSE swapped
+
 \* Close the last segment at `end` and open the next; one that ends empty leaves but its number.
 Succeed(s, end, epoch, sealedBy, w, incarnation) ==
   meta' = [epoch |-> epoch,
            segments |-> Append(
              [meta.segments EXCEPT ![s].state = IF end = 0 THEN "replaced" ELSE "sealed",
                                    ![s].end = end, ![s].sealedBy = sealedBy,
-                                   ![s].lossesBefore = losses],
+                                   ![s].lossesBefore = losses - Cardinality(swapped)],
              Opened(w, incarnation, epoch, Segment(s).base + end))]
 
 \* The command takes effect.  It stays on the wire: a duplicate must not matter.
@@ -230,9 +234,7 @@ ApplyRoll(roll, w) ==
   IN
   /\ s = Last /\ Segment(s).state = "open"
   /\ Last < MaxSegments /\ meta.epoch < MaxEpoch /\ up[w]
-  /\ \/ Cardinality(Holders(s, end)) >= AckQuorum
-     \/ (Mutated("HoldersByNewDisk")
-           /\ Cardinality({n \in Nodes : told[s][n] >= end}) >= AckQuorum)
+  /\ \/ Cardinality(Holders(s, end) \cup {n \in Lost : told[s][n] >= end}) >= AckQuorum
      \/ Mutated("RollWithoutDraining") \/ Mutated("RollWithoutCas")
   /\ \E incarnation \in NextIncarnations(w) :
        Succeed(s, end, meta.epoch + 1, 0, w, incarnation)
@@ -316,9 +318,10 @@ TruncateToChosen(n, e) ==
   /\ durable' = [durable EXCEPT ![n][s] = end]
   /\ UNCHANGED <<metadata, promise, wire, processes, history, faults, records>>
 
-\* A mistake: who answered or was repaired counts, whatever has become of the disk since.
-Claimed(s, e, end) ==
-  Holders(s, end) \cup {n \in Nodes : \E k \in end..MaxRecords : <<e, n, k>> \in answers}
+\* Who has it on disk and is promised to this attempt, or has answered it and is lost.
+Vouched(s, e, end) ==
+  {n \in Holders(s, end) : promise[n][s] >= e}
+    \cup {n \in Lost : \E k \in end..MaxRecords : <<e, n, k>> \in answers}
 
 \* The one place where an end becomes a fact.  Its holders are named with the disks that they had
 \* when they were asked; a holder on another disk by now has the command refused.
@@ -328,8 +331,7 @@ CommitSeal(e, w) ==
   IN
   /\ end # Unknown /\ s = Last /\ Segment(s).state = "sealing"
   /\ Segment(s).sealEpoch = e \/ Mutated("CommitSealWithoutCas")
-  /\ \/ Cardinality({n \in Holders(s, end) : promise[n][s] >= e}) >= AckQuorum
-     \/ (Mutated("HoldersByNewDisk") /\ Cardinality(Claimed(s, e, end)) >= AckQuorum)
+  /\ \/ Cardinality(Vouched(s, e, end)) >= AckQuorum
      \/ end = 0 \/ Mutated("CommitWithoutRepair")
   /\ Last < MaxSegments /\ up[w]
   /\ \E incarnation \in NextIncarnations(w) : Succeed(s, end, meta.epoch, e, w, incarnation)

@@ -28,6 +28,9 @@ MODULE = "Properties"
 SLOW_MARK = "\\* slow"
 """A configuration that says this in its first line is checked with --all only."""
 
+HUGE_MARK = "\\* huge"
+"""A configuration that says this is checked only when it is named: it takes hours."""
+
 HEAP_MIB = 1500
 """Per TLC process. Its set of fingerprints goes to the disk before memory runs out."""
 
@@ -84,7 +87,8 @@ def mutate(config: str, mutant: Mutant) -> str:
 def checks(*, is_all: bool, names: Iterable[str] = ()) -> list[Check]:
     """What to run: configurations first, the longest of them first; `names` narrows it."""
     configs = {path.stem: path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.cfg")}
-    fast = {name for name, text in configs.items() if not text.startswith(SLOW_MARK)}
+    fast = {name for name, text in configs.items() if not text.startswith((SLOW_MARK, HUGE_MARK))}
+    huge = {name for name, text in configs.items() if text.startswith(HUGE_MARK)}
     found = [Check(name, text, "") for name, text in sorted(configs.items())]
     found.sort(key=lambda check: check.name in fast)
     found += [
@@ -96,7 +100,8 @@ def checks(*, is_all: bool, names: Iterable[str] = ()) -> list[Check]:
         raise SystemExit(f"no configuration or mutant is named {', '.join(sorted(unknown))}")
     if wanted:
         return [check for check in found if check.name in wanted]
-    return [check for check in found if is_all or check.violates or check.name in fast]
+    chosen = [check for check in found if check.name not in huge]
+    return [check for check in chosen if is_all or check.violates or check.name in fast]
 
 
 def find_tlc() -> list[str]:

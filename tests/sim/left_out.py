@@ -17,12 +17,10 @@ from broker.groups.coordinator import Coordinator
 from broker.native_api import cursor
 from broker.ports import Finish, Reply
 from broker.replication import header as segment_header
-from broker.replication import messages
 from broker.replication.copies import LocalCopy
 from broker.replication.recoverer import Patient, Recoverer
 from broker.replication.repair import CatchUp
 from broker.replication.replica import Replica
-from broker.replication.service import Service
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryFs
 from engine.errors import SegmentClosedError
@@ -75,17 +73,6 @@ def repair_after_a_later_promise() -> Patches:
         await pull(self, *args, **rest)
 
     yield CatchUp, "pull", unasked
-
-
-@mutant
-def repair_without_an_end() -> Patches:
-    """A repair takes all that its source has."""
-    read = Service._read
-
-    async def unbounded(self: Service, ask: messages.ReadAsk) -> Any:
-        return await read(self, msgspec.structs.replace(ask, end_offset=2**62))
-
-    yield Service, "_read", unbounded
 
 
 # ---- lost disks ----------------------------------------------------------------------------------

@@ -54,6 +54,8 @@ class DataNetwork:
 
     async def dial(self, source: Listener, node: int) -> "Connection":
         """A connection to whatever process runs on `node`. Raises PeerUnreachable."""
+        if node == source.node:
+            raise PeerUnreachable("a node has no connection with itself")
         await anyio.sleep(self.draw_delay() + self.draw_delay())
         if {(source.node, node), (node, source.node)} & self.cut:
             await anyio.sleep(self.rng.uniform(0.1, 3.0))
