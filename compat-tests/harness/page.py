@@ -5,7 +5,12 @@ from collections.abc import Mapping
 
 from broker.kafka_api.apis import APIS, SERVED
 from harness.foreign import CLIENTS
-from harness.programs import ROOT
+from harness.programs import (
+    KAFKA_PYTHON_VERSIONS,
+    KAFKA_VERSIONS,
+    ROOT,
+    kafka_python_pinned,
+)
 
 PAGE = ROOT / "docs" / "kafka-compat.md"
 
@@ -28,9 +33,29 @@ killed; every record read once and in order, and no committed offset going back.
 three nodes, of which the leader is killed under a writer and a group.
 """
 
-_MIDDLE = """\
+_KAFKA = " and ".join(KAFKA_VERSIONS)
+_KAFKA_PYTHON = " and ".join(map(kafka_python_pinned, KAFKA_PYTHON_VERSIONS))
 
-Clients in Python, C and Java have tests of their own (`compat-tests/test_*.py`).
+_MIDDLE = f"""\
+
+Clients in Python, C and Java have tests of their own in `compat-tests`: aiokafka and
+confluent-kafka as locked, the system's kcat, and
+
+- kafka-python {_KAFKA_PYTHON} (`test_kafka_python.py`): all codecs (2.0 without zstd, for which
+  its fetch is too old), group, administration, idempotent (3.0).
+- Java's clients {_KAFKA} (`test_java.py`, `test_java_cluster.py`): all codecs, groups (eager,
+  cooperative, static), administration, idempotent, leader killed: stored once.
+- Kafka's command line {_KAFKA} (`test_java_tools.py`): topics, configs, groups, offsets, records,
+  log directories, consoles, the performance and verifiable programs. A wish for another leader is
+  refused.
+- Kafka Connect {_KAFKA} (`test_connect.py`): standalone and distributed, file source and sink, a
+  killed worker.
+- What the OpenMessaging Benchmark's Kafka driver asks (`test_omb.py`); it runs itself, too
+  ([bench/omb](../bench/omb/README.md)).
+
+Who asks for more is told so at once: Java's transactional producer by a
+TransactionalIdAuthorizationException, its `group.protocol=consumer` by an
+UnsupportedVersionException. Karapace is not tested: Python's package index has none.
 
 ## By API
 

@@ -1,6 +1,7 @@
 """Programs that tests need from the system, by the marker of the test."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,14 @@ KAFKA_PYTHON_VERSIONS = ("2.0", "3.0")
 def kafka_python(version: str) -> Path:
     """Where `make build-compat-kafka-python` puts one version, to be put before all others."""
     return ROOT / "build" / "kafka-python" / version
+
+
+def kafka_python_pinned(version: str) -> str:
+    """Its whole number, from the file that pins it."""
+    path = ROOT / "compat-tests" / "kafka_python" / f"requirements-{version}.txt"
+    found = re.search(r"^kafka-python==(\S+)", path.read_text(), re.MULTILINE)
+    assert found is not None, path
+    return found[1]
 
 
 def _missing_kafka_python() -> str | None:
