@@ -41,10 +41,11 @@ def test_a_seed_says_everything_even_to_another_process() -> None:
 
 FOUND_AT = {
     "NeverSyncsFiles": 0,
-    "NeverSyncsDirectories": 0,
-    "TrimsBeforeTheSnapshot": 0,
-    "ForgetsItsAnswers": 0,
+    "TrimsBeforeTheSnapshot": 1,
+    "NeverTruncates": 0,
+    "VotesForTheOutdated": 0,
     "GuessesOutcomes": 0,
+    "AnswersBarriersAtOnce": 0,
 }
 """Faults that show at once, by seed; the others take more, and longer (docs/metadata.md)."""
 
