@@ -181,17 +181,23 @@ class Troubles:
                     process.start(process.controller._roll, partition, "forced")
 
     async def suspicion(self) -> None:
-        """Somebody takes a writer that lives for dead, and has its segment sealed; sometimes the
-        recoverer, too, before it is through."""
+        """Somebody takes a writer that lives for dead, and has its segment sealed. Where answers
+        take their time, so may the recoverer be, before it is through."""
+        if "slow network" not in self.kinds:
+            self._suspect()
+            return
         for _ in range(self.rng.choice([1, 1, 2, 4])):
-            process = self._ready()
-            topics = [] if process is None else sorted(process.metadata.state.topics.items())
-            if process is not None and topics:
-                _, topic = self.rng.choice(topics)
-                recoverer = self.rng.choice(sorted(self.world.machines))
-                command = BeginSeal(topic.topic_id, topic.last.sid, topic.epoch, recoverer)
-                process.start(process.propose, command)
+            self._suspect()
             await anyio.sleep(self.rng.choice([0.0, 0.01, 0.1]))
+
+    def _suspect(self) -> None:
+        process = self._ready()
+        topics = [] if process is None else sorted(process.metadata.state.topics.items())
+        if process is not None and topics:
+            _, topic = self.rng.choice(topics)
+            recoverer = self.rng.choice(sorted(self.world.machines))
+            command = BeginSeal(topic.topic_id, topic.last.sid, topic.epoch, recoverer)
+            process.start(process.propose, command)
 
     async def fence(self) -> None:
         """A node is taken for dead that is not."""
