@@ -9,7 +9,7 @@ from bench.java import produce
 from bench.matrix import ProducerCell
 from bench.peers import Kafka, Peer, Walrus
 
-WARM_UP_COUNT = 300_000
+WARM_UP_COUNT = 150_000
 """Messages that a server gets before anything is measured: a JVM compiles meanwhile."""
 
 
