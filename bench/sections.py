@@ -115,15 +115,22 @@ def _produce(cell: ProducerCell, peer: Peer, topic: str, count: int) -> Sample:
         "topics": [topic],
         "count": count,
         "record_size": cell.record_size,
-        "linger_ms": cell.linger_ms,
         "acks": -1 if cell.acks == "all" else int(cell.acks),
     }
     if cell.client == "confluent":
-        work |= {"batch.size": cell.batch_size, "compression.type": cell.codec}
-        return load.run("produce_confluent", **work, **{"linger.ms": work.pop("linger_ms")})
-    codec = None if cell.codec == "none" else cell.codec
-    sizes = {"max_batch_size": cell.batch_size, "compression_type": codec}
-    return load.run("produce_aiokafka", **work, **sizes)
+        settings = {
+            "linger.ms": cell.linger_ms,
+            "batch.size": cell.batch_size,
+            "compression.type": cell.codec,
+        }
+        return load.run("produce_confluent", **work, **settings)
+    return load.run(
+        "produce_aiokafka",
+        **work,
+        linger_ms=cell.linger_ms,
+        max_batch_size=cell.batch_size,
+        compression_type=None if cell.codec == "none" else cell.codec,
+    )
 
 
 def topics(options: Options) -> list[Cell]:
