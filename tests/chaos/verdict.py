@@ -44,7 +44,13 @@ class Verdict:
         )
 
 
-_MOVING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_MOVING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,  # librdkafka's own: its metadata names no leader yet
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+)
 
 
 def _end_of(consumer: Consumer, topic: str, deadline: float) -> int:
