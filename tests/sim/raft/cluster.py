@@ -336,7 +336,8 @@ class Cluster:
     def is_settled(self, name: str) -> bool:
         """Whether no wish that it join can be on its way any more: one that came late, after it
         left, would bring it back."""
-        return self.scheduler.now - self.members[name].since > LATE_S
+        member = self.members.get(name)
+        return member is not None and self.scheduler.now - member.since > LATE_S
 
     def _push_change(self, change: MemberChange) -> None:
         """Ask again and again, here and there, until somebody says it is done."""
