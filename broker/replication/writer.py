@@ -9,6 +9,7 @@ resumes.
       └───────close───────┴─────▶ CLOSED
 """
 
+from collections import Counter
 from enum import Enum
 
 from broker.errors import (
@@ -63,7 +64,9 @@ class Writer:
         self.durable = dict.fromkeys(replicas, base_offset)
         self.heard: dict[int, float] = {}
         """Followers and when they last acknowledged anything, on the node's monotonic clock."""
-        self._live = {node}
+        self._live = Counter([node])
+        """How many live streams each replica has: a broken one may end after its successor
+        began."""
 
     def admit(self, header: BatchHeader, *, acks: int) -> Duplicate | None:
         """May this batch be appended at `next_offset`?
@@ -77,7 +80,7 @@ class Writer:
             raise NotLeader("the segment is closed")
         if acks == -1 and not self.has_quorum:
             raise NotEnoughReplicas(
-                f"{len(self._live)} of {self.quorum} required replicas are live"
+                f"{self._live_count} of {self.quorum} required replicas are live"
             )
         match self.window.check(header):
             case Fresh():
@@ -124,16 +127,17 @@ class Writer:
         return True
 
     def on_live(self, replica: int, *, live: bool) -> None:
-        """A follower has caught up, or is gone."""
-        if live:
-            self._live.add(replica)
-        else:
-            self._live.discard(replica)
+        """A stream to a follower has caught up, or one that had is gone or far behind."""
+        self._live[replica] += 1 if live else -1
 
     @property
     def has_quorum(self) -> bool:
         """Enough replicas are live to honour acks=all."""
-        return len(self._live) >= self.quorum
+        return self._live_count >= self.quorum
+
+    @property
+    def _live_count(self) -> int:
+        return sum(count > 0 for count in self._live.values())
 
     @property
     def is_drained(self) -> bool:

@@ -158,3 +158,14 @@ def test_a_follower_that_begins_again_with_its_own_disk_loses_nothing() -> None:
     one.on_durable(2, 103)
     one.on_follow(2, b"disk-2")
     assert one.holders() == {1: b"disk-1", 2: b"disk-2"}
+
+
+def test_a_stream_that_ends_after_its_successor_began_takes_no_follower_away() -> None:
+    """A broken connection is noticed late: the follower is back on a new one by then."""
+    one = writer(replicas=(1, 2, 3), quorum=2)
+    one.on_live(2, live=True)
+    one.on_live(2, live=True)
+    one.on_live(2, live=False)
+    assert one.has_quorum
+    one.on_live(2, live=False)
+    assert not one.has_quorum
