@@ -316,7 +316,11 @@ class HardenedRaft(Elections):
             if voter != self.me and self.is_connected(voter):
                 self._send_append(voter)
 
-    def _send_append(self, voter: str) -> None:
+    def _send_append(self, voter: str, *, is_probe: bool = False) -> None:
+        """What this member lacks, as far as it may be under way; of a probe only the first message.
+
+        A probe follows a refusal. Had it everything behind it, each of its messages could be
+        refused again and bring everything again, and their number would grow without end."""
         node = self.machine.peer(voter)
         next_index = self._SyncObj__raftNextIndex[node]
         if next_index <= self.log.first_index:
@@ -331,7 +335,7 @@ class HardenedRaft(Elections):
                 return
             next_index += len(entries)
             self._SyncObj__raftNextIndex[node] = next_index
-            if not entries or next_index > self.log.last_index:
+            if not entries or next_index > self.log.last_index or is_probe:
                 return
 
     def _append_from(self, next_index: int, entries: tuple[tuple[int, bytes], ...]) -> Append:
@@ -377,7 +381,7 @@ class HardenedRaft(Elections):
         retry_from = max(reply.index, self._SyncObj__raftMatchIndex[node] + 1)
         if retry_from < self._SyncObj__raftNextIndex[node] and self._may_retry(voter, retry_from):
             self._SyncObj__raftNextIndex[node] = retry_from
-            self._send_append(voter)
+            self._send_append(voter, is_probe=True)
 
     def _may_retry(self, voter: str, retry_from: int) -> bool:
         """Once per heartbeat for the same place: several messages under way are refused for one

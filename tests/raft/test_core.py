@@ -292,6 +292,28 @@ def test_a_long_wrong_tail_is_replaced_in_few_rounds() -> None:
     assert lab.log("a") == lab.log("b")
 
 
+def test_a_refusal_is_answered_with_one_message_however_much_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each message of a whole log would be refused, and bring the whole log again."""
+    monkeypatch.setattr("raft.core.BATCH_SIZE", 1)
+    lab = Lab(ABC)
+    leader = lab.elect("a")._raft
+    lab.run(0.3)
+    base_index = leader.log.last_index
+    lab.held.add(("a", "b"))
+    for _ in range(20):
+        lab.ask("a")
+    lab.run(0.3)
+    before = len(lab.wires["a", "b"])
+    assert before >= 20
+    lab.inject("b", "a", AppendReply(leader.term, ok=False, index=base_index + 2))
+    assert len(lab.wires["a", "b"]) - before == 1
+    lab.held.clear()
+    lab.run(0.5)
+    assert lab.log("b") == lab.log("a")
+
+
 def test_a_member_that_connects_before_it_said_anything_is_probed_at_the_end() -> None:
     """Its first entry is not in the log of a leader, and there may be no snapshot to send
     instead."""
