@@ -17,7 +17,6 @@ from broker.controller.metadata import Metadata
 from broker.controller.read_back import ReadBack
 from broker.errors import RequestError
 from broker.replication.copies import Copies, Key
-from broker.replication.space import Space
 from broker.replication.store import Store
 from engine.errors import EngineError
 from raft.commands import BeginSeal
@@ -47,7 +46,7 @@ class FullDisk:
         copy that is good again."""
         self._node = node
         self._metadata = metadata
-        self._space: Space = store.space
+        self._space = store.space
         self._store = store
         self._copies = copies
         self._read_back = read_back
@@ -76,7 +75,7 @@ class FullDisk:
                 await self._mend(key)
 
     async def _give_away(self) -> None:
-        for key in self._failed:
+        for key in tuple(self._failed):  # more may fail meanwhile
             await self._have_sealed(key, by_itself=False)
         await self._hand_over("short of disk space")
 
