@@ -5,12 +5,17 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 from tests.chaos.network import Network
+from tests.cluster.clocks import WallClock
+from tests.cluster.disks import fill
 from tests.cluster.processes import Cluster, Node
 
 _DOWN_S = (0.5, 6.0)
+_CLOCK_JUMP_S = 45 * 60
+"""Less than an hour: a broker refuses records whose timestamps lie further ahead than that."""
 _SLOW_LINK_S = 0.15
 _CALM_S = 10.0
 
@@ -26,6 +31,8 @@ class Fault:
     leads: tuple[str, ...] = ()
     """The topics whose writer it took away."""
     was_raft_leader: bool = False
+    killed: int = 0
+    """How many processes were ended by SIGKILL."""
 
 
 @dataclass
@@ -37,10 +44,16 @@ class Faults:
     network: Network
     topics: list[str]
     rng: Random
+    clocks: dict[int, WallClock]
+    disks: dict[int, Path]
+    """By node id; empty where nobody may mount one."""
     happened: list[Fault] = field(default_factory=list)
 
     def table(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Every fault by name."""
+        with_disks: dict[str, Callable[[], Awaitable[None]]] = (
+            {"full-disk": self.full_disk} if self.disks else {}
+        )
         return {
             "kill-leader": self.kill_leader,
             "kill-raft-leader": self.kill_raft_leader,
@@ -51,9 +64,10 @@ class Faults:
             "partition": self.partition,
             "one-way": self.one_way,
             "slow-follower": self.slow_follower,
+            "clock": self.clock,
             "restart": self.restart,
             "calm": self.calm,
-        }
+        } | with_disks
 
     # -- crashes
 
@@ -77,6 +91,7 @@ class Faults:
     async def _kill(self, name: str, victims: list[Node]) -> None:
         fault = await self._about(name, victims[0])
         fault.begun_at = time.monotonic()
+        fault.killed = len(victims)
         for victim in victims:
             victim.signal(signal.SIGKILL)
         for victim in victims:
@@ -122,6 +137,28 @@ class Faults:
             self.network.delay_s[other, victim.node_id] = _SLOW_LINK_S
         await self._wait()
         self.network.delay_s.clear()
+        await self._heal(fault)
+
+    # -- surroundings
+
+    async def full_disk(self) -> None:
+        victim = self._any()
+        fault = await self._about("full-disk", victim)
+        ballast = await asyncio.to_thread(fill, self.disks[victim.node_id])
+        await self._wait()
+        ballast.unlink()
+        if not victim.is_running:
+            # Its metadata found no room either: the node stops, and says so.
+            victim.start()
+        await self._heal(fault)
+
+    async def clock(self) -> None:
+        """Some node's wall clock jumps, stays wrong for a while, and jumps back."""
+        victim = self._any()
+        fault = await self._about("clock", victim)
+        self.clocks[victim.node_id].set(self.rng.randint(-_CLOCK_JUMP_S, _CLOCK_JUMP_S))
+        await self._wait()
+        self.clocks[victim.node_id].set(0)
         await self._heal(fault)
 
     # -- on purpose
