@@ -31,6 +31,9 @@ class Identity(msgspec.Struct, frozen=True):
     """32 hex digits, new for every new disk: the Raft voter id and the cookie of replication."""
     cluster_id: str
     """Empty until the node has formed or joined a cluster."""
+    joins: bool = False
+    """It began as one that others let in: until they have, it is a member of nothing, however often
+    it is started."""
 
 
 class _LastRun(msgspec.Struct, frozen=True):
@@ -43,7 +46,8 @@ class DataDir:
     """An opened, locked data directory. Raises DataDirError when it is in use or belongs to another
     node."""
 
-    def __init__(self, path: Path, *, node_id: int) -> None:
+    def __init__(self, path: Path, *, node_id: int, joins: bool = False) -> None:
+        """`joins` says how a directory begins that is new; one that is not knows it."""
         self.path = path.resolve()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -51,7 +55,7 @@ class DataDir:
             raise DataDirError(f"cannot create the data directory {self.path}: {error}") from error
         self._lock_file = self._take_lock()
         try:
-            self.identity = self._identify(node_id)
+            self.identity = self._identify(node_id, joins)
         except BaseException:
             self.release()
             raise
@@ -83,7 +87,7 @@ class DataDir:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         return lock
 
-    def _identify(self, node_id: int) -> Identity:
+    def _identify(self, node_id: int, joins: bool) -> Identity:
         path = self.path / "identity"
         if not path.exists():
             if self.topics_path.exists() or self.raft_path.exists():
@@ -91,7 +95,7 @@ class DataDir:
                     f"{self.path} holds data but no identity file; restore {path} from a copy,"
                     " or start with an empty --data-dir"
                 )
-            identity = Identity(node_id, uuid.uuid4().hex, "")
+            identity = Identity(node_id, uuid.uuid4().hex, "", joins)
             write_durably(path, msgspec.json.encode(identity) + b"\n")
             return identity
         try:

@@ -50,8 +50,6 @@ class Membership:
         """Raises MembershipError for a secret that cannot be read or is too short."""
         self._config = config
         self._data = data
-        self._is_new = not any(data.raft_path.glob("*")) if data.raft_path.exists() else True
-        self._joins = bool(config.join) and not config.bootstrap and self._is_new
         self._bound_port = config.raft_port
         self._metadata: Metadata | None = None
         try:
@@ -63,7 +61,7 @@ class Membership:
         self.raft = RaftNode(
             directory=data.raft_path,
             voter_id=data.identity.disk_id,
-            joins=self._joins,
+            joins=data.identity.joins,
             link=self._links,
             rng=SystemRandom(),
             debug=config.verify,
@@ -101,14 +99,30 @@ class Membership:
         Raises MembershipError.
         """
         assert self._metadata is not None
-        if self._config.bootstrap and self._is_new:
+        if self._is_nobody and (self._config.bootstrap or not self._config.join):
+            raise MembershipError(
+                "this data directory belongs to a node that was to join a cluster and was never let"
+                " in: name a node of that cluster with --join, or, to form a cluster, start with"
+                " an empty --data-dir"
+            )
+        if self._config.bootstrap and self._is_alone:
             await self._check_bootstrap()
-        if self._joins:
+        if not self._metadata.state.cluster_id and self._data.identity.joins:
             await self._ask_to_join()
             # Who has our id must be in our view before we look.
             await self._metadata.insist(Barrier())
         await self._check_id()
         await self._replace()
+
+    @property
+    def _is_nobody(self) -> bool:
+        """Nobody has let us in yet, as far as we have heard."""
+        return not self.raft.members.voters
+
+    @property
+    def _is_alone(self) -> bool:
+        """Neither formed nor joined a cluster: all that others know of comes with one."""
+        return not self.raft.state.cluster_id and self.raft.members.voters == (self.raft.voter_id,)
 
     async def _ask_to_join(self) -> None:
         assert self._metadata is not None

@@ -71,7 +71,8 @@ def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]
     `announce` is called once, when clients are let in. Raises DataDirError, AdminPortError,
     ListenError, CorruptSegmentError, DiskFailed and other errors whose text is for the operator.
     """
-    data = DataDir(config.data_dir, node_id=config.node_id)
+    joins = bool(config.join) and not config.bootstrap
+    data = DataDir(config.data_dir, node_id=config.node_id, joins=joins)
     try:
         backend = choose(disable_uring=config.disable_io_uring)
         space = Space(data.free_size, reserve_size=config.disk_reserve_bytes)
