@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from broker.cli.lean import lean_imports
 from broker.cli.options import settings_options
 from broker.config import Config, Origins
 
@@ -28,12 +29,13 @@ def serve(config: Config, origins: Origins) -> None:
 
 def run_node(config: Config, origins: Origins) -> int:
     """Run a node in this process until it ends; its exit code. Blocking."""
-    import structlog
+    with lean_imports():
+        import structlog
 
-    from broker.cli.banner import banner
-    from broker.server import run
-    from broker.telemetry.logging import close_logging, configure_logging
-    from broker.telemetry.start import BannerInfo
+        from broker.cli.banner import banner
+        from broker.server import run
+        from broker.telemetry.logging import close_logging, configure_logging
+        from broker.telemetry.start import BannerInfo
 
     has_started = False
 

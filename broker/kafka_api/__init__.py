@@ -6,15 +6,28 @@ the table that knows the handler, `skim.py` and `wire.py` turn the body into val
 error numbers live in `errors.py`, documents in `docs.py`.
 """
 
+from typing import Final
+
+import anyio
+
 from broker.kafka_api import wire
-from broker.kafka_api.apis import SERVED
+from broker.kafka_api.apis import APIS
 from broker.kafka_api.context import BrokerConfig, Context, Counters, KafkaConfig
 from broker.kafka_api.session import KafkaSession
 
-
-def prepare() -> None:
-    """Load everything that a first request would otherwise load. Blocking: see `wire.prepare`."""
-    wire.prepare(SERVED)
+WARM_UP_PAUSE_S: Final = 0.05
+"""Between two codecs, so that requests find the interpreter free."""
 
 
-__all__ = ("BrokerConfig", "Context", "Counters", "KafkaConfig", "KafkaSession", "prepare")
+async def warm_up() -> None:
+    """Load what the newest clients ask when they write and read, before they do.
+
+    Older versions, and the tools of administrators, are loaded when the first request comes.
+    """
+    for api in APIS:
+        if not api.is_for_tools:
+            await wire.load(api.key, api.served[1])
+            await anyio.sleep(WARM_UP_PAUSE_S)
+
+
+__all__ = ("BrokerConfig", "Context", "Counters", "KafkaConfig", "KafkaSession", "warm_up")

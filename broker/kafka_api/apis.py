@@ -53,6 +53,8 @@ from broker.kafka_api.handlers import (
 
 API_VERSIONS_KEY: Final = 18
 
+TOOLS: Final = "admin tools"
+
 
 @dataclass(frozen=True, slots=True)
 class Api:
@@ -66,6 +68,11 @@ class Api:
     handler: Handler
     clients: str
     """What of a client's life depends on it."""
+
+    @property
+    def is_for_tools(self) -> bool:
+        """Whether clients write and read without it."""
+        return self.clients == TOOLS
 
     def serves(self, version: int) -> bool:
         """Whether requests of `version` are answered."""
@@ -96,25 +103,25 @@ APIS: Final[tuple[Api, ...]] = (
     Api(12, "Heartbeat",               (0, 4),  (0, 4),  4,  k12, "groups: staying in"),
     Api(13, "LeaveGroup",              (0, 5),  (0, 5),  4,  k13, "groups: closing"),
     Api(14, "SyncGroup",               (0, 5),  (0, 5),  4,  k14, "groups: assignments"),
-    Api(15, "DescribeGroups",          (0, 6),  (0, 6),  5,  k15, "admin tools"),
-    Api(16, "ListGroups",              (0, 5),  (0, 5),  3,  k16, "admin tools"),
+    Api(15, "DescribeGroups",          (0, 6),  (0, 6),  5,  k15, TOOLS),
+    Api(16, "ListGroups",              (0, 5),  (0, 5),  3,  k16, TOOLS),
     Api(18, "ApiVersions",             (0, 4),  (0, 4),  3,  k18, "connecting"),
     Api(19, "CreateTopics",            (2, 7),  (2, 7),  5,  k19, "creating topics"),
     Api(20, "DeleteTopics",            (1, 6),  (1, 6),  4,  k20, "deleting topics"),
-    Api(21, "DeleteRecords",           (0, 2),  (0, 2),  2,  k21, "admin tools"),
+    Api(21, "DeleteRecords",           (0, 2),  (0, 2),  2,  k21, TOOLS),
     Api(22, "InitProducerId",          (0, 5),  (0, 5),  2,  k22, "idempotent writing"),
     Api(23, "OffsetForLeaderEpoch",    (2, 4),  (2, 4),  4,  k23, "reading on at a new leader"),
-    Api(29, "DescribeAcls",            (1, 3),  (1, 3),  2,  k29, "admin tools"),
-    Api(30, "CreateAcls",              (1, 3),  (1, 3),  2,  k30, "admin tools"),
-    Api(31, "DeleteAcls",              (1, 3),  (1, 3),  2,  k31, "admin tools"),
-    Api(32, "DescribeConfigs",         (1, 4),  (1, 4),  4,  k32, "admin tools"),
-    Api(33, "AlterConfigs",            (0, 2),  (0, 2),  2,  k33, "admin tools"),
-    Api(35, "DescribeLogDirs",         (1, 4),  (1, 4),  2,  k35, "admin tools"),
-    Api(37, "CreatePartitions",        (0, 3),  (0, 3),  2,  k37, "admin tools"),
-    Api(42, "DeleteGroups",            (0, 2),  (0, 2),  2,  k42, "admin tools"),
-    Api(44, "IncrementalAlterConfigs", (0, 1),  (0, 1),  1,  k44, "admin tools"),
-    Api(47, "OffsetDelete",            (0, 0),  (0, 0),  99, k47, "admin tools"),
-    Api(60, "DescribeCluster",         (0, 2),  (0, 2),  0,  k60, "admin tools"),
+    Api(29, "DescribeAcls",            (1, 3),  (1, 3),  2,  k29, TOOLS),
+    Api(30, "CreateAcls",              (1, 3),  (1, 3),  2,  k30, TOOLS),
+    Api(31, "DeleteAcls",              (1, 3),  (1, 3),  2,  k31, TOOLS),
+    Api(32, "DescribeConfigs",         (1, 4),  (1, 4),  4,  k32, TOOLS),
+    Api(33, "AlterConfigs",            (0, 2),  (0, 2),  2,  k33, TOOLS),
+    Api(35, "DescribeLogDirs",         (1, 4),  (1, 4),  2,  k35, TOOLS),
+    Api(37, "CreatePartitions",        (0, 3),  (0, 3),  2,  k37, TOOLS),
+    Api(42, "DeleteGroups",            (0, 2),  (0, 2),  2,  k42, TOOLS),
+    Api(44, "IncrementalAlterConfigs", (0, 1),  (0, 1),  1,  k44, TOOLS),
+    Api(47, "OffsetDelete",            (0, 0),  (0, 0),  99, k47, TOOLS),
+    Api(60, "DescribeCluster",         (0, 2),  (0, 2),  0,  k60, TOOLS),
 )  # fmt: skip
 
 BY_KEY: Final = {api.key: api for api in APIS}

@@ -11,17 +11,21 @@ silent longest gives way if it was silent long enough, else a client that wants 
 sends full requests as before.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from kio.schema.errors import ErrorCode
-from kio.schema.fetch.v17.request import FetchPartition, FetchRequest
 
 from broker.kafka_api.errors import Refused
+
+if TYPE_CHECKING:
+    from kio.schema.fetch.v17.request import FetchPartition, FetchRequest
 
 NO_SESSION: Final = 0
 """The id that says so; those of sessions are greater."""

@@ -17,7 +17,7 @@ from broker.kafka_api.handler import Finish
 from broker.kafka_api.handlers import k18_api_versions
 from broker.kafka_api.header import Prefix, read_client_id, read_prefix
 from broker.kafka_api.outcome import NONE, outcome_of
-from broker.kafka_api.wire import Request, Response, codec
+from broker.kafka_api.wire import LOADED, Request, Response, codec, load
 from broker.ports import Reply
 
 log = structlog.get_logger(__name__)
@@ -72,6 +72,8 @@ class KafkaSession:
         client_id, position = read_client_id(frame, is_flexible=is_flexible)
         self._ctx.client.client_id = client_id
         began_at = self._ctx.clock.monotonic()
+        if (api.key, prefix.version) not in LOADED:
+            await load(api.key, prefix.version)
         request = codec(api.key, prefix.version).read(frame, position)
         try:
             finish = await api.handler.begin(self._ctx, request)

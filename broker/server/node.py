@@ -28,7 +28,7 @@ from broker.controller.monitor import RollLimits
 from broker.errors import BrokerError
 from broker.groups.coordinator import Coordinator, GroupConfig
 from broker.groups.states import GroupLimits
-from broker.kafka_api import prepare
+from broker.kafka_api import warm_up
 from broker.net.budget import Budget
 from broker.net.limits import Limits
 from broker.net.listener import NetServer
@@ -119,7 +119,6 @@ class Node:
             partial(self._data.begin_run, fsync=self._config.fsync)
         )
         await anyio.to_thread.run_sync(self._raft.start)
-        await anyio.to_thread.run_sync(prepare)
         try:
             await self._serve(is_trusted)
         finally:
@@ -178,6 +177,7 @@ class Node:
             self._detail = ""
             _calm_collector()
             self._say_ready(native, kafka, HostPort(self._config.admin_host, admin_port))
+            tasks.start_soon(warm_up)
             await self._stop.wait()
             await self._drain()
             tasks.cancel_scope.cancel()

@@ -21,15 +21,16 @@ Not here
   KAFKA-18659), transactions, topic ids (v13)
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.produce.v12.request import PartitionProduceData, ProduceRequest
 from kio.static.primitive import Records
 
 from broker import codecs
@@ -47,6 +48,9 @@ from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
 from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE, AnyPartition, Appended, TopicView
+
+if TYPE_CHECKING:
+    from kio.schema.produce.v12.request import PartitionProduceData, ProduceRequest
 
 ZSTD_VERSION_MIN: Final = 7
 

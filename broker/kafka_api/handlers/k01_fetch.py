@@ -25,18 +25,19 @@ Not here
   stable offset is the high watermark), v18
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import anyio
 from kio.schema.errors import ErrorCode
-from kio.schema.fetch.v17.request import FetchRequest
 
 from broker import codecs
 from broker.errors import NotLeader, RequestError, UnsupportedCompression
@@ -54,6 +55,9 @@ from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
 from broker.ports import Partition, Readable, TopicView
+
+if TYPE_CHECKING:
+    from kio.schema.fetch.v17.request import FetchRequest
 
 ZSTD_VERSION_MIN: Final = 10
 FOLLOWERS_VERSION_MIN: Final = 11

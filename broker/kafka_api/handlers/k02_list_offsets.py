@@ -14,10 +14,11 @@ Not here
   transactions (both isolation levels see the high watermark), v10-v11 (remote storage)
 """
 
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.list_offsets.v9.request import ListOffsetsPartition, ListOffsetsRequest
 
 from broker.errors import RequestError
 from broker.kafka_api.context import Context
@@ -25,6 +26,9 @@ from broker.kafka_api.errors import Refused, partition_code
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import Partition, TimestampedOffset
+
+if TYPE_CHECKING:
+    from kio.schema.list_offsets.v9.request import ListOffsetsPartition, ListOffsetsRequest
 
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4, -5
 

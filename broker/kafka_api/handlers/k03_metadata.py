@@ -16,11 +16,12 @@ Not here
   rebootstrapping (KIP-1102)
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.metadata.v13.request import MetadataRequest, MetadataRequestTopic
 
 from broker.controller.topic_name import check_topic_name
 from broker.errors import (
@@ -46,6 +47,9 @@ from broker.kafka_api.handler import (
 )
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import TopicView
+
+if TYPE_CHECKING:
+    from kio.schema.metadata.v13.request import MetadataRequest, MetadataRequestTopic
 
 BY_ID_VERSION_MIN: Final = 12
 

@@ -14,18 +14,15 @@ Not here
   v10 (topic ids)
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from kio.schema.errors import ErrorCode
-from kio.schema.offset_commit.v9.request import (
-    OffsetCommitRequest,
-    OffsetCommitRequestPartition,
-    OffsetCommitRequestTopic,
-)
 
 from broker.errors import RequestError
 from broker.groups.coordinator import is_too_large
@@ -36,6 +33,13 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code, refusal_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.offset_commit.v9.request import (
+        OffsetCommitRequest,
+        OffsetCommitRequestPartition,
+        OffsetCommitRequestTopic,
+    )
 
 NO_RETENTION: Final = timedelta(milliseconds=-1)
 

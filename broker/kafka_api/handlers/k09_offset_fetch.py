@@ -15,14 +15,15 @@ Not here
   v10 (topic ids)
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from kio.schema.errors import ErrorCode
-from kio.schema.offset_fetch.v9.request import OffsetFetchRequest
 
 from broker.errors import RequestError
 from broker.groups.records import OffsetValue
@@ -31,6 +32,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code
 from broker.kafka_api.handler import Finish, Response
 from broker.kafka_api.wire import Maker, maker
+
+if TYPE_CHECKING:
+    from kio.schema.offset_fetch.v9.request import OffsetFetchRequest
 
 MANY_VERSION_MIN: Final = 8
 

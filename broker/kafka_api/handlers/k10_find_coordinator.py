@@ -13,11 +13,12 @@ Not here
   transactions, share groups
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.find_coordinator.v6.request import FindCoordinatorRequest
 
 from broker.errors import InvalidRequest, MetadataUnavailable, RequestError
 from broker.kafka_api.context import Context
@@ -26,6 +27,9 @@ from broker.kafka_api.groups import group_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
 from broker.ports import BrokerAddress
+
+if TYPE_CHECKING:
+    from kio.schema.find_coordinator.v6.request import FindCoordinatorRequest
 
 GROUP, TRANSACTION = 0, 1
 

@@ -15,11 +15,12 @@ Not here
   the next protocol of groups (KIP-848)
 """
 
+from __future__ import annotations
+
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.join_group.v9.request import JoinGroupRequest
 
 from broker.errors import RequestError
 from broker.groups.messages import Join, JoinAnswer, Ticket
@@ -28,6 +29,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code, refusal_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.join_group.v9.request import JoinGroupRequest
 
 MEMBER_ID_VERSION_MIN: Final = 4
 NULLABLE_PROTOCOL_VERSION_MIN: Final = 7

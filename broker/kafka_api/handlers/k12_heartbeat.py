@@ -9,8 +9,11 @@ Not here
   the next protocol of groups (KIP-848)
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
-from kio.schema.heartbeat.v4.request import HeartbeatRequest
 
 from broker.errors import RequestError
 from broker.groups.messages import Who
@@ -18,6 +21,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code, refusal_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.heartbeat.v4.request import HeartbeatRequest
 
 
 async def begin(ctx: Context, request: HeartbeatRequest) -> Finish:

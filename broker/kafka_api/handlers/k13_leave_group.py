@@ -11,11 +11,12 @@ Not here
   the next protocol of groups (KIP-848)
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.leave_group.v5.request import LeaveGroupRequest
 
 from broker.errors import RequestError
 from broker.groups.messages import Who
@@ -23,6 +24,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code, refusal_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.leave_group.v5.request import LeaveGroupRequest
 
 MANY_VERSION_MIN: Final = 3
 

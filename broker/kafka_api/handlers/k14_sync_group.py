@@ -12,10 +12,12 @@ Not here
   the next protocol of groups (KIP-848)
 """
 
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
-from kio.schema.sync_group.v5.request import SyncGroupRequest
 
 from broker.errors import RequestError
 from broker.groups.messages import Sync, SyncAnswer, Ticket
@@ -24,6 +26,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code, refusal_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.sync_group.v5.request import SyncGroupRequest
 
 
 async def begin(ctx: Context, request: SyncGroupRequest) -> Finish:

@@ -11,9 +11,10 @@ Not here
   groups of other types
 """
 
-from typing import Final
+from __future__ import annotations
 
-from kio.schema.describe_groups.v6.request import DescribeGroupsRequest
+from typing import TYPE_CHECKING, Final
+
 from kio.schema.errors import ErrorCode
 
 from broker.errors import RequestError
@@ -24,6 +25,9 @@ from broker.kafka_api.errors import text_of
 from broker.kafka_api.groups import GROUP_OPERATIONS, group_code
 from broker.kafka_api.handler import OPERATIONS_NOT_ASKED, Finish, Response, ready
 from broker.kafka_api.wire import Maker, maker
+
+if TYPE_CHECKING:
+    from kio.schema.describe_groups.v6.request import DescribeGroupsRequest
 
 NOT_FOUND_VERSION_MIN: Final = 6
 

@@ -10,14 +10,20 @@ Not here
   groups of other types
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
-from kio.schema.list_groups.v5.request import ListGroupsRequest
 
 from broker.errors import RequestError
 from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.list_groups.v5.request import ListGroupsRequest
 
 GROUP_TYPE = "classic"
 

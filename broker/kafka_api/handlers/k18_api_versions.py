@@ -14,14 +14,20 @@ Not here
   refusing an empty or odd software name, as Kafka does: it is only a word for the logs
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kio.schema.api_versions.v0.response import ApiVersion, ApiVersionsResponse
-from kio.schema.api_versions.v4.request import ApiVersionsRequest
 from kio.schema.errors import ErrorCode
 from kio.static.primitive import i16
 
 from broker.kafka_api.context import Context
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.api_versions.v4.request import ApiVersionsRequest
 
 
 async def begin(ctx: Context, request: ApiVersionsRequest) -> Finish:

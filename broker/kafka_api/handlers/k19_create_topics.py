@@ -18,11 +18,12 @@ Not here
   more than one partition, placement by hand, quotas (v6)
 """
 
+from __future__ import annotations
+
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from kio.schema.create_topics.v7.request import CreatableTopic, CreateTopicsRequest
 from kio.schema.errors import ErrorCode
 
 from broker.errors import (
@@ -37,6 +38,9 @@ from broker.kafka_api.errors import Refused, code_of, text_of
 from broker.kafka_api.handler import Finish, Response, ready, within
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import TopicView
+
+if TYPE_CHECKING:
+    from kio.schema.create_topics.v7.request import CreatableTopic, CreateTopicsRequest
 
 log = structlog.get_logger(__name__)
 

@@ -11,11 +11,13 @@ Not here
   quotas
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from kio.schema.delete_topics.v6.request import DeleteTopicsRequest
 from kio.schema.errors import ErrorCode
 
 from broker.errors import InvalidRequest, InvalidTopic, RequestError
@@ -24,6 +26,9 @@ from broker.kafka_api.errors import partition_code, text_of
 from broker.kafka_api.handler import Finish, Response, ready, within
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import TopicView
+
+if TYPE_CHECKING:
+    from kio.schema.delete_topics.v6.request import DeleteTopicsRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ Not here
   nothing
 """
 
-from kio.schema.delete_records.v2.request import DeleteRecordsPartition, DeleteRecordsRequest
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
 
 from broker.controller.topic_config import TopicConfig
@@ -24,6 +27,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, partition_code
 from broker.kafka_api.handler import Finish, Response, led_partition, ready, within
 from broker.kafka_api.wire import Maker, maker
+
+if TYPE_CHECKING:
+    from kio.schema.delete_records.v2.request import DeleteRecordsPartition, DeleteRecordsRequest
 
 UNKNOWN_OFFSET = -1
 

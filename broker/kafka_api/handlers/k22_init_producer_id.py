@@ -13,15 +13,19 @@ Not here
   transactions, v6 (KIP-939)
 """
 
-from typing import Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.init_producer_id.v5.request import InitProducerIdRequest
 
 from broker.errors import RequestError
 from broker.kafka_api.context import Context
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.init_producer_id.v5.request import InitProducerIdRequest
 
 NONE: Final = -1
 EPOCH_MAX: Final = 2**15 - 2

@@ -14,11 +14,11 @@ Not here
   followers of Kafka's own
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
-from kio.schema.offset_for_leader_epoch.v4.request import (
-    OffsetForLeaderEpochRequest,
-    OffsetForLeaderPartition,
-)
 
 from broker.errors import RequestError
 from broker.kafka_api.context import Context
@@ -26,6 +26,12 @@ from broker.kafka_api.errors import partition_code
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import Partition
+
+if TYPE_CHECKING:
+    from kio.schema.offset_for_leader_epoch.v4.request import (
+        OffsetForLeaderEpochRequest,
+        OffsetForLeaderPartition,
+    )
 
 UNKNOWN = (-1, -1)
 

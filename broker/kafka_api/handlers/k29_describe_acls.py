@@ -8,12 +8,18 @@ Not here
   access control
 """
 
-from kio.schema.describe_acls.v3.request import DescribeAclsRequest
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
 
 from broker.kafka_api.context import Context
 from broker.kafka_api.handler import NO_AUTHORIZER, Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.describe_acls.v3.request import DescribeAclsRequest
 
 
 async def begin(ctx: Context, request: DescribeAclsRequest) -> Finish:

@@ -13,14 +13,12 @@ Not here
   loggers, client metrics and groups as resources: INVALID_REQUEST
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio.lowlevel
-from kio.schema.describe_configs.v4.request import (
-    DescribeConfigsRequest,
-    DescribeConfigsResource,
-)
 from kio.schema.errors import ErrorCode
 
 from broker.controller.topic_name import check_topic_name
@@ -36,6 +34,12 @@ from broker.kafka_api.describe import (
 from broker.kafka_api.errors import code_of, text_of
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import Maker, maker
+
+if TYPE_CHECKING:
+    from kio.schema.describe_configs.v4.request import (
+        DescribeConfigsRequest,
+        DescribeConfigsResource,
+    )
 
 RESOURCE_COUNT_MAX: Final = 1000
 """Resources described in one answer. Each is a few kilobytes, so a small request would else make

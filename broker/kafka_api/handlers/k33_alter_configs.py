@@ -13,9 +13,11 @@ Not here
   configs of groups, client metrics and loggers
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from kio.schema.alter_configs.v2.request import AlterConfigsRequest, AlterConfigsResource
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
 
 from broker.errors import InvalidRequest
@@ -23,6 +25,9 @@ from broker.kafka_api.alter import Edit, alter_all, failed_all
 from broker.kafka_api.context import Context
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.alter_configs.v2.request import AlterConfigsRequest, AlterConfigsResource
 
 
 async def begin(ctx: Context, request: AlterConfigsRequest) -> Finish:

@@ -11,15 +11,20 @@ Not here
   several directories, moving copies between them, v5 (cordoned directories)
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from kio.schema.describe_log_dirs.v4.request import DescribeLogDirsRequest
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
 
 from broker.kafka_api.context import Context
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import LogDir, StoredLog
+
+if TYPE_CHECKING:
+    from kio.schema.describe_log_dirs.v4.request import DescribeLogDirsRequest
 
 
 async def begin(ctx: Context, request: DescribeLogDirsRequest) -> Finish:

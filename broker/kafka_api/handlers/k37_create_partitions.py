@@ -11,9 +11,11 @@ Not here
   more than one partition
 """
 
-from collections import Counter
+from __future__ import annotations
 
-from kio.schema.create_partitions.v3.request import CreatePartitionsRequest, CreatePartitionsTopic
+from collections import Counter
+from typing import TYPE_CHECKING
+
 from kio.schema.errors import ErrorCode
 
 from broker.controller.topic_name import check_topic_name
@@ -22,6 +24,12 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.errors import code_of, text_of
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import Maker, maker
+
+if TYPE_CHECKING:
+    from kio.schema.create_partitions.v3.request import (
+        CreatePartitionsRequest,
+        CreatePartitionsTopic,
+    )
 
 
 async def begin(ctx: Context, request: CreatePartitionsRequest) -> Finish:

@@ -9,10 +9,12 @@ Not here
   groups of other types
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from kio.schema.delete_groups.v2.request import DeleteGroupsRequest
 from kio.schema.errors import ErrorCode
 
 from broker.errors import RequestError
@@ -21,6 +23,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code
 from broker.kafka_api.handler import Finish, Response
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.delete_groups.v2.request import DeleteGroupsRequest
 
 
 async def begin(ctx: Context, request: DeleteGroupsRequest) -> Finish:

@@ -13,15 +13,12 @@ Not here
   configs of groups, client metrics and loggers
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
-from kio.schema.incremental_alter_configs.v1.request import (
-    AlterableConfig,
-    AlterConfigsResource,
-    IncrementalAlterConfigsRequest,
-)
 
 from broker.controller.topic_config import BY_NAME, ConfigType
 from broker.errors import InvalidConfig, InvalidRequest
@@ -29,6 +26,13 @@ from broker.kafka_api.alter import Edit, alter_all, failed_all
 from broker.kafka_api.context import Context
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.incremental_alter_configs.v1.request import (
+        AlterableConfig,
+        AlterConfigsResource,
+        IncrementalAlterConfigsRequest,
+    )
 
 SET: Final = 0
 DELETE: Final = 1

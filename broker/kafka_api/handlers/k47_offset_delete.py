@@ -10,11 +10,13 @@ Not here
   nothing
 """
 
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from kio.schema.errors import ErrorCode
-from kio.schema.offset_delete.v0.request import OffsetDeleteRequest
 
 from broker.errors import RequestError
 from broker.groups.messages import Refusal
@@ -23,6 +25,9 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code, refusal_code
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.offset_delete.v0.request import OffsetDeleteRequest
 
 
 async def begin(ctx: Context, request: OffsetDeleteRequest) -> Finish:

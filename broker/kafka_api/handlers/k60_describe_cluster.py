@@ -11,9 +11,10 @@ Not here
   fenced brokers
 """
 
-from typing import Final
+from __future__ import annotations
 
-from kio.schema.describe_cluster.v2.request import DescribeClusterRequest
+from typing import TYPE_CHECKING, Final
+
 from kio.schema.errors import ErrorCode
 
 from broker.kafka_api.context import Context
@@ -26,6 +27,9 @@ from broker.kafka_api.handler import (
     ready,
 )
 from broker.kafka_api.wire import maker
+
+if TYPE_CHECKING:
+    from kio.schema.describe_cluster.v2.request import DescribeClusterRequest
 
 BROKERS: Final = 1
 CONTROLLERS: Final = 2

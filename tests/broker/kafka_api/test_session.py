@@ -1,14 +1,17 @@
 """One bad connection: it is closed with a reason that names it, and nobody else notices."""
 
 import struct
+import threading
+from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from broker import kafka_api
 from broker.errors import FrameError, PeerError, UnsupportedRequest
-from broker.kafka_api import KafkaSession
+from broker.kafka_api import KafkaSession, session, wire
 from broker.kafka_api.apis import SERVED
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, encode_request
@@ -183,3 +186,34 @@ async def test_whatever_comes_is_answered_or_closes_the_connection(
             reply = b""
     assert not reply or struct.unpack_from(">i", reply)[0] == len(reply) - 4
     assert not [line for line in logs if line["log_level"] == "error"]
+
+
+async def test_the_first_request_of_a_version_stops_nobody_else(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its classes are imported and compiled: files and milliseconds, so not on the event loop."""
+    threads: list[int] = []
+
+    def load(key: int, version: int) -> wire.Codec:
+        threads.append(threading.get_ident())
+        return wire.Codec(key, version)
+
+    fresh = cache(load)
+    for module in (wire, session):
+        monkeypatch.setattr(module, "codec", fresh)
+        monkeypatch.setattr(module, "LOADED", set())
+    await node.connect().ask(METADATA, 4, topics=[])
+    await node.connect().ask(METADATA, 4, topics=[])
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+
+
+async def test_a_node_warms_up_for_clients_and_not_for_tools(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: set[tuple[int, int]] = set()
+    monkeypatch.setattr(wire, "LOADED", loaded)
+    monkeypatch.setattr(kafka_api, "WARM_UP_PAUSE_S", 0)
+    await kafka_api.warm_up()
+    assert {(0, 12), (1, 17), (3, 13), (11, 9)} <= loaded
+    assert {key for key, _ in loaded}.isdisjoint({15, 29, 60})
