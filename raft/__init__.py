@@ -1,7 +1,10 @@
 """Replicated metadata: commands, the state they build, and the Raft that orders them.
 
     commands.py    what can be asked for        state.py       what there is
-    apply.py       how one changes the other    invariants.py  what must hold after every change
+    apply.py       how one changes the other    draft.py       all of a change, or nothing
+    brokers.py     commands about brokers       topics.py      about topics
+    segments.py    about open segments          holders.py     about sealed ones
+    invariants.py  what must hold after every change
     leases.py      what a node may write        pmap.py        a map that shares structure
     disk.py        the door to the disk         journal.py     the log on disk
     snapshot.py    the state on disk            proposals.py   commands under way

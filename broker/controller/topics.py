@@ -15,8 +15,9 @@ from broker.errors import (
     TopicExists,
     UnknownTopicId,
 )
-from raft.apply import REPLICAS_MAX, apply
+from raft.apply import apply
 from raft.commands import FORMAT_VERSION, ChangeConfig, CreateTopic, DeleteTopic, Envelope
+from raft.segments import REPLICAS_MAX
 from raft.state import ClusterState, Refusal, Topic
 
 OFFSETS_TOPIC: Final = "__consumer_offsets"

@@ -28,6 +28,7 @@ from engine.producer_state import ProducerState
 from engine.segment import Segment
 from engine.segment_files import MetaFile
 from raft import apply as raft_apply
+from raft import brokers, segments
 from raft.commands import BeginSeal, CommitRoll, Next, SealItem
 from raft.state import ClusterState, SegmentState
 from tests.sim.mutants import MUTANTS, Patches, mutant
@@ -81,7 +82,7 @@ def repair_after_a_later_promise() -> Patches:
 @mutant
 def a_new_disk_vouches() -> Patches:
     """Nobody notes that a disk was replaced."""
-    yield raft_apply, "_void_open_segments", lambda *_: None
+    yield brokers, "_void_open_segments", lambda *_: None
 
 
 @mutant
@@ -119,7 +120,7 @@ def holders_by_the_new_disk() -> Patches:
 @mutant
 def roll_without_draining_or_holders() -> Patches:
     """`roll-without-draining`, and the metadata does not count the holders either."""
-    check_end = raft_apply._check_end
+    check_end = segments._check_end
 
     async def drained(_: LocalPartition) -> None:
         return
@@ -132,7 +133,7 @@ def roll_without_draining_or_holders() -> Patches:
     holders_of = Writer.holders
     yield LocalPartition, "drained", drained
     yield Writer, "holders", lambda self: holders_of(self) or {self.node: self.disks[self.node]}
-    yield raft_apply, "_check_end", unchecked
+    yield segments, "_check_end", unchecked
 
 
 @mutant
@@ -144,7 +145,7 @@ def parking_parks_nobody() -> Patches:
 @mutant
 def a_roll_closes_whatever_is_open() -> Patches:
     """CommitRoll is no compare-and-set: one that comes late closes the next segment."""
-    commit_roll = raft_apply._commit_roll
+    commit_roll = segments.commit_roll
 
     def unconditional(draft: Any, command: CommitRoll) -> Any:
         topic = draft.topic(command.topic_id)
@@ -164,14 +165,14 @@ def a_roll_closes_whatever_is_open() -> Patches:
 @mutant
 def a_seal_is_committed_by_anybody() -> Patches:
     """CommitSeal does not compare the attempt: a superseded recoverer fixes its end."""
-    commit_seal = raft_apply._commit_seal
+    commit_seal = segments._commit_seal
 
     def unconditional(draft: Any, item: SealItem) -> Any:
         topic = draft.state.topics.get(item.topic_id)
         epoch = item.seal_epoch if topic is None else topic.last.seal_epoch
         return commit_seal(draft, msgspec.structs.replace(item, seal_epoch=epoch))
 
-    yield raft_apply, "_commit_seal", unconditional
+    yield segments, "_commit_seal", unconditional
 
 
 @mutant
@@ -182,20 +183,20 @@ def the_next_writer_may_be_gone() -> Patches:
         if opens.writer not in state.brokers:
             raise AssertionError(opens)
 
-    yield raft_apply, "_check_next", check_next
+    yield segments, "check_next", check_next
 
 
 @mutant
 def a_seal_keeps_its_epoch() -> Patches:
     """A second attempt runs in the epoch of the first."""
-    begin_seal = raft_apply._begin_seal
+    begin_seal = segments.begin_seal
 
     def again(draft: Any, command: BeginSeal) -> Any:
         topic = draft.topic(command.topic_id)
         if topic.last.state is not SegmentState.SEALING:
             return begin_seal(draft, command)
         last = msgspec.structs.replace(topic.last, recoverer=command.recoverer)
-        draft.put_topic(raft_apply._with_last(topic, last))
+        draft.put_topic(segments.with_last(topic, last))
         return draft.applied(topic.epoch)
 
     yield raft_apply, "TRANSITIONS", {**raft_apply.TRANSITIONS, BeginSeal: again}
