@@ -7,6 +7,8 @@ from raft.draft import Draft, Refused, require
 from raft.segments import disk_of
 from raft.state import Refusal, Segment, SegmentState, Topic
 
+_replace = msgspec.structs.replace
+
 
 def _sealed(topic: Topic, sid: int) -> Segment:
     segment = topic.segment(sid)
@@ -19,13 +21,12 @@ def _sealed(topic: Topic, sid: int) -> Segment:
 def _put_holders(
     draft: Draft, topic: Topic, sid: int, holders: tuple[tuple[int, Uuid], ...]
 ) -> None:
-    segments = tuple(
-        msgspec.structs.replace(s, holders=holders) if s.sid == sid else s for s in topic.segments
-    )
-    draft.put_topic(msgspec.structs.replace(topic, segments=segments))
+    segments = tuple(_replace(s, holders=holders) if s.sid == sid else s for s in topic.segments)
+    draft.put_topic(_replace(topic, segments=segments))
 
 
 def add_holder(draft: Draft, command: AddHolder) -> Applied:
+    """Naming one that is named already is fine."""
     topic = draft.topic(command.topic_id)
     segment = _sealed(topic, command.sid)
     require(command.node in draft.state.brokers, Refusal.UNKNOWN_BROKER)
