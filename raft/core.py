@@ -9,8 +9,8 @@ Its published handling of messages loses or invents entries (see the tests named
 so all of it is replaced. The rules, in the order of Raft's own paper:
 
 * Nothing is said before it is durable. The node syncs the journal before every message
-  (`node.py`), so a vote and an acknowledgement survive whatever comes after. Entries alone leave a
-  leader while its own disk still writes them: they promise nothing, and it counts its own copy
+  (`machine.py`), so a vote and an acknowledgement survive whatever comes after. Entries alone leave
+  a leader while its own disk still writes them: they promise nothing, and it counts its own copy
   when that is durable.
 * Every reply carries the term it was given in, and counts in no other.
 * Entries that match stay, whatever arrives again; a follower truncates at a real conflict and never
@@ -128,7 +128,7 @@ class HardenedRaft(Elections):
 
     def _members_changed(self) -> None:
         """Give pysyncobj the voters and learners it is to count and to send to."""
-        members, peer = self.members, self.machine.peer
+        members, peer = self.members, self.peer
         now = self.machine.now()
         self._SyncObj__otherNodes = {peer(voter) for voter in members.voters if voter != self.me}
         self._SyncObj__readonlyNodes = {peer(v) for v in members.learners if v != self.me}
@@ -142,7 +142,7 @@ class HardenedRaft(Elections):
 
         Of a member that never acknowledged anything nothing is known: ask at the end of the log.
         """
-        node = self.machine.peer(voter)
+        node = self.peer(voter)
         self._SyncObj__connectedNodes.add(node)
         self._retried.pop(voter, None)
         if self.is_leader and node in self._SyncObj__raftMatchIndex:
@@ -150,10 +150,10 @@ class HardenedRaft(Elections):
             self._SyncObj__raftNextIndex[node] = match_index + 1
 
     def disconnected(self, voter: str) -> None:
-        self._SyncObj__connectedNodes.discard(self.machine.peer(voter))
+        self._SyncObj__connectedNodes.discard(self.peer(voter))
 
     def is_connected(self, voter: str) -> bool:
-        return self.machine.peer(voter) in self._SyncObj__connectedNodes
+        return self.peer(voter) in self._SyncObj__connectedNodes
 
     # ---- messages
     # ----------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class HardenedRaft(Elections):
     def _follow(self, voter: str) -> None:
         assert not self.is_leader, f"two leaders in term {self.term}: {self.me} and {voter}"
         self._SyncObj__setState(FOLLOWER)
-        self._SyncObj__raftLeader = self.machine.peer(voter)
+        self._SyncObj__raftLeader = self.peer(voter)
         self._heard_leader_at = self.machine.now()
         if not self._is_transfer:
             self._postpone_election()
@@ -321,7 +321,7 @@ class HardenedRaft(Elections):
 
         A probe follows a refusal. Had it everything behind it, each of its messages could be
         refused again and bring everything again, and their number would grow without end."""
-        node = self.machine.peer(voter)
+        node = self.peer(voter)
         next_index = self._SyncObj__raftNextIndex[node]
         if next_index <= self.log.first_index:
             self.machine.send(voter, Append(self.term, 0, 0, 0, ()))
@@ -363,12 +363,12 @@ class HardenedRaft(Elections):
         return tuple(batch)
 
     def _heard_from(self, voter: str) -> None:
-        self._SyncObj__lastResponseTime[self.machine.peer(voter)] = self.machine.now()
+        self._SyncObj__lastResponseTime[self.peer(voter)] = self.machine.now()
 
     def _on_append_reply(self, voter: str, reply: AppendReply) -> None:
         """Reached only with a reply of this very term: one of an earlier term speaks of a log that
         may be gone."""
-        node = self.machine.peer(voter)
+        node = self.peer(voter)
         if node not in self._SyncObj__raftMatchIndex:
             return
         self._heard_from(voter)
@@ -395,7 +395,7 @@ class HardenedRaft(Elections):
 
     def has_up_to(self, voter: str, index: int) -> None:
         """This member holds our log up to `index`, durably."""
-        node = self.machine.peer(voter)
+        node = self.peer(voter)
         if node not in self._SyncObj__raftMatchIndex:
             return
         match_index = max(self._SyncObj__raftMatchIndex[node], min(index, self.log.last_index))
@@ -415,7 +415,7 @@ class HardenedRaft(Elections):
     # ----------------------------------------------------------------
 
     def _SyncObj__tryLogCompaction(self) -> None:
-        """Not here: the node takes snapshots in its own time (`node.py`)."""
+        """Not here: the node takes snapshots in its own time (`machine.py`)."""
 
     def _SyncObj__onMessageReceived(self, _node: Peer, _message: object) -> None:
         """Not here: messages come in by `receive`."""

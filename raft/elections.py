@@ -29,6 +29,11 @@ class Elections(Ground):
             Vote(self.term + 1, *self._last_entry(), is_pre=True, is_transfer=False)
         )
 
+    def tick(self) -> None:
+        """Do what is due."""
+        self.before_tick()
+        self._onTick(0.0)
+
     def campaign(self) -> None:
         """Be a candidate in the next tick."""
         assert self.is_voter, "who has no vote wants none"
@@ -106,7 +111,7 @@ class Elections(Ground):
         newcomers who there is."""
         now = self.machine.now()
         self._is_transfer = False
-        self._SyncObj__raftLeader = self.machine.peer(self.me)
+        self._SyncObj__raftLeader = self.peer(self.me)
         self._SyncObj__setState(LEADER)
         self._SyncObj__raftMatchIndex.clear()
         self._SyncObj__raftNextIndex.clear()

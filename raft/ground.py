@@ -46,9 +46,6 @@ class Machine(Protocol):
     def send(self, voter: str, message: AnyMessage) -> bool:
         """Make everything durable, then hand `message` over. False: it was dropped."""
 
-    def peer(self, voter: str) -> Any:
-        """pysyncobj's name for this member."""
-
     def send_snapshot(self, voter: str) -> None:
         """This member is too far behind for the log."""
 
@@ -90,8 +87,12 @@ class Ground:
     _SyncObj__setCurrentTerm: Any
     _SyncObj__sendAppendEntries: Any
 
+    _onTick: Any
+
     _append_members: Any
     """Of `core.py`: write them to our log."""
+    peer: Any
+    """Of `node.py`: pysyncobj's name for this member, by voter id."""
 
     def prepare(
         self,
@@ -162,7 +163,7 @@ class Ground:
 
     def match_index(self, voter: str) -> int:
         """How much of our log this member is known to have, as far as we lead."""
-        return self._SyncObj__raftMatchIndex.get(self.machine.peer(voter), 0)
+        return self._SyncObj__raftMatchIndex.get(self.peer(voter), 0)
 
     def progress(self) -> tuple[object, ...]:
         """Equal before and after a tick: the tick found nothing to do."""

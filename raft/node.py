@@ -6,40 +6,34 @@ as long as a timer. Other threads see `state`, which is immutable and replaced a
 things in through a queue."""
 
 import logging
-import queue
 import random
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
 from pysyncobj import syncobj
 from pysyncobj.config import SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport as PysyncobjTransport
 
-from raft import commands, messages
-from raft.apply import apply, refuse_unreadable
+from raft import commands
 from raft.commands import AnyCommand, Applied
 from raft.core import HardenedRaft
-from raft.disk import Disk, OsDisk
-from raft.errors import REMEDY, RaftError, Stopped
+from raft.disk import Disk
+from raft.errors import RaftError, Stopped
 from raft.ground import NEVER, Machine
-from raft.inbox import Inbox
-from raft.invariants import InvariantViolated, check_invariants
 from raft.journal import Journal
+from raft.machine import Link
 from raft.members import MemberChange, Members
-from raft.membership import Membership, OnMember, Wish
-from raft.messages import AnyMessage, Append, Chunk, ChunkReply, Forward, MemberReply, MemberRequest
-from raft.proposals import Leader, OnDone, Proposal, Proposals
-from raft.snapshot import Snapshot
-from raft.snapshotter import Snapshotter, Spawn, open_journal
-from raft.state import EMPTY, ClusterState
+from raft.membership import OnMember, Wish
+from raft.proposals import OnDone, Proposal
+from raft.replica import Replica
+from raft.snapshotter import Spawn
+from raft.state import ClusterState
 
 TIMEOUT_S = 10.0
 """How long a command may look for its outcome, unless its sender says otherwise."""
@@ -53,24 +47,9 @@ HAND_OVER_S = 1.0
 """How long a leader that is stopped tries to hand over first."""
 COMPACT_ENTRIES = 4096
 """Entries in the log that call for a snapshot."""
-COMPACT_SIZE = 64 * 1024 * 1024
-"""Bytes of journal that call for one."""
 TRAILING_ENTRIES = 512
 """Entries kept behind a snapshot, so that a follower who is a little late needs no snapshot."""
-CHECK_EVERY = 64
-"""Entries between two comparisons of the trail."""
-CHECKS_MAX = 64
-"""Past comparisons remembered: a follower is rarely further behind."""
-
 _log = logging.getLogger(__name__)
-
-
-class Link(Protocol):
-    """The way to the other members. It may lose messages, with the connection they were sent on."""
-
-    def send(self, voter: str, data: bytes) -> bool:
-        """Never blocks; called on the tick thread. False: dropped, because the queue is full or
-        nobody is there."""
 
 
 class _Clock(threading.local):
@@ -101,6 +80,8 @@ class Raft(HardenedRaft, syncobj.SyncObj):
     """pysyncobj under its corrections."""
 
     def __init__(self, machine: Machine, rng: random.Random, me: str, journal: Journal) -> None:
+        self._peers: dict[str, Node] = {}
+        _clock.now = machine.now
         self.prepare(machine, rng, me, election_wait_s=ELECTION_WAIT_S, heartbeat_s=HEARTBEAT_S)
         conf = SyncObjConf(
             autoTick=False,
@@ -114,11 +95,17 @@ class Raft(HardenedRaft, syncobj.SyncObj):
             useFork=False,
             journalFile=journal,
         )
-        super().__init__(machine.peer(me), (), conf, transport=_Transport(self))
+        super().__init__(self.peer(me), (), conf, transport=_Transport(self))
 
     def tick(self) -> None:
-        self.before_tick()
-        self._onTick(0.0)
+        _clock.now = self.machine.now
+        super().tick()
+
+    def peer(self, voter: str) -> Node:
+        node = self._peers.get(voter)
+        if node is None:
+            node = self._peers[voter] = Node(voter)
+        return node
 
 
 class _Transport(PysyncobjTransport):
@@ -136,11 +123,7 @@ class _Transport(PysyncobjTransport):
         pass
 
 
-class StateDiverged(InvariantViolated):
-    """This node's state is not the leader's at the same index."""
-
-
-class RaftNode:
+class RaftNode(Replica):
     """A member of the cluster that keeps the metadata.
 
     Thread safe: `state`, `submit`, `change_members`, `transfer`, `subscribe`, `connected`,
@@ -175,35 +158,23 @@ class RaftNode:
         `debug` checks every invariant after every command. `on_failure` is told, on the tick
         thread, why the node stopped by itself: its disk failed, or a bug showed. `spawn` runs a
         function elsewhere (in a thread) and answers how to wait for its end."""
-        self._directory = directory
-        self._voter_id = voter_id
-        self._first_members = Members(() if joins else tuple(sorted({voter_id, *peers})))
-        self._link = link
-        self._clock = clock
-        self._rng = rng
-        self._disk = disk
-        self._compact_entries = compact_entries
-        self._trailing_entries = trailing_entries
-        self._debug = debug
+        super().__init__(
+            directory=directory,
+            disk=disk,
+            voter_id=voter_id,
+            first_members=Members(() if joins else tuple(sorted({voter_id, *peers}))),
+            link=link,
+            clock=clock,
+            rng=rng,
+            compact_entries=compact_entries,
+            trailing_entries=trailing_entries,
+            debug=debug,
+            spawn=spawn or _spawn_thread,
+        )
         self._on_failure = on_failure
-        self._spawn = spawn or _spawn_thread
-        self._inbox = Inbox()
-        self._proposals = Proposals(rng.randbytes(16))
-        self._listeners: list[Callable[[ClusterState], None]] = []
-        self._peers: dict[str, Node] = {}
-        self._connected: frozenset[str] = frozenset()
-        self._checks: OrderedDict[int, int] = OrderedDict()
         self._thread: threading.Thread | None = None
         self._stopping_at = NEVER
         self._stopped = False
-        self._published = EMPTY
-        self._journal: Journal
-        self._snapshots: Snapshotter
-        self._raft: Raft
-        self._membership: Membership
-        self.state = EMPTY
-        """The newest state this node has applied. Replaced as a whole; keep it as long as you
-        like."""
         self.failure: BaseException | None = None
         """Why the node stopped by itself; None while it did not."""
 
@@ -219,24 +190,8 @@ class RaftNode:
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
         self._thread.start()
 
-    def open(self) -> None:
-        """`start` without the thread: who calls this calls `tick` too."""
-        _clock.now = self._clock
-        disk = self._disk if self._disk is not None else OsDisk(self._directory)
-        self._snapshots = Snapshotter(disk, self._spawn, self._inbox.put)
-        taken = self._snapshots.load()
-        self._journal = open_journal(disk, taken)
-        self._raft = self.raft_class(self, self._rng, self._voter_id, self._journal)
-        members = self._first_members
-        if taken is not None:
-            self.state = taken.state
-            members = taken.members
-            self._raft._SyncObj__raftLastApplied = taken.index
-        self._raft.adopt_members(members)
-        self._membership = Membership(self._raft, self.send)
-        if self._raft.members.voters == (self._voter_id,):
-            self._raft.campaign()
-        self.tick()
+    def _make_raft(self) -> Raft:
+        return self.raft_class(self, self._rng, self._voter_id, self._journal)
 
     def stop(self) -> None:
         """Hand leadership over if we have it, and end the thread. Commands without an answer get
@@ -249,6 +204,11 @@ class RaftNode:
             self._thread.join()
         else:
             self._finish(Stopped("the node was stopped"))
+
+    @property
+    def is_stopped(self) -> bool:
+        """Stopped by `stop`, or by itself (see `failure`)."""
+        return self._stopped
 
     def _finish(self, error: RaftError) -> None:
         if self._stopped:
@@ -269,7 +229,6 @@ class RaftNode:
             self._membership.fail(error)
 
     def _run(self) -> None:
-        _clock.now = self._clock
         try:
             while not self._may_end():
                 wait_s = min(IDLE_TICK_S, self._raft.wake_at() - self._clock())
@@ -377,272 +336,7 @@ class RaftNode:
         """`listener` gets the newest state after each burst of changes, on the tick thread; at once
         if there is one."""
 
-        def add() -> None:
-            self._listeners.append(listener)
-            _tell(listener, self.state)
-
-        self._inbox.put(add)
-
-    # ---- looking ---------------------------------------------------------------------------------
-
-    @property
-    def is_stopped(self) -> bool:
-        """Stopped by `stop`, or by itself (see `failure`)."""
-        return self._stopped
-
-    @property
-    def voter_id(self) -> str:
-        return self._voter_id
-
-    @property
-    def is_leader(self) -> bool:
-        """As far as this node knows; another may lead already."""
-        return self._raft.is_leader
-
-    @property
-    def leader(self) -> str | None:
-        """Voter id of the last known leader."""
-        return self._raft.leader
-
-    @property
-    def term(self) -> int:
-        return self._raft.term
-
-    @property
-    def commit_index(self) -> int:
-        return self._raft.commit_index
-
-    @property
-    def members(self) -> Members:
-        """Voters and learners, as the newest entry in our log names them."""
-        return self._raft.members
-
-    def status(self) -> dict[str, int | str | bool | None]:
-        """For metrics and for people."""
-        return {
-            "voter_id": self._voter_id,
-            "leader": self.leader,
-            "is_leader": self.is_leader,
-            "term": self.term,
-            "commit_index": self.commit_index,
-            "applied_index": self._raft.applied_index,
-            "last_index": self._journal.last_index,
-            "snapshot_index": self._snapshots.index,
-            "journal_size": self._journal.size,
-            "journal_cut_size": self._journal.cut_size,
-            "commands_waiting": len(self._proposals),
-            "voters": len(self.members.voters),
-            "learners": len(self.members.learners),
-            "connected": len(self._connected),
-            "trail": f"{self.state.trail:016x}",
-        }
-
-    # ---- the tick thread -------------------------------------------------------------------------
-
-    def tick(self) -> None:
-        """Take in what arrived, and go on until nothing moves. Raises OSError if the disk fails."""
-        _clock.now = self._clock
-        self._drain()
-        now = self._clock()
-        self._proposals.expire(now)
-        self._membership.tick(now, self._connected)
-        while True:
-            self._propose(now)
-            before = self._raft.progress()
-            self._raft.tick()
-            if self._raft.progress() == before:
-                break
-        self._journal.sync()
-        self._publish()
-        self._snapshot_if_due()
-
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._inbox.get_nowait()()
-            except queue.Empty:
-                return
-
-    def _propose(self, now: float) -> None:
-        """Our commands to our own log, or to whoever leads."""
-        leader = self._leader()
-        if leader is None:
-            return
-        is_local = leader[1] == self._voter_id
-        due = self._proposals.due(leader, now, is_local=is_local)
-        for data in due:
-            if is_local:
-                self._raft.propose(data)
-        if due and not is_local:
-            self._forward(leader[1], due)
-
-    def _forward(self, leader: str, due: list[bytes]) -> None:
-        batch: list[bytes] = []
-        size = 0
-        for data in due:
-            if size + len(data) > messages.BATCH_SIZE:
-                self.send(leader, Forward(tuple(batch)))
-                batch, size = [], 0
-            batch.append(data)
-            size += len(data)
-        self.send(leader, Forward(tuple(batch)))
-
-    def _leader(self) -> Leader | None:
-        """Whom commands go to; None while nobody is known who could be reached."""
-        leader = self._raft.leader
-        if leader is None or (leader == self._voter_id) != self._raft.is_leader:
-            return None
-        if leader != self._voter_id and leader not in self._connected:
-            return None
-        return (self._raft.term, leader)
-
-    def _publish(self) -> None:
-        if self.state is not self._published:
-            self._published = self.state
-            for listener in self._listeners:
-                _tell(listener, self.state)
-
-    # ---- what the log asks of us (see `core.Machine`) --------------------------------------------
-
-    def now(self) -> float:
-        return self._clock()
-
-    def peer(self, voter: str) -> Any:
-        node = self._peers.get(voter)
-        if node is None:
-            node = self._peers[voter] = Node(voter)
-        return node
-
-    def apply(self, index: int, command: bytes) -> None:
-        """A committed entry. One that cannot be read is skipped, by all nodes alike."""
-        before = self.state
-        try:
-            envelope = commands.decode(command)
-        except msgspec.MsgspecError:
-            self.state, _ = refuse_unreadable(before, index)
-            return
-        self.state, answer = apply(before, index, envelope)
-        if self._debug:
-            check_invariants(self.state, before)
-        if index % CHECK_EVERY == 0:
-            self._checks[index] = self.state.trail
-            if len(self._checks) > CHECKS_MAX:
-                self._checks.popitem(last=False)
-        if envelope.client == self._proposals.client:
-            self._proposals.answered(envelope.sequence, answer)
-
-    def checkpoint(self) -> tuple[int, int] | None:
-        return next(reversed(self._checks.items()), None)
-
-    def compare(self, voter: str, check: tuple[int, int]) -> None:
-        index, trail = check
-        ours = self._checks.get(index, trail)
-        if ours != trail:
-            raise StateDiverged(
-                f"at entry {index} the state here is {ours:016x}, and that of leader {voter} is"
-                f" {trail:016x}. {REMEDY}"
-            )
-
-    def send(self, voter: str, message: AnyMessage) -> bool:
-        """Nothing leaves before all that it may rest on is durable.
-
-        Entries on their way to others rest on the term they were written in: nobody will ever write
-        others in it. The leader makes its own copy durable meanwhile (`tick`), and counts it then.
-        """
-        if isinstance(message, Append):
-            self._journal.sync_vote()
-        else:
-            self._journal.sync()
-        return self._link is not None and self._link.send(voter, messages.encode(message))
-
-    # ---- messages --------------------------------------------------------------------------------
-
-    def _set_connected(self, voter: str, is_connected: bool) -> None:
-        if is_connected:
-            self._connected |= {voter}
-            self._raft.connected(voter)
-            self._snapshots.forget(voter)
-        else:
-            self._connected -= {voter}
-            self._raft.disconnected(voter)
-
-    def _receive(self, voter: str, data: bytes) -> None:
-        try:
-            message = messages.decode(data)
-        except msgspec.MsgspecError as wrong:
-            _log.warning("an unreadable message from %s is ignored: %s", voter, wrong)
-            return
-        match message:
-            case Forward():
-                self._forwarded(message)
-            case MemberRequest():
-                self._membership.requested(voter, message.change)
-            case MemberReply():
-                self._membership.replied(message.change)
-            case _:
-                self._raft.receive(voter, message)
-
-    def _forwarded(self, message: Forward) -> None:
-        """Others' commands. Only what can be read gets into the log."""
-        if not self._raft.is_leader:
-            return
-        for data in message.commands:
-            try:
-                commands.decode(data)
-            except msgspec.MsgspecError as wrong:
-                _log.warning("an unreadable command is ignored: %s", wrong)
-            else:
-                self._raft.propose(data)
-
-    def _hand_over(self) -> None:
-        if self._raft.is_leader:
-            self._membership.hand_over()
-
-    # ---- snapshots -------------------------------------------------------------------------------
-
-    def _snapshot_if_due(self) -> None:
-        behind = self._raft.applied_index - max(self._snapshots.index, self._journal.first_index)
-        is_big = self._journal.size > COMPACT_SIZE and behind > 0
-        if (behind >= self._compact_entries or is_big) and not self._snapshots.is_busy:
-            self.take_snapshot()
-
-    def take_snapshot(self) -> None:
-        """Write the state elsewhere, then shorten the log. The state is immutable, so nobody waits
-        meanwhile."""
-        index = self._raft.applied_index
-        term = self._journal.term_at(index)
-        assert term is not None, "the last applied entry is always in the log"
-        taken = Snapshot(index, term, self._raft.members_at(index), self.state)
-        self._snapshots.take(taken, self._compact)
-
-    def _compact(self) -> None:
-        self._journal.compact_to(self._snapshots.index - self._trailing_entries)
-
-    def send_snapshot(self, voter: str) -> None:
-        chunk = self._snapshots.next_chunk(voter, self._raft.term, self._clock())
-        if chunk is not None:
-            self.send(voter, chunk)
-
-    def on_chunk(self, voter: str, chunk: Chunk) -> None:
-        reply = self._snapshots.received(voter, chunk, self._raft.applied_index, self._installed)
-        self.send(voter, reply)
-
-    def on_chunk_reply(self, voter: str, reply: ChunkReply) -> None:
-        self._snapshots.acknowledged(voter, reply)
-        if reply.installed:
-            self._raft.has_up_to(voter, reply.index)
-        else:
-            self.send_snapshot(voter)
-
-    def _installed(self, taken: Snapshot) -> None:
-        """The leader's snapshot is durable here. Meanwhile the log may have brought us further by
-        itself."""
-        if taken.index > self._raft.applied_index:
-            self.state = taken.state
-            self._checks.clear()
-            self._raft.installed(taken.index, taken.term, taken.members)
-            self._proposals.caught_up(self.state.clients.get(self._proposals.client))
-        self._compact()
+        self._inbox.put(partial(self._subscribe, listener))
 
 
 def _spawn_thread(work: Callable[[], None]) -> Callable[[], None]:
@@ -665,10 +359,3 @@ def _guarded(on_done: OnDone) -> OnDone:
             _log.exception("a callback of a metadata command failed")
 
     return call
-
-
-def _tell(listener: Callable[[ClusterState], None], state: ClusterState) -> None:
-    try:
-        listener(state)
-    except Exception:  # noqa: BLE001 - any, it is not ours
-        _log.exception("a listener to the metadata failed")

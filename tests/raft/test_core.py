@@ -20,8 +20,8 @@ from raft.messages import (
     Vote,
     VoteReply,
 )
-from raft.node import CHECK_EVERY, StateDiverged
 from raft.snapshot import SNAPSHOT_NAME
+from raft.trails import CHECK_EVERY, StateDiverged
 from tests.raft.lab import Lab
 from tests.raft.support import topic_id
 
@@ -257,7 +257,7 @@ def test_what_was_said_to_an_earlier_leader_means_nothing_to_a_later_one() -> No
     leader = lab.elect("a")._raft
     lab.run(0.3)
     lab.inject("b", "a", AppendReply(leader.term, ok=False, index=0))
-    assert leader._SyncObj__raftNextIndex[leader.machine.peer("b")] == leader.log.last_index + 1
+    assert leader._SyncObj__raftNextIndex[leader.peer("b")] == leader.log.last_index + 1
     lab.ask("a")
     lab.run(0.3)
     assert lab.log("b") == lab.log("a")

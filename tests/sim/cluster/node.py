@@ -363,7 +363,7 @@ class Process:
         self._idle = loop.call_later(wait_s, self._tick, context=self.context)
 
     def send(self, voter: str, data: bytes) -> bool:
-        """`raft.node.Link`."""
+        """`raft.machine.Link`."""
         return self.is_alive and self.world.raft.send(self.machine.voter, voter, data)
 
     def receive(self, voter: str, data: bytes) -> None:

@@ -21,7 +21,7 @@ from broker.replication.replica import Definite, Refused, SealAnswer
 from broker.replication.writer import Writer
 from engine.batch import BatchHeader
 from engine.format import parse_topic_directory
-from raft import node as raft_node
+from raft import machine as raft_machine
 from raft.commands import Applied, Envelope
 from raft.invariants import InvariantViolated, check_invariants
 from raft.state import EMPTY, ClusterState, Segment, SegmentState, Topic
@@ -76,7 +76,7 @@ class Watch:
     def looking(self) -> Iterator[None]:
         """Wrap the steps of the product."""
         steps: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
-            (raft_node, "apply", self._watch_apply),
+            (raft_machine, "apply", self._watch_apply),
             (Bucket, "__init__", self._watch_bucket),
             (Bucket, "append", self._watch_writer),
             (Bucket, "progress", self._watch_marks),
