@@ -7,6 +7,7 @@ docs/formats/segment.md.
         <base offset, 20 digits>.timeindex   Kafka's time index, derived, written at seal
         meta                                 two slots of 4 KiB, see SegmentMeta
         head                                 opaque object of the owner, see pack_head
+    <directory>/…/<sid>.window               what an emptied segment leaves, see pack_head
 
 A directory being made is called `<name>.new`, one being deleted `<name>.deleted`; neither is ever
 read as data.
@@ -24,6 +25,7 @@ from engine.errors import EngineError, FormatVersionError
 
 META_NAME = "meta"
 HEAD_NAME = "head"
+WINDOW_SUFFIX = ".window"
 NEW_SUFFIX = ".new"
 DELETED_SUFFIX = ".deleted"
 TOPIC_CHARACTER_COUNT_MAX = 200
@@ -67,6 +69,11 @@ def parse_topic_directory(directory: str) -> tuple[str, bytes] | None:
 def parse_segment_directory(directory: str) -> int | None:
     """The sid, or None if the directory is no segment's."""
     return int(directory) if _SEGMENT_DIRECTORY.fullmatch(directory) else None
+
+
+def parse_window(name: str) -> int | None:
+    """The sid, or None if the file is no window's."""
+    return parse_segment_directory(name.removesuffix(WINDOW_SUFFIX)) if "." in name else None
 
 
 # ---- meta: what a segment must remember besides its batches --------------------------------------

@@ -10,7 +10,7 @@ from engine.format import DELETED_SUFFIX, META_NAME, SegmentEnd, SegmentMeta, Se
 from engine.index import SegmentIndex
 from engine.recovery import Scan, Visit, recover, truncate_at
 from engine.segment import Found, Segment
-from engine.segment_files import MetaFile, SegmentFiles, remove_tree
+from engine.segment_files import MetaFile, SegmentFiles, WindowFile, remove_tree
 from engine.services import Services
 
 
@@ -22,6 +22,7 @@ class TopicLog:
         self._directory = directory
         self._services = services
         self._segments: dict[int, Segment] = {}
+        self._emptied: set[int] = set()
 
     @property
     def directory(self) -> Path:
@@ -160,8 +161,51 @@ class TopicLog:
         found = Found(end=end, index=None, on_disk=True, sealed=True)
         return self._add(sid, base_offset, None, found, None)
 
-    def drop(self, sid: int, on_done: Callable[[OSError | None], None]) -> None:
-        """Delete the segment's files, durably, open or not. Appends still queued are forgotten."""
+    # -- emptied: only a window is left
+
+    def is_emptied(self, sid: int) -> bool:
+        """The window of this segment is durable here."""
+        return sid in self._emptied
+
+    def find_window(self, sid: int) -> bool:
+        """Blocking, after a restart: `is_emptied` from here on, if the disk has it. Raises OSError,
+        FormatVersionError."""
+        if self._window(sid).read() is not None:
+            self._emptied.add(sid)
+        return sid in self._emptied
+
+    def window(self, sid: int) -> bytes | None:
+        """Blocking. What `empty` was given. Raises OSError, FormatVersionError."""
+        return self._window(sid).read()
+
+    def empty(self, sid: int, window: bytes, on_done: Callable[[Exception | None], None]) -> None:
+        """Keep `window` of the segment, durably, and then delete its files."""
+
+        def written(result: None | Exception) -> None:
+            if isinstance(result, Exception):
+                on_done(result)
+            else:
+                self._emptied.add(sid)
+                self._remove_segment(sid, on_done)
+
+        self._services.backend.run(partial(self._window(sid).write, window), written)
+
+    # -- deletion
+
+    def drop(self, sid: int, on_done: Callable[[Exception | None], None]) -> None:
+        """Delete all that is left of the segment, durably, open or not. Appends still queued are
+        forgotten."""
+        self._emptied.discard(sid)
+
+        def removed(result: Exception | None) -> None:
+            if isinstance(result, Exception):
+                on_done(result)
+            else:
+                self._services.backend.run(self._window(sid).remove, partial(_removed, on_done))
+
+        self._remove_segment(sid, removed)
+
+    def _remove_segment(self, sid: int, on_done: Callable[[Exception | None], None]) -> None:
         segment = self._segments.pop(sid, None)
         if segment is not None:
             segment.stop(partial(segment.remove, partial(_removed, on_done)))
@@ -170,7 +214,7 @@ class TopicLog:
             files = self._files(sid, 0, None)
             self._services.backend.run(files.remove, partial(_removed, on_done))
 
-    def delete(self, on_done: Callable[[OSError | None], None]) -> None:
+    def delete(self, on_done: Callable[[Exception | None], None]) -> None:
         """Delete the whole topic directory, durably. The log is of no use afterwards."""
         segments, self._segments = self.segments(), {}
         remaining = len(segments)
@@ -225,11 +269,14 @@ class TopicLog:
         fs = self._services.backend.fs
         return SegmentFiles(fs, self._directory / str(sid), base_offset, epoch)
 
+    def _window(self, sid: int) -> WindowFile:
+        return WindowFile(self._services.backend.fs, self._directory, sid)
+
     def _index(self, base_offset: Offset) -> SegmentIndex:
         return SegmentIndex(base_offset, interval=self._services.index_interval)
 
 
-def _removed(on_done: Callable[[OSError | None], None], result: None | Exception) -> None:
+def _removed(on_done: Callable[[Exception | None], None], result: None | Exception) -> None:
     assert result is None or isinstance(result, OSError), result
     on_done(result)
 

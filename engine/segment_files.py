@@ -19,6 +19,7 @@ from engine.format import (
     META_SIZE,
     META_SLOT_SIZE,
     NEW_SUFFIX,
+    WINDOW_SUFFIX,
     FormatError,
     SegmentEnd,
     SegmentMeta,
@@ -214,20 +215,60 @@ class SegmentFiles:
                 return
 
     def _write(self, path: Path, data: Buffer) -> None:
-        file = self._fs.open(path, create=True)
-        try:
-            self._fs.truncate(file, 0)
-            self._fs.pwrite(file, 0, data)
-            self._fs.fsync(file)
-        finally:
-            self._fs.close(file)
+        _write(self._fs, path, data)
 
     def _read(self, path: Path) -> bytes:
-        file = self._fs.open(path)
+        return _read(self._fs, path)
+
+
+class WindowFile:
+    """What is left of a segment that is emptied: one opaque object of the owner."""
+
+    def __init__(self, fs: Fs, topic: Path, sid: int) -> None:
+        self._fs = fs
+        self._path = topic / f"{sid}{WINDOW_SUFFIX}"
+
+    def write(self, window: bytes) -> None:
+        """Durable when it returns. One that is half written is taken for none: the segment's
+        directory is there until this is done."""
+        topic = self._path.parent
+        self._fs.mkdir(topic)
+        self._fs.fsync_dir(topic.parent)
+        _write(self._fs, self._path, pack_head(window))
+        self._fs.fsync_dir(topic)
+
+    def read(self) -> bytes | None:
+        """None if there is none, or none that is whole."""
+        if not self._fs.exists(self._path):
+            return None
         try:
-            return self._fs.pread(file, 0, self._fs.size(file))
-        finally:
-            self._fs.close(file)
+            return unpack_head(_read(self._fs, self._path))
+        except FormatError:
+            return None
+
+    def remove(self) -> None:
+        """Nothing happens if there is none."""
+        if self._fs.exists(self._path):
+            self._fs.unlink(self._path)
+            self._fs.fsync_dir(self._path.parent)
+
+
+def _write(fs: Fs, path: Path, data: Buffer) -> None:
+    file = fs.open(path, create=True)
+    try:
+        fs.truncate(file, 0)
+        fs.pwrite(file, 0, data)
+        fs.fsync(file)
+    finally:
+        fs.close(file)
+
+
+def _read(fs: Fs, path: Path) -> bytes:
+    file = fs.open(path)
+    try:
+        return fs.pread(file, 0, fs.size(file))
+    finally:
+        fs.close(file)
 
 
 def remove_tree(fs: Fs, directory: Path) -> None:

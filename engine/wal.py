@@ -21,6 +21,7 @@ from engine.format import (
     NEW_SUFFIX,
     parse_segment_directory,
     parse_topic_directory,
+    parse_window,
     topic_directory,
 )
 from engine.index import INTERVAL_DEFAULT
@@ -35,13 +36,14 @@ but the socket's)."""
 
 
 class StoredSegment(NamedTuple):
-    """A segment directory as found on disk."""
+    """A segment directory, or the window of a segment that is emptied, as found on disk."""
 
     topic_id: bytes
     name: str
     """The topic's, cut to 200 characters."""
     sid: int
     path: Path
+    is_emptied: bool
 
 
 class Wal:
@@ -109,8 +111,8 @@ class Wal:
         self._logs.pop(topic_id, None)
 
     def stored(self) -> list[StoredSegment]:
-        """Blocking, for start-up. Every segment directory on disk, whatever the metadata says of
-        it.
+        """Blocking, for start-up. Every segment directory and window on disk, whatever the metadata
+        says of it.
 
         Clears away what an unfinished creation or deletion left. Raises OSError.
         """
@@ -123,8 +125,11 @@ class Wal:
             name, topic_id = topic
             for path in _directories(fs, directory):
                 sid = parse_segment_directory(path.name)
+                window_sid = parse_window(path.name)
                 if sid is not None:
-                    found.append(StoredSegment(topic_id, name, sid, path))
+                    found.append(StoredSegment(topic_id, name, sid, path, False))
+                elif window_sid is not None:
+                    found.append(StoredSegment(topic_id, name, window_sid, path, True))
         return found
 
     def close(self) -> None:

@@ -160,7 +160,7 @@ class RemoveHolder(Command, frozen=True, tag="remove_holder"):
 class DeletePrefix(Command, frozen=True, tag="delete_prefix"):
     """Move the log start up to `log_start_offset`; SEALED segments wholly below it leave the chain
     (a tombstone of their ids stays, so that holders delete their files for a reason they can name).
-    """
+    If all would leave, the newest stays, emptied: see `Topic.is_emptied`."""
 
     topic_id: Uuid
     log_start_offset: int

@@ -84,7 +84,8 @@ def disk_of(state: ClusterState, node: int) -> Uuid | None:
 def _succeed(
     topic: Topic, end: SealedEnd, holders: tuple[tuple[int, Uuid], ...], opens: Next
 ) -> Topic:
-    """Close the last segment at `end`, open the next. An empty one leaves no trace but its id."""
+    """Close the last segment at `end`, open the next. An empty one leaves no trace but its id; one
+    with records has a header, so what is emptied before it goes."""
     last = topic.last
     successor = opened(topic.next_sid, topic.epoch, end.end_offset, opens)
     if end.end_offset == last.base_offset:
@@ -101,8 +102,9 @@ def _succeed(
             appended_ms=end.appended_ms,
             holders=tuple(sorted(holders)),
         )
-        kept = (*topic.segments[:-1], sealed)
-        deleted_up_to_sid = topic.deleted_up_to_sid
+        kept = (*(segment for segment in topic.kept if segment is not last), sealed)
+        emptied = [segment.sid for segment in topic.segments if topic.is_emptied(segment)]
+        deleted_up_to_sid = max(topic.deleted_up_to_sid, *emptied, 0)
     return _replace(
         topic,
         next_sid=topic.next_sid + 1,

@@ -134,6 +134,16 @@ class Topic(msgspec.Struct, frozen=True, array_like=True):
         """The link with this id, None when it is not (or no longer) in the chain."""
         return next((segment for segment in self.segments if segment.sid == sid), None)
 
+    def is_emptied(self, segment: Segment) -> bool:
+        """Its records are deleted. It stays in the chain while its successor may have none yet, for
+        the idempotence window as of its end."""
+        return segment.state is SegmentState.SEALED and segment.end_offset <= self.log_start_offset
+
+    @property
+    def kept(self) -> tuple[Segment, ...]:
+        """The chain without those that are emptied."""
+        return tuple(segment for segment in self.segments if not self.is_emptied(segment))
+
 
 class Client(msgspec.Struct, frozen=True, array_like=True):
     """What is remembered of one client, so that a repeated command gets its first answer."""

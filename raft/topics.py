@@ -89,13 +89,15 @@ def _check_configs(configs: Mapping[str, str]) -> None:
 
 def delete_prefix(draft: Draft, command: DeletePrefix) -> Applied:
     """The open segment never leaves: the log start stops at its base. A start that is already past
-    is no news."""
+    is no news. If every other one is to go, the newest stays, emptied: the open one may have no
+    header yet, and what is known of the producers would be nowhere."""
     topic = draft.topic(command.topic_id)
     log_start_offset = max(
         topic.log_start_offset, min(command.log_start_offset, topic.last.base_offset)
     )
     sealed = topic.segments[:-1]
-    gone = [segment.sid for segment in sealed if segment.end_offset <= log_start_offset]
+    below = [segment.sid for segment in sealed if segment.end_offset <= log_start_offset]
+    gone = below[:-1] if len(below) == len(sealed) else below
     if log_start_offset != topic.log_start_offset or gone:
         draft.put_topic(
             _replace(

@@ -131,6 +131,7 @@ class LocalController:
             disk=disk,
             store=store,
             copies=self._replicas.copies,
+            windows=self._replicas.windows,
             remote=RemoteReader(peers),
             clock=clock,
             is_lease_good=self._liveness.is_lease_good,
@@ -304,6 +305,8 @@ class LocalController:
             return messages.encode(self._liveness.answer(call, is_leader=is_leader))
         if isinstance(call, messages.SeenAsk):
             return await self._everywhere.answer(call)
+        if isinstance(call, messages.WindowAsk):
+            return await self._replicas.windows.answer(call)
         if isinstance(call, messages.AppendAsk | messages.FetchAsk):
             return await self._answer_client(call, batches)
         return await self._replicas.service.answer(call)

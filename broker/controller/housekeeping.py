@@ -1,5 +1,5 @@
 """What the metadata's history asks of this node's disk: complete and seal the copies of closed
-segments, delete what was deleted on purpose.
+segments, delete what was deleted on purpose. Of an emptied segment, the window is completed.
 
 Nothing is ever deleted because it is absent from the metadata: only a tombstone (a deleted topic, a
 segment id at or below `deleted_up_to_sid` that left the chain) makes files go. Whatever is
@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from broker.controller import placement
 from broker.controller.metadata import Metadata
+from broker.controller.windows import Windows
 from broker.errors import RequestError, StorageFailed
 from broker.ports import Clock
 from broker.replication.copies import Copies, LocalCopy
@@ -53,6 +54,7 @@ class Housekeeping:
         metadata: Metadata,
         store: Store,
         copies: Copies,
+        windows: Windows,
         catch_up: CatchUp,
         clock: Clock,
     ) -> None:
@@ -61,6 +63,7 @@ class Housekeeping:
         self._metadata = metadata
         self._store = store
         self._copies = copies
+        self._windows = windows
         self._catch_up = catch_up
         self._clock = clock
         self._gone_since: dict[int, float] = {}
@@ -134,9 +137,13 @@ class Housekeeping:
             self._metadata.state, topic, segment, self._node, self._away()
         ):
             return False
-        local = self._store.log(topic.name, topic.topic_id).get(segment.sid)
-        is_sealed = local is not None and local.sealed
-        return not is_sealed or (self._node, self._disk) not in segment.holders
+        log = self._store.log(topic.name, topic.topic_id)
+        local = log.get(segment.sid)
+        if topic.is_emptied(segment):
+            is_done = local is None and log.is_emptied(segment.sid)
+        else:
+            is_done = local is not None and local.sealed
+        return not is_done or (self._node, self._disk) not in segment.holders
 
     def _start(self, topic_id: bytes, sid: int, job: Callable[[], Awaitable[None]]) -> None:
         assert self._tasks is not None
@@ -185,6 +192,9 @@ class Housekeeping:
             await anyio.sleep(RETRY_PAUSE_S)
 
     async def _finish(self, topic: Topic, segment: Segment) -> None:
+        if topic.is_emptied(segment):
+            await self._empty(topic, segment)
+            return
         log = self._store.log(topic.name, topic.topic_id)
         end = sealed_end(segment)
         local = log.get(segment.sid)
@@ -197,6 +207,13 @@ class Housekeeping:
         await self._store.seal(copy.segment, end)
         copy.sealed(end.end_offset)
         self._copies.forget(topic.topic_id, segment.sid)
+
+    async def _empty(self, topic: Topic, segment: Segment) -> None:
+        """Keep the window as of the segment's end, and nothing else."""
+        log = self._store.log(topic.name, topic.topic_id)
+        window = await self._windows.at_end(topic, segment)
+        self._copies.forget(topic.topic_id, segment.sid)
+        await self._store.empty(log, segment.sid, window)
 
     def _open(self, topic: Topic, segment: Segment) -> LocalCopy:
         log = self._store.log(topic.name, topic.topic_id)

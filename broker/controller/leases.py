@@ -14,10 +14,11 @@ from anyio.abc import TaskGroup
 from broker.controller.bucket import Bucket
 from broker.controller.partition import LocalPartition
 from broker.controller.views import topic_view
-from broker.controller.windows import read_window
+from broker.controller.windows import Windows
 from broker.errors import NotLeader, StorageFailed, UnknownTopicId
 from broker.ports import Clock
 from broker.replication.copies import Copies, LocalCopy
+from broker.replication.peers import PeerUnreachable
 from broker.replication.quorum import ack_quorum
 from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
@@ -42,6 +43,7 @@ class LeaseTable:
         disk: bytes,
         store: Store,
         copies: Copies,
+        windows: Windows,
         remote: RemoteReader,
         clock: Clock,
         is_lease_good: Callable[[Writer], bool],
@@ -51,6 +53,7 @@ class LeaseTable:
         self._disk = disk
         self._store = store
         self._copies = copies
+        self._windows = windows
         self._remote = remote
         self._clock = clock
         self._is_lease_good = is_lease_good
@@ -118,15 +121,14 @@ class LeaseTable:
 
     async def _prepare(self, topic: Topic, sid: int) -> None:
         """Read the window back, then lead. Given up when the lease is gone."""
-        log = self._store.log(topic.name, topic.topic_id)
         try:
             while self._is_ours(topic.topic_id, sid):
                 copy = self._copies.get(topic.topic_id, sid)
                 if copy is not None and copy.window is not None:
                     break
                 try:
-                    window = await read_window(topic, log, self._store)
-                except StorageFailed as error:
+                    window = await self._windows.before_last(topic)
+                except (PeerUnreachable, StorageFailed) as error:
                     _log.debug("not ready to lead", topic=topic.name, why=str(error))
                     await anyio.sleep(RETRY_PAUSE_S)
                     continue

@@ -13,6 +13,7 @@ from broker.controller.holding import Holding
 from broker.controller.housekeeping import Housekeeping
 from broker.controller.metadata import Metadata
 from broker.controller.sealing import Sealing
+from broker.controller.windows import Windows
 from broker.ports import Clock
 from broker.replication.copies import Copies, Key
 from broker.replication.follow import Followers
@@ -49,6 +50,9 @@ class Replicas:
         self._holding = Holding(
             node=node, store=store, copies=self.copies, followers=self._followers
         )
+        self.windows = Windows(
+            node=node, metadata=metadata, store=store, copies=self.copies, peers=peers
+        )
         catch_up = CatchUp(ensure=self._holding.ensure, store=store, peers=peers)
         self._sealing = Sealing(
             node=node,
@@ -62,6 +66,7 @@ class Replicas:
             metadata=metadata,
             store=store,
             copies=self.copies,
+            windows=self.windows,
             catch_up=catch_up,
             clock=clock,
         )

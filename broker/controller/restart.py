@@ -64,10 +64,17 @@ class Restart:
     # -- reading back (blocking, on a thread)
 
     def _read_topics(self, state: ClusterState) -> None:
-        stored = {(found.topic_id, found.sid) for found in self._store.wal.stored()}
+        stored = {
+            (found.topic_id, found.sid)
+            for found in self._store.wal.stored()
+            if not found.is_emptied
+        }
         for topic in state.topics.values():
+            log = self._store.log(topic.name, topic.topic_id)
             for metadata in topic.segments:
                 is_here = (topic.topic_id, metadata.sid) in stored
+                if topic.is_emptied(metadata) and log.find_window(metadata.sid):
+                    continue
                 if is_here or self._must_answer(metadata):
                     self._read_back.segment(topic, metadata)
 

@@ -55,7 +55,7 @@ def due(topic: Topic, config: TopicConfig, *, now_ms: int, open_size: int) -> in
     """
     if is_kept(topic, config):
         return None
-    sealed = [segment for segment in topic.segments if segment.state is SegmentState.SEALED]
+    sealed = [segment for segment in topic.kept if segment.state is SegmentState.SEALED]
     size = open_size + sum(segment.size for segment in sealed)
     log_start_offset = None
     for segment in sealed:
@@ -144,7 +144,7 @@ class Retention:
         offset = due(topic, partition.config, now_ms=now_ms, open_size=bucket.segment.size)
         if offset is None:
             return
-        gone = [segment for segment in topic.segments[:-1] if segment.end_offset <= offset]
+        gone = [segment for segment in topic.kept[:-1] if segment.end_offset <= offset]
         await self._metadata.propose(DeletePrefix(topic.topic_id, offset))
         _log.info(
             "deleted by retention",

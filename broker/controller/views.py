@@ -41,7 +41,7 @@ def topic_view(state: ClusterState, topic: Topic) -> TopicView:
         replication_factor=topic.replication_factor,
         configs=topic.configs,
         log_start_offset=topic.log_start_offset,
-        segments=tuple(map(_segment_view, topic.segments)),
+        segments=tuple(map(_segment_view, topic.kept)),
     )
 
 
@@ -67,7 +67,7 @@ def offset_map(topic: Topic) -> OffsetMap:
                 end_offset=segment.end_offset if segment.state is SegmentState.SEALED else None,
                 max_timestamp_ms=segment.max_timestamp,
             )
-            for segment in topic.segments
+            for segment in topic.kept
         ]
     )
 

@@ -82,6 +82,20 @@ class ReadReply(Message, frozen=True, tag="batches"):
     head: bytes = b""
 
 
+class WindowAsk(Message, frozen=True, tag="window?"):
+    """To a holder of a sealed segment: the idempotence window as of its end."""
+
+    topic_id: bytes
+    sid: int
+
+
+class WindowReply(Message, frozen=True, tag="window"):
+    """`ProducerState.snapshot()`; `why` is set when it cannot be told here now."""
+
+    why: str = ""
+    window: bytes = b""
+
+
 class AppendAsk(Message, frozen=True, tag="append"):
     """To a topic's leader: append the batch behind this, and answer when it is committed.
 
@@ -207,11 +221,14 @@ class Refuse(Message, frozen=True, tag="refuse"):
     why: str
 
 
-Call = SealAsk | CopyAsk | ReadAsk | AppendAsk | FetchAsk | TakeAsk | SeenAsk | Heartbeat
+Call = (
+    SealAsk | CopyAsk | ReadAsk | WindowAsk | AppendAsk | FetchAsk | TakeAsk | SeenAsk | Heartbeat
+)
 CallReply = (
     SealReply
     | CopyReply
     | ReadReply
+    | WindowReply
     | AppendReply
     | FetchReply
     | TakeReply

@@ -123,6 +123,10 @@ class Store:
     async def drop(self, log: TopicLog, sid: int) -> None:
         await _outcome(partial(log.drop, sid), f"deletion of segment {sid}")
 
+    async def empty(self, log: TopicLog, sid: int, window: bytes) -> None:
+        """Keep `window` of a segment, and nothing else."""
+        await _outcome(partial(log.empty, sid, window), f"emptying segment {sid}")
+
     async def delete(self, log: TopicLog) -> None:
         """Delete a topic's directory; the log is of no use afterwards."""
         await _outcome(log.delete, "deletion of a topic's files")

@@ -112,6 +112,53 @@ def test_read_in_flight_when_its_segment_is_dropped_finds_its_file_open() -> Non
     assert backend.fs.open_count == 0
 
 
+def test_emptied_segment_leaves_its_window_and_nothing_else() -> None:
+    backend = MemoryBackend()
+    rig = Rig(backend)
+    sealed(rig, 1)
+    assert rig.result(lambda done: rig.log.empty(1, b"window", done)) is None
+    assert rig.log.is_emptied(1)
+    assert rig.log.get(1) is None
+    again = backend.crash_clone("none")
+    rig = Rig(again)
+    assert [(found.sid, found.is_emptied) for found in rig.wal.stored()] == [(1, True)]
+    assert rig.log.find_window(1)
+    assert rig.log.window(1) == b"window"
+    assert rig.result(lambda done: rig.log.drop(1, done)) is None
+    assert Rig(again.crash_clone("none")).wal.stored() == []
+
+
+def test_window_that_is_half_written_is_none() -> None:
+    """Its segment is still there, so it can be made again."""
+    rig = Rig(MemoryBackend())
+    assert rig.result(lambda done: rig.log.empty(1, b"window", done)) is None
+    fs = rig.backend.fs
+    file = fs.open(DIRECTORY / "1.window")
+    fs.truncate(file, 12)
+    fs.close(file)
+    again = Rig(rig.backend)
+    assert not again.log.find_window(1)
+    assert not again.log.find_window(2)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_power_cut_while_a_segment_is_emptied_loses_window_or_records_and_never_both(
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    backend = MemoryBackend()
+    rig = Rig(backend)
+    end = sealed(rig, 1)
+    after: list[MemoryBackend] = []
+    backend.fs.on_operation = lambda *_: after.append(backend.crash_clone("random", rng))
+    rig.result(lambda done: rig.log.empty(1, b"window", done))
+    again = Rig(rng.choice(after))
+    stored = {found.is_emptied for found in again.wal.stored()}
+    if not again.log.find_window(1):
+        assert False in stored
+        again.log.adopt(1, 0, end)
+
+
 def test_drop_of_files_that_were_never_opened() -> None:
     backend = MemoryBackend()
     sealed(Rig(backend))

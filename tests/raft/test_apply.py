@@ -190,9 +190,25 @@ def test_the_log_start_never_passes_into_the_open_segment() -> None:
     assert [s.sid for s in at.topic().segments] == [2, 3, 4]
     assert at.ok(c.DeletePrefix(topic_id(1), 3)).value == 15
     assert at.ok(c.DeletePrefix(topic_id(1), 99)).value == 30
-    assert [s.sid for s in at.topic().segments] == [4]
-    assert at.topic().deleted_up_to_sid == 3
+    assert [s.sid for s in at.topic().kept] == [4]
+    assert at.topic().deleted_up_to_sid == 2
     assert at.refused(c.DeletePrefix(topic_id(9), 1)) == "unknown topic"
+
+
+def test_the_newest_segment_stays_emptied_until_its_successor_has_ended_with_records() -> None:
+    at = world()
+    at.create()
+    at.roll(10)
+    at.roll(20)
+    at.ok(c.DeletePrefix(topic_id(1), 20))
+    assert [s.sid for s in at.topic().segments] == [2, 3]
+    assert at.topic().is_emptied(at.topic().segments[0])
+    at.ok(c.DeletePrefix(topic_id(1), 20))
+    at.roll(20)
+    assert [s.sid for s in at.topic().segments] == [2, 4], "an empty successor says nothing"
+    at.roll(30)
+    assert [s.sid for s in at.topic().segments] == [4, 5]
+    assert at.topic().deleted_up_to_sid == 3
 
 
 # ---- seal and roll -----------------------------------------------------------------------------

@@ -89,8 +89,6 @@ class History:
         self.polled("the last reader", log_start_offset, final)
         offsets: dict[bytes, int] = {}
         for offset, value in (*final, *sorted(self.seen.items())):
-            if offset < log_start_offset:
-                continue  # With the records of a producer, what is known of it may be deleted.
             if offsets.setdefault(value, offset) != offset:
                 self.anomaly("duplicate", f"{value!r} at {offsets[value]} and {offset}")
         kept = dict(final)

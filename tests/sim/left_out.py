@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from broker.controller import leases, read_back
+from broker.controller import read_back
 from broker.controller.leases import LeaseTable
 from broker.controller.partition import LocalPartition
 from broker.controller.read_back import ReadBack
+from broker.controller.windows import Windows
 from broker.groups.coordinator import Coordinator
 from broker.native_api import cursor
 from broker.ports import Finish, Reply
@@ -30,7 +31,8 @@ from engine.segment_files import MetaFile
 from raft import apply as raft_apply
 from raft import brokers, segments
 from raft.commands import BeginSeal, CommitRoll, Next, SealItem
-from raft.state import ClusterState, SegmentState
+from raft.state import ClusterState, SegmentState, Topic
+from raft.state import Segment as SegmentMetadata
 from tests.sim.mutants import MUTANTS, Patches, mutant
 
 __all__ = ["MUTANTS"]
@@ -269,8 +271,21 @@ def a_window_is_not_read_back() -> Patches:
     async def empty(*_: object) -> ProducerState:
         return ProducerState()
 
-    yield leases, "read_window", empty
+    yield Windows, "before_last", empty
     yield read_back, "_window", lambda *_: ProducerState()
+
+
+@mutant
+def a_window_goes_with_the_records() -> Patches:
+    """When all records are deleted, what is known of their producers is, too."""
+    at_end = Windows.at_end
+
+    async def forgetful(self: Windows, topic: Topic, segment: SegmentMetadata) -> bytes:
+        if topic.is_emptied(segment):
+            return ProducerState().snapshot()
+        return await at_end(self, topic, segment)
+
+    yield Windows, "at_end", forgetful
 
 
 # ---- groups and the cursor -----------------------------------------------------------------------

@@ -7,10 +7,11 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from broker.ports import ACKS_ALL
 from engine.backends._memory import MemoryBackend
 from raft.state import SegmentState
 from tests.broker.cluster import Cluster, cluster
-from tests.broker.one_node import put, read_all, values
+from tests.broker.one_node import TOPICS, batch, put, read_all, values
 
 
 async def acknowledged(made: Cluster, count: int, prefix: bytes = b"v") -> dict[int, bytes]:
@@ -100,6 +101,60 @@ async def test_a_node_that_was_away_catches_up(tmp_path: Path) -> None:
         known |= await acknowledged(made, 10, b"back")
         await check(made, known)
         await settled_copies(made)
+
+
+@pytest.mark.parametrize("fate", ["leader dies", "twice", "all restart", "others lead"])
+async def test_a_deleted_batch_that_is_sent_again_is_not_written_again(
+    tmp_path: Path, fate: str
+) -> None:
+    """Its producer lost the answer, DeleteRecords took every record, and then the leader died."""
+    async with cluster(tmp_path, count=5 if fate == "others lead" else 3) as made:
+        await made.controller(1).create_topic("t", configs={}, replication_factor=3)
+        partition = await made.leader()
+        for sequence in range(3):
+            await put(partition, b"v", producer=(7, 0, sequence))
+        await made.controller(partition.topic.leader_id).delete_records(partition.topic, 3)
+        await emptied(made)
+        match fate:
+            case "leader dies":
+                made.kill(partition.topic.leader_id)
+            case "twice":
+                for _ in range(2):
+                    leader = (await made.leader()).topic.leader_id
+                    made.kill(leader, "random", random.Random(1))
+                    await made.start(leader)
+            case "all restart":
+                for node in list(made.disks):
+                    made.kill(node, "random", random.Random(node))
+                async with anyio.create_task_group() as tasks:
+                    for node in made.disks:
+                        tasks.start_soon(made.start, node)
+            case "others lead":
+                holders = partition.topic.replicas
+                made.raft_leader = next(node for node in made.disks if node not in holders)
+                for node in holders:
+                    await made.leader()
+                    made.kill(node)
+                await made.start(holders[0])
+        partition = await made.leader()
+        again = await partition.append(batch(b"v", producer=(7, 0, 2)), acks=ACKS_ALL)
+        assert (again.is_duplicate, again.base_offset) == (True, 2)
+        assert (await put(partition, b"next", producer=(7, 0, 3))).base_offset == 3
+
+
+async def emptied(made: Cluster) -> None:
+    """Wait until no disk has a log file of the topic."""
+    with anyio.fail_after(20):
+        while any(
+            name.endswith(".log")
+            for disk in made.disks.values()
+            for topic in disk.fs.listdir(TOPICS)
+            if topic.startswith("t-")
+            for sid in disk.fs.listdir(TOPICS / topic)
+            if sid.isdecimal()
+            for name in disk.fs.listdir(TOPICS / topic / sid)
+        ):
+            await anyio.sleep(0.02)
 
 
 async def test_an_isolated_leader_acknowledges_nothing_more(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def topic_files(backend: MemoryBackend) -> list[str]:
         for topic in fs.listdir(TOPICS)
         if not topic.startswith("__")
         for sid in fs.listdir(TOPICS / topic)
+        if sid.isdecimal()
         for name in fs.listdir(TOPICS / topic / sid)
         if name.endswith(".log")
     ]

@@ -11,7 +11,8 @@ from crc32c import crc32c
 
 from engine.backends._memory import MemoryFs
 from engine.batch import HEADER_SIZE, iter_headers
-from engine.format import parse_segment_directory, parse_topic_directory
+from engine.format import parse_segment_directory, parse_topic_directory, topic_directory
+from engine.segment_files import WindowFile
 from raft.state import ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.node import TOPICS
 
@@ -29,7 +30,9 @@ def check_disks(
             key = (topic.topic_id, segment.sid)
             copies = {node: logs[key] for node, logs in found.items() if key in logs}
             yield from _check_prefixes(topic, segment, copies)
-            if segment.state is SegmentState.SEALED:
+            if topic.is_emptied(segment):
+                yield from _check_emptied(topic, segment, roots, disks)
+            elif segment.state is SegmentState.SEALED:
                 yield from _check_sealed(topic, segment, copies, disks)
 
 
@@ -65,6 +68,20 @@ def _check_prefixes(topic: Topic, segment: Segment, copies: Copies) -> Iterator[
     for node, data in cut.items():
         if not longest.startswith(data):
             yield f"prefix: {topic.name} segment {segment.sid} differs on node {node}"
+
+
+def _check_emptied(
+    topic: Topic, segment: Segment, roots: dict[int, Any], disks: dict[int, bytes]
+) -> Iterator[str]:
+    """A holder keeps the window, and not the records."""
+    folder = TOPICS / topic_directory(topic.name, topic.topic_id)
+    fs = MemoryFs()
+    for node in [node for node, disk in segment.holders if disks.get(node) == disk]:
+        fs.root = roots[node]
+        if WindowFile(fs, folder, segment.sid).read() is None or fs.exists(
+            folder / f"{segment.sid}"
+        ):
+            yield f"emptied: {topic.name} segment {segment.sid} on node {node} is not just a window"
 
 
 def _check_sealed(

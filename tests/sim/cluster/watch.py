@@ -381,7 +381,7 @@ class Watch:
 
     def _is_kept(self, key: Key) -> bool:
         topic = self.state.topics.get(key[0])
-        return topic is not None and topic.segment(key[1]) is not None
+        return topic is not None and key[1] in {segment.sid for segment in topic.kept}
 
     def _name(self, key: Key) -> str:
         return _at(self._topics[key[0]], key[1])
