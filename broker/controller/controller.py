@@ -126,17 +126,7 @@ class LocalController:
         )
         self._monitor = self._make_monitor(limits, monitor_interval_ms)
         self._everywhere = Everywhere(node=node_id, metadata=metadata, peers=peers)
-        self._leases = LeaseTable(
-            node=node_id,
-            disk=disk,
-            store=store,
-            copies=self._replicas.copies,
-            windows=self._replicas.windows,
-            remote=RemoteReader(peers),
-            clock=clock,
-            is_lease_good=self._liveness.is_lease_good,
-            after_append=self._monitor.after_append,
-        )
+        self._leases = self._make_leases(disk)
         read_back = ReadBack(node=node_id, store=store, copies=self._replicas.copies)
         self._restart = Restart(node=node_id, metadata=metadata, store=store, read_back=read_back)
         self._full_disk = self._make_full_disk(read_back)
@@ -146,6 +136,19 @@ class LocalController:
         # Copies first: a lease finds the copy it writes to.
         metadata.listen(self._replicas.on_change)
         metadata.listen(self._leases.sync)
+
+    def _make_leases(self, disk: bytes) -> LeaseTable:
+        return LeaseTable(
+            node=self._node_id,
+            disk=disk,
+            store=self._store,
+            copies=self._replicas.copies,
+            windows=self._replicas.windows,
+            remote=RemoteReader(self._peers),
+            clock=self._clock,
+            is_lease_good=self._liveness.is_lease_good,
+            after_append=self._monitor.after_append,
+        )
 
     def _make_liveness(self) -> Liveness:
         return Liveness(
