@@ -3,7 +3,7 @@
 
 `apply` is total and deterministic: same log, same state, same hash, on every node; it reads no
 clock and no disk, and it never raises. Every command is a compare-and-set, so each function in the
-table (`brokers.py`, `topics.py`, `segments.py`, `holders.py`) has the same shape: say no
+table (`brokers.py`, `topics.py`, `groups.py`, `segments.py`, `holders.py`) has the same shape: say no
 (`Refused`) while anything the sender believed is not so, and only then write to the draft. A
 refused command leaves no trace but its answer.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from raft import brokers, holders, segments, topics
+from raft import brokers, groups, holders, segments, topics
 from raft.commands import (
     Abandon,
     AddHolder,
@@ -24,6 +24,7 @@ from raft.commands import (
     BeginSeal,
     BeginSealMany,
     ChangeConfig,
+    ChangeGroupConfig,
     Command,
     CommitRoll,
     CommitSealMany,
@@ -67,6 +68,7 @@ TRANSITIONS: Mapping[type[Command], Callable[[Draft, Any], Applied]] = {
     CreateTopic: topics.create_topic,
     DeleteTopic: topics.delete_topic,
     ChangeConfig: topics.change_config,
+    ChangeGroupConfig: groups.change_config,
     DeletePrefix: topics.delete_prefix,
     BeginSeal: segments.begin_seal,
     BeginSealMany: segments.begin_seal_many,

@@ -97,6 +97,15 @@ class ChangeConfig(Command, frozen=True, tag="config"):
     changes: dict[str, str | None]
 
 
+class ChangeGroupConfig(Command, frozen=True, tag="group_config"):
+    """Put `configs` in the place of what is set for a consumer group; {} forgets it. `expect` is
+    what the sender believes is set."""
+
+    group: str
+    expect: dict[str, str]
+    configs: dict[str, str]
+
+
 class BeginSeal(Command, frozen=True, tag="begin_seal"):
     topic_id: Uuid
     sid: int
@@ -194,6 +203,7 @@ AnyCommand = (
     | CreateTopic
     | DeleteTopic
     | ChangeConfig
+    | ChangeGroupConfig
     | BeginSeal
     | BeginSealMany
     | CommitSealMany

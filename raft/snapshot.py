@@ -158,6 +158,10 @@ class _Building:
             msgspec.msgpack.decode(value, type=list[tuple[Uuid, str]])
         )
 
+    def _add_groups(self, value: msgspec.Raw) -> None:
+        groups = msgspec.msgpack.decode(value, type=list[tuple[str, dict[str, str]]])
+        self._fields["group_configs"] = PMap(groups)
+
     def _add_client(self, value: msgspec.Raw) -> None:
         self._clients.append(msgspec.msgpack.decode(value, type=tuple[bytes, Client]))
 
@@ -169,6 +173,7 @@ class _Building:
         "head": _add_head,
         "brokers": _add_brokers,
         "deleted": _add_deleted,
+        "groups": _add_groups,
         "client": _add_client,
         "topic": _add_topic,
     }

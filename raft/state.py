@@ -24,6 +24,8 @@ PRODUCER_ID_FIRST = 1000
 TOMBSTONES_MAX = 16_384
 """Deleted topics remembered. A node that was away for more deletions than that keeps files nobody
 misses."""
+GROUPS_CONFIGURED_MAX = 10_000
+"""Consumer groups with configs of their own."""
 CLIENTS_MAX = 256
 """Sessions remembered; the one that has been silent longest goes first. A cluster has a few per
 node."""
@@ -51,6 +53,7 @@ class Refusal(StrEnum):
     TOPIC_DELETED = "topic deleted"
     STALE_REVISION = "stale revision"
     TOO_MANY_CONFIGS = "too many configs"
+    STALE_CONFIGS = "stale configs"
     STALE_SEGMENT = "stale segment"
     STALE_EPOCH = "stale epoch"
     NOT_OPEN = "not open"
@@ -163,6 +166,8 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     brokers: PMap[int, Broker] = PMap()
     topics: PMap[Uuid, Topic] = PMap()
     names: PMap[str, Uuid] = PMap()
+    group_configs: PMap[str, dict[str, str]] = PMap()
+    """By group, what is set for it; never mutated in place. Groups themselves live elsewhere."""
     deleted_topics: Mapping[Uuid, str] = {}
     """Tombstones, oldest first: topic id to the name it had."""
     next_producer_id: int = PRODUCER_ID_FIRST
@@ -195,6 +200,14 @@ def parts(state: ClusterState) -> Iterator[tuple[str, Any]]:
     yield "head", (state.cluster_id, state.next_producer_id, state.revision, state.trail)
     yield "brokers", [state.brokers[node] for node in sorted(state.brokers)]
     yield "deleted", list(state.deleted_topics.items())
+    if state.group_configs:
+        yield (
+            "groups",
+            [
+                (group, dict(sorted(configs.items())))
+                for group, configs in sorted(state.group_configs.items())
+            ],
+        )
     for client in sorted(state.clients.items()):
         yield "client", client
     for _topic_id, topic in sorted(state.topics.items()):

@@ -34,6 +34,8 @@ ITEM = st.builds(
     next=NEXT,
 )
 
+GROUP_CONFIGS = st.dictionaries(st.sampled_from("xy"), st.just("1"), max_size=1)
+
 COMMANDS: st.SearchStrategy[c.AnyCommand] = st.one_of(
     st.builds(c.FormCluster, cluster_id=st.sampled_from(["", "a", "b"])),
     st.builds(
@@ -63,6 +65,12 @@ COMMANDS: st.SearchStrategy[c.AnyCommand] = st.one_of(
         topic_id=TOPIC_IDS,
         expect_revision=SMALL,
         changes=st.dictionaries(st.sampled_from("xy"), st.one_of(st.none(), st.just("2"))),
+    ),
+    st.builds(
+        c.ChangeGroupConfig,
+        group=st.sampled_from(["", "g", "h"]),
+        expect=GROUP_CONFIGS,
+        configs=GROUP_CONFIGS,
     ),
     st.builds(
         c.BeginSeal,

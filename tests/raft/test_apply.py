@@ -7,7 +7,16 @@ import pytest
 
 from raft import commands as c
 from raft.apply import TRANSITIONS, apply, refuse_unreadable
-from raft.state import ANSWERS_MAX, CLIENTS_MAX, EMPTY, TOMBSTONES_MAX, SegmentState, state_hash
+from raft.pmap import PMap
+from raft.state import (
+    ANSWERS_MAX,
+    CLIENTS_MAX,
+    EMPTY,
+    GROUPS_CONFIGURED_MAX,
+    TOMBSTONES_MAX,
+    SegmentState,
+    state_hash,
+)
 from tests.raft.support import (
     CLIENT,
     DISKS,
@@ -179,6 +188,32 @@ def test_configs_change_only_from_the_revision_that_was_seen() -> None:
     assert at.refused(c.ChangeConfig(topic_id(9), 0, {})) == "unknown topic"
     many: dict[str, str | None] = {str(n): "" for n in range(129)}
     assert at.refused(c.ChangeConfig(topic_id(1), 1, many)) == "too many configs"
+
+
+def test_configs_of_a_group_change_only_from_those_that_were_seen() -> None:
+    at = world()
+    at.ok(c.ChangeGroupConfig("g", {}, {"a": "1"}))
+    assert at.refused(c.ChangeGroupConfig("g", {}, {"a": "2"})) == "stale configs"
+    at.ok(c.ChangeGroupConfig("g", {"a": "1"}, {"a": "2", "b": "3"}))
+    assert dict(at.state.group_configs) == {"g": {"a": "2", "b": "3"}}
+    at.ok(c.ChangeGroupConfig("g", {"a": "2", "b": "3"}, {}))
+    at.ok(c.ChangeGroupConfig("g", {}, {}))
+    assert not at.state.group_configs
+
+
+def test_configs_of_groups_are_bounded() -> None:
+    at = world()
+    assert at.refused(c.ChangeGroupConfig("", {}, {"a": "1"})) == "bad command"
+    assert at.refused(c.ChangeGroupConfig("g" * 1025, {}, {"a": "1"})) == "bad command"
+    many = {str(n): "" for n in range(17)}
+    assert at.refused(c.ChangeGroupConfig("g", {}, many)) == "too many configs"
+    assert at.refused(c.ChangeGroupConfig("g", {}, {"a": "x" * 1024})) == "too many configs"
+    full = PMap((str(n), {"a": "1"}) for n in range(GROUPS_CONFIGURED_MAX))
+    at.state = msgspec.structs.replace(at.state, group_configs=full)
+    assert at.refused(c.ChangeGroupConfig("g", {}, {"a": "1"})) == "too many configs"
+    at.ok(c.ChangeGroupConfig("0", {"a": "1"}, {"a": "2"}))
+    at.ok(c.ChangeGroupConfig("1", {"a": "1"}, {}))
+    at.ok(c.ChangeGroupConfig("g", {}, {"a": "1"}))
 
 
 def test_the_log_start_never_passes_into_the_open_segment() -> None:

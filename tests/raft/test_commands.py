@@ -24,6 +24,7 @@ EXAMPLES: tuple[c.AnyCommand, ...] = (
     c.CreateTopic(topic_id(1), "t", {"a": "b"}, 3, False, True, NEXT),
     c.DeleteTopic(topic_id(1)),
     c.ChangeConfig(topic_id(1), 4, {"a": None, "b": "c"}),
+    c.ChangeGroupConfig("g", {"a": "b"}, {"a": "c"}),
     c.BeginSeal(topic_id(1), 2, 5, 1),
     c.BeginSealMany(1, 7),
     c.CommitSealMany((c.SealItem(topic_id(1), 2, 6, sealed_end(0, 10), holders((1, 2)), NEXT),)),

@@ -47,6 +47,16 @@ def test_a_snapshot_comes_back_as_it_was() -> None:
     assert data_of(back) == data_of(taken)
 
 
+def test_configs_of_groups_come_back_as_they_were() -> None:
+    at = world()
+    at.ok(c.ChangeGroupConfig("g", {}, {"b": "1", "a": "2"}))
+    at.ok(c.ChangeGroupConfig("f", {}, {"a": "3"}))
+    taken = Snapshot(at.state.revision, 4, Members(("x",), ()), at.state)
+    back = snapshot.decode(data_of(taken), "test")
+    assert back.state == taken.state
+    assert state_hash(back.state) == state_hash(taken.state) != state_hash(world().state)
+
+
 def test_a_snapshot_says_which_entry_it_is_of() -> None:
     taken = lived_in()
     assert snapshot.index_of(data_of(taken), "test") == taken.index
