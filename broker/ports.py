@@ -294,6 +294,10 @@ class Controller(Protocol):
         """A producer id nobody has had before, in this cluster's whole life."""
 
 
+EditConfigs = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""From what is set to what is to be set; raises RequestError for what cannot be meant."""
+
+
 class AdminController(Controller, Protocol):
     """What Kafka's clients and admin tools ask beyond that."""
 
@@ -301,17 +305,22 @@ class AdminController(Controller, Protocol):
         """What this node holds of a topic that another one leads. Raises UnknownTopicId."""
 
     async def configure(
-        self,
-        topic_id: UUID,
-        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
-        *,
-        validate_only: bool = False,
+        self, topic_id: UUID, edit: EditConfigs, *, validate_only: bool = False
     ) -> None:
         """Put `edit(configs)` in the place of what is set for a topic.
 
         `edit` is called again when somebody else was faster; what it raises passes through. Raises
         UnknownTopicId, InvalidConfig, InvalidTopic for an internal topic, MetadataUnavailable.
         """
+
+    def group_configs(self, group: str) -> Mapping[str, str]:
+        """What is set for a consumer group, whether there is such a group or not. Raises
+        InvalidRequest for what cannot be a name."""
+
+    async def configure_group(
+        self, group: str, edit: EditConfigs, *, validate_only: bool = False
+    ) -> None:
+        """As `configure`. Raises InvalidRequest, InvalidConfig, MetadataUnavailable."""
 
     async def delete_records(self, topic: TopicView, before_offset: int) -> int:
         """Give up everything below `before_offset`, or below the high watermark for -1; the log

@@ -40,6 +40,12 @@ def test_topic_that_the_command_line_cannot_manage(java: Java, server: Server, t
     said = java.run(*configs, "--describe")
     assert "max.message.bytes=2000000" in said
     assert "retention.ms" not in said
+
+    configs = ("kafka.admin.ConfigCommand", *to, "--entity-type", "groups", "--entity-name", topic)
+    java.run(*configs, "--alter", "--add-config", "consumer.session.timeout.ms=50000")
+    assert "consumer.session.timeout.ms=50000" in java.run(*configs, "--describe")
+    java.run(*configs, "--alter", "--delete-config", "consumer.session.timeout.ms")
+    assert "consumer.session.timeout.ms" not in java.run(*configs, "--describe")
     java.run(topics, *to, "--delete", "--topic", topic)
     assert topic not in java.run(topics, *to, "--list").splitlines()
 

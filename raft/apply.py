@@ -3,8 +3,8 @@
 
 `apply` is total and deterministic: same log, same state, same hash, on every node; it reads no
 clock and no disk, and it never raises. Every command is a compare-and-set, so each function in the
-table (`brokers.py`, `topics.py`, `groups.py`, `segments.py`, `holders.py`) has the same shape: say no
-(`Refused`) while anything the sender believed is not so, and only then write to the draft. A
+table (`brokers.py`, `topics.py`, `groups.py`, `segments.py`, `holders.py`) has the same shape: say
+no (`Refused`) while anything the sender believed is not so, and only then write to the draft. A
 refused command leaves no trace but its answer.
 """
 

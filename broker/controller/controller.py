@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from broker.controller import placement
 from broker.controller.everywhere import Everywhere
 from broker.controller.full_disk import FullDisk
+from broker.controller.group_configs import GroupConfigs
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
 from broker.controller.log_dirs import log_dir, stored_logs
@@ -43,7 +44,7 @@ from broker.errors import (
     UnknownTopic,
     UnknownTopicId,
 )
-from broker.ports import BrokerAddress, Buffer, Clock, LogDir, TopicView
+from broker.ports import BrokerAddress, Buffer, Clock, EditConfigs, LogDir, TopicView
 from broker.replication import messages
 from broker.replication.copies import Key, LocalCopy
 from broker.replication.peers import Conversation, Peers
@@ -131,7 +132,7 @@ class LocalController:
         self._restart = Restart(node=node_id, metadata=metadata, store=store, read_back=read_back)
         self._full_disk = self._make_full_disk(read_back)
         self._on_disk_failure = on_disk_failure
-        self._topics = Topics(metadata)
+        self._topics, self._group_configs = Topics(metadata), GroupConfigs(metadata)
         self._retention = self._make_retention(retention_interval_ms)
         # Copies first: a lease finds the copy it writes to.
         metadata.listen(self._replicas.on_change)
@@ -408,13 +409,19 @@ class LocalController:
         await self._metadata.propose(DeletePrefix(topic_id.bytes, log_start_offset))
 
     async def configure(
-        self,
-        topic_id: UUID,
-        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
-        *,
-        validate_only: bool = False,
+        self, topic_id: UUID, edit: EditConfigs, *, validate_only: bool = False
     ) -> None:
         await self._topics.configure(topic_id.bytes, edit, validate_only=validate_only)
+        if not validate_only:
+            await self._everywhere.seen()
+
+    def group_configs(self, group: str) -> Mapping[str, str]:
+        return self._group_configs.of(group)
+
+    async def configure_group(
+        self, group: str, edit: EditConfigs, *, validate_only: bool = False
+    ) -> None:
+        await self._group_configs.configure(group, edit, validate_only=validate_only)
         if not validate_only:
             await self._everywhere.seen()
 

@@ -9,287 +9,195 @@ Values travel as text, as they do in Kafka; `TopicConfig.of` is the typed view f
 acts on them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
+from broker.controller.definitions import (
+    INT_MAX,
+    LONG_MAX,
+    Definition,
+    flag,
+    free_list,
+    is_true,
+    list_of,
+    one_of,
+    ratio,
+    whole,
+    words_of,
+)
 from broker.errors import InvalidConfig
-
-LONG_MAX: Final = 2**63 - 1
-INT_MAX: Final = 2**31 - 1
 
 CONFIG_SIZE_MAX: Final = 16 * 1024
 """Characters of all keys and values of one topic together: they are kept in the replicated
 metadata."""
 
-
-class ConfigType(IntEnum):
-    """How DescribeConfigs v3+ names a value's type (KIP-569)."""
-
-    UNKNOWN = 0
-    BOOLEAN = 1
-    STRING = 2
-    INT = 3
-    SHORT = 4
-    LONG = 5
-    DOUBLE = 6
-    LIST = 7
-
-
-Check = Callable[[str], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """One topic config."""
-
-    name: str
-    default: str
-    type: ConfigType
-    valid: str
-    """The valid form, in words that finish the sentence "must be …"."""
-    check: Check
-    documentation: str
-    synonym: str
-    """The broker-wide config whose default this one inherits, as Kafka names it."""
-
-
-def _whole(name: str, default: int, low: int, high: int, about: str, synonym: str) -> Definition:
-    def check(value: str) -> bool:
-        number = _parse_int(value)
-        return number is not None and low <= number <= high
-
-    type_ = ConfigType.INT if high <= INT_MAX else ConfigType.LONG
-    valid = f"a whole number from {low} to {high}"
-    return Definition(name, str(default), type_, valid, check, about, synonym)
-
-
-def _ratio(name: str, default: str, about: str, synonym: str) -> Definition:
-    def check(value: str) -> bool:
-        try:
-            return 0 <= float(value) <= 1
-        except ValueError:
-            return False
-
-    return Definition(
-        name, default, ConfigType.DOUBLE, "a number from 0 to 1", check, about, synonym
-    )
-
-
-def _flag(name: str, default: str, about: str, synonym: str) -> Definition:
-    def check(value: str) -> bool:
-        return value.strip().lower() in {"true", "false"}
-
-    return Definition(name, default, ConfigType.BOOLEAN, "true or false", check, about, synonym)
-
-
-def _one_of(
-    name: str, default: str, words: tuple[str, ...], about: str, synonym: str
-) -> Definition:
-    valid = f"one of {', '.join(words)}"
-    return Definition(
-        name, default, ConfigType.STRING, valid, lambda value: value in words, about, synonym
-    )
-
-
-def _list_of(
-    name: str, default: str, words: tuple[str, ...], about: str, synonym: str
-) -> Definition:
-    def check(value: str) -> bool:
-        return all(word in words for word in _split(value))
-
-    valid = f"a comma-separated list of {', '.join(words)}"
-    return Definition(name, default, ConfigType.LIST, valid, check, about, synonym)
-
-
-def _free_list(name: str, about: str, synonym: str) -> Definition:
-    return Definition(name, "", ConfigType.LIST, "a list", lambda _: True, about, synonym)
-
-
-def _parse_int(value: str) -> int | None:
-    text = value.strip()
-    digits = text[1:] if text[:1] in {"-", "+"} else text
-    # Twenty characters hold every 64-bit number; `isdecimal` alone would also take Arabic digits.
-    if not (digits.isascii() and digits.isdecimal() and len(text) <= 20):
-        return None
-    return int(text)
-
-
-def _is_true(value: str) -> bool:
-    return value.strip().lower() == "true"
-
-
-def _split(value: str) -> list[str]:
-    return [word.strip() for word in value.split(",") if word.strip()]
-
-
 _STORED = "Stored and answered; it changes nothing here, because"
 
 DEFINITIONS: Final[tuple[Definition, ...]] = (
-    _list_of(
+    list_of(
         "cleanup.policy", "delete", ("compact", "delete"),
         "What happens to old segments: delete them by age and size, or compact them by key. "
         "Both may be given. Nothing is compacted yet: 'compact' alone keeps everything.",
         "log.cleanup.policy",
     ),
-    _whole(
+    whole(
         "compression.gzip.level", -1, -1, 9,
         f"{_STORED} batches are kept as the producer compressed them.",
         "compression.gzip.level",
     ),
-    _whole(
+    whole(
         "compression.lz4.level", 9, 1, 17,
         f"{_STORED} batches are kept as the producer compressed them.",
         "compression.lz4.level",
     ),
-    _one_of(
+    one_of(
         "compression.type", "producer",
         ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"),
         "The codec of the topic. Batches are kept as the producer compressed them, which is what "
         "'producer' asks; other values are stored and answered.",
         "compression.type",
     ),
-    _whole(
+    whole(
         "compression.zstd.level", 3, -131072, 22,
         f"{_STORED} batches are kept as the producer compressed them.",
         "compression.zstd.level",
     ),
-    _whole(
+    whole(
         "delete.retention.ms", 86_400_000, 0, LONG_MAX,
         "How long a compacted topic keeps the tombstone of a deleted key.",
         "log.cleaner.delete.retention.ms",
     ),
-    _whole(
+    whole(
         "file.delete.delay.ms", 60_000, 0, LONG_MAX,
         "How long a file waits between leaving the log and leaving the disk.",
         "log.segment.delete.delay.ms",
     ),
-    _whole(
+    whole(
         "flush.messages", LONG_MAX, 1, LONG_MAX,
         f"{_STORED} durability is the node's --fsync policy.",
         "log.flush.interval.messages",
     ),
-    _whole(
+    whole(
         "flush.ms", LONG_MAX, 0, LONG_MAX,
         f"{_STORED} durability is the node's --fsync policy.",
         "log.flush.interval.ms",
     ),
-    _free_list(
+    free_list(
         "follower.replication.throttled.replicas",
         f"{_STORED} replication is not throttled by topic.",
         "follower.replication.throttled.replicas",
     ),
-    _whole(
+    whole(
         "index.interval.bytes", 4096, 0, INT_MAX,
         "About how many bytes of log lie between two entries of the sparse offset index.",
         "log.index.interval.bytes",
     ),
-    _free_list(
+    free_list(
         "leader.replication.throttled.replicas",
         f"{_STORED} replication is not throttled by topic.",
         "leader.replication.throttled.replicas",
     ),
-    _whole(
+    whole(
         "local.retention.bytes", -2, -2, LONG_MAX,
         "The size of the log to keep on local disks when segments are also kept elsewhere; "
         "-2 means retention.bytes.",
         "log.local.retention.bytes",
     ),
-    _whole(
+    whole(
         "local.retention.ms", -2, -2, LONG_MAX,
         "How long to keep segments on local disks when they are also kept elsewhere; "
         "-2 means retention.ms.",
         "log.local.retention.ms",
     ),
-    _whole(
+    whole(
         "max.compaction.lag.ms", LONG_MAX, 1, LONG_MAX,
         "The longest a record of a compacted topic may stay uncompacted.",
         "log.cleaner.max.compaction.lag.ms",
     ),
-    _whole(
+    whole(
         "max.message.bytes", 1_048_588, 0, INT_MAX,
         "The largest record batch that is accepted, in bytes, after compression.",
         "message.max.bytes",
     ),
-    _whole(
+    whole(
         "message.timestamp.after.max.ms", 3_600_000, 0, LONG_MAX,
         "How far in the future of the broker's clock a record's timestamp may lie (CreateTime).",
         "log.message.timestamp.after.max.ms",
     ),
-    _whole(
+    whole(
         "message.timestamp.before.max.ms", LONG_MAX, 0, LONG_MAX,
         "How far in the past of the broker's clock a record's timestamp may lie (CreateTime).",
         "log.message.timestamp.before.max.ms",
     ),
-    _one_of(
+    one_of(
         "message.timestamp.type", "CreateTime", ("CreateTime", "LogAppendTime"),
         "Whether a record carries the time its producer gave it or the time it was appended.",
         "log.message.timestamp.type",
     ),
-    _ratio(
+    ratio(
         "min.cleanable.dirty.ratio", "0.5",
         "The share of the log that must be uncompacted before compaction runs.",
         "log.cleaner.min.cleanable.ratio",
     ),
-    _whole(
+    whole(
         "min.compaction.lag.ms", 0, 0, LONG_MAX,
         "The shortest time a record of a compacted topic stays uncompacted.",
         "log.cleaner.min.compaction.lag.ms",
     ),
-    _whole(
+    whole(
         "min.insync.replicas", 1, 1, INT_MAX,
         "How many replicas must be alive for a write with acks=all to be accepted.",
         "min.insync.replicas",
     ),
-    _flag(
+    flag(
         "preallocate", "false",
         f"{_STORED} segment files grow as they are written.",
         "log.preallocate",
     ),
-    _flag(
+    flag(
         "remote.storage.enable", "false",
         "Whether sealed segments are also kept in remote storage.",
         "remote.storage.enable",
     ),
-    _whole(
+    whole(
         "retention.bytes", -1, -1, LONG_MAX,
         "The size that the log keeps at least when its oldest segments are deleted; -1 means no "
         "limit.",
         "log.retention.bytes",
     ),
-    _whole(
+    whole(
         "retention.ms", 604_800_000, -1, LONG_MAX,
         "How long a segment is kept after its last record, by the time of the record or of its "
         "arrival, whichever is later; -1 means for ever.",
         "log.retention.ms",
     ),
-    _whole(
+    whole(
         "segment.bytes", 1_073_741_824, 14, INT_MAX,
         "The size at which a segment is sealed and the next one opened.",
         "log.segment.bytes",
     ),
-    _whole(
+    whole(
         "segment.index.bytes", 10_485_760, 4, INT_MAX,
         f"{_STORED} indexes are as large as their segment needs.",
         "log.index.size.max.bytes",
     ),
-    _whole(
+    whole(
         "segment.jitter.ms", 0, 0, LONG_MAX,
         f"{_STORED} segments are sealed by entries, size and age.",
         "log.roll.jitter.ms",
     ),
-    _whole(
+    whole(
         "segment.ms", 604_800_000, 1, LONG_MAX,
         "The age at which a segment that has records is sealed and the next one opened.",
         "log.roll.ms",
     ),
-    _flag(
+    flag(
         "unclean.leader.election.enable", "false",
         f"{_STORED} acknowledged records are never given up for availability.",
         "unclean.leader.election.enable",
     ),
-    _flag(
+    flag(
         "walrus.leader.rotation", "true",
         "Whether another node leads after each segment; false keeps the leader while it lives.",
         "walrus.leader.rotation",
@@ -356,7 +264,7 @@ class TopicConfig:
         def whole(name: str) -> int:
             return int(value_of(configs, name))
 
-        policy = _split(value_of(configs, "cleanup.policy"))
+        policy = words_of(value_of(configs, "cleanup.policy"))
         return cls(
             max_message_bytes=whole("max.message.bytes"),
             is_log_append_time=value_of(configs, "message.timestamp.type") == "LogAppendTime",
@@ -368,7 +276,7 @@ class TopicConfig:
             is_deleted_by_age="delete" in policy,
             compression_type=value_of(configs, "compression.type"),
             min_insync_replicas=whole("min.insync.replicas"),
-            has_leader_rotation=_is_true(value_of(configs, "walrus.leader.rotation")),
+            has_leader_rotation=is_true(value_of(configs, "walrus.leader.rotation")),
             message_timestamp_before_max_ms=whole("message.timestamp.before.max.ms"),
             message_timestamp_after_max_ms=whole("message.timestamp.after.max.ms"),
         )

@@ -2,7 +2,7 @@
 refused."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from broker.controller import placement, topic_config
@@ -15,6 +15,7 @@ from broker.errors import (
     TopicExists,
     UnknownTopicId,
 )
+from broker.ports import EditConfigs
 from raft.apply import apply
 from raft.commands import FORMAT_VERSION, ChangeConfig, CreateTopic, DeleteTopic, Envelope
 from raft.segments import REPLICAS_MAX
@@ -91,7 +92,7 @@ class Topics:
     async def configure(
         self,
         topic_id: bytes,
-        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
+        edit: EditConfigs,
         *,
         validate_only: bool,
     ) -> None:

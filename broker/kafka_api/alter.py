@@ -1,23 +1,21 @@
-"""Changing configs: what AlterConfigs and IncrementalAlterConfigs have in common."""
+"""Changing configs: AlterConfigs and IncrementalAlterConfigs, which differ in what a request's
+configs ask for."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
-from uuid import UUID
 
 from kio.schema.errors import ErrorCode
 
 from broker.controller.topic_name import check_topic_name
 from broker.errors import InvalidRequest, RequestError
 from broker.kafka_api.context import Context
-from broker.kafka_api.describe import BROKER_RESOURCE, TOPIC_RESOURCE
+from broker.kafka_api.describe import BROKER_RESOURCE, GROUP_RESOURCE, TOPIC_RESOURCE
 from broker.kafka_api.errors import code_of, text_of
-from broker.kafka_api.handler import within
-from broker.kafka_api.wire import Maker
-
-Edit = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""From what is set for a topic to what is to be set; raises RequestError for what cannot be
-meant."""
+from broker.kafka_api.handler import Finish, Response, ready, within
+from broker.kafka_api.wire import Maker, maker
+from broker.ports import EditConfigs
 
 RESOURCE_COUNT_MAX: Final = 1000
 """Resources changed by one request; the rest of a longer list is refused one by one."""
@@ -41,15 +39,45 @@ class Resource(Protocol):
     def configs(self) -> Sequence[Named]: ...
 
 
-async def alter_all(
-    ctx: Context,
-    make: Maker,
-    resources: Sequence[Resource],
-    edit_of: Callable[[Any], Edit],
-    *,
-    validate_only: bool,
+class Configure(Protocol):
+    """How one resource is changed."""
+
+    def __call__(self, edit: EditConfigs, *, validate_only: bool) -> Awaitable[None]: ...
+
+
+class Alter:
+    """The two entry points of an API of this kind.
+
+    `edit_of` makes what its configs ask for out of a resource of a request; `answer` makes the
+    response of the results.
+    """
+
+    def __init__(
+        self,
+        edit_of: Callable[[Any], EditConfigs],
+        answer: Callable[[Maker, tuple[object, ...]], Response],
+    ) -> None:
+        self._edit_of = edit_of
+        self._answer = answer
+
+    async def begin(self, ctx: Context, request: Any) -> Finish:
+        """Change in the order asked, before the connection's next request is looked at."""
+        make = maker(request)
+        return ready(self._answer(make, await _alter_all(ctx, make, request, self._edit_of)))
+
+    def failed(self, ctx: Context, request: Any, code: ErrorCode) -> Response:
+        """The same error for every resource."""
+        make = maker(request)
+        text = "the broker failed while serving this request"
+        found = tuple(_result(make, resource, code, text) for resource in request.resources)
+        return self._answer(make, found)
+
+
+async def _alter_all(
+    ctx: Context, make: Maker, request: Any, edit_of: Callable[[Any], EditConfigs]
 ) -> tuple[object, ...]:
-    """Change one resource after the other; the result of each. `edit_of` takes a resource."""
+    """Change one resource after the other; the result of each."""
+    resources: Sequence[Resource] = request.resources
     times = Counter((one.resource_type, one.resource_name) for one in resources)
     deadline = ctx.clock.monotonic() + ctx.config.admin_wait_ms_max / 1000
     results = []
@@ -59,10 +87,9 @@ async def alter_all(
                 raise InvalidRequest(f"more than {RESOURCE_COUNT_MAX} resources in one request")
             if times[resource.resource_type, resource.resource_name] > 1:
                 raise InvalidRequest("the resource stands more than once in the request")
-            topic_id = _topic_id(ctx, resource)
-            if topic_id is not None:
-                edit = edit_of(resource)
-                work = ctx.controller.configure(topic_id, edit, validate_only=validate_only)
+            configure = _configure(ctx, resource)
+            if configure is not None:
+                work = configure(edit_of(resource), validate_only=request.validate_only)
                 await within(max(0.0, deadline - ctx.clock.monotonic()), work)
         except RequestError as error:
             results.append(_result(make, resource, code_of(error), text_of(error)))
@@ -71,14 +98,8 @@ async def alter_all(
     return tuple(results)
 
 
-def failed_all(make: Maker, resources: Iterable[Resource], code: ErrorCode) -> tuple[object, ...]:
-    """The same error for every resource."""
-    text = "the broker failed while serving this request"
-    return tuple(_result(make, resource, code, text) for resource in resources)
-
-
-def _topic_id(ctx: Context, resource: Resource) -> UUID | None:
-    """The topic to change; None where nothing is asked of a node. Raises what refuses the rest."""
+def _configure(ctx: Context, resource: Resource) -> Configure | None:
+    """What changes it; None where nothing is asked of a node. Raises what refuses the rest."""
     name = resource.resource_name
     repeated = [
         key for key, count in Counter(one.name for one in resource.configs).items() if count > 1
@@ -87,7 +108,9 @@ def _topic_id(ctx: Context, resource: Resource) -> UUID | None:
         raise InvalidRequest(f"config {repeated[0]} stands more than once")
     if resource.resource_type == TOPIC_RESOURCE:
         check_topic_name(name)
-        return ctx.controller.topic(name).topic_id
+        return partial(ctx.controller.configure, ctx.controller.topic(name).topic_id)
+    if resource.resource_type == GROUP_RESOURCE:
+        return partial(ctx.controller.configure_group, name)
     if resource.resource_type != BROKER_RESOURCE:
         raise InvalidRequest(f"resources of type {resource.resource_type} have no configs here")
     if name not in ("", str(ctx.controller.node_id)):

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker.controller.topic_config import ConfigType
+from broker.controller.definitions import ConfigType
 from broker.groups.coordinator import Coordinator
 from broker.kafka_api.fetch_sessions import FetchSessions
 from broker.ports import AdminController, Clock, Memory, Waiter

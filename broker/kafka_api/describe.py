@@ -5,17 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from broker.controller.topic_config import BY_NAME, DEFINITIONS, ConfigType
+from broker.controller import group_config, topic_config
+from broker.controller.definitions import ConfigType, Definition
 from broker.kafka_api.context import BrokerConfig
 
 TOPIC_RESOURCE: Final = 2
 BROKER_RESOURCE: Final = 4
+GROUP_RESOURCE: Final = 32
 """Kafka's ConfigResource.Type: what has configs here."""
 
 TOPIC_SOURCE: Final = 1
 STATIC_BROKER_SOURCE: Final = 4
 DEFAULT_SOURCE: Final = 5
-"""Kafka's ConfigSource: set for the topic, set when the broker was started, built in."""
+GROUP_SOURCE: Final = 8
+"""Kafka's ConfigSource: set for the topic, set when the broker was started, built in, set for the
+group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +46,25 @@ class Entry:
 
 def topic_entries(configs: Mapping[str, str]) -> tuple[Entry, ...]:
     """Every config of a topic, set or not, and after them the unknown ones that were set."""
-    known = [_known(item.name, configs) for item in DEFINITIONS]
-    unknown = [_unknown(name, configs[name]) for name in sorted(configs.keys() - BY_NAME.keys())]
-    return (*known, *unknown)
+    known = [_known(item, configs, TOPIC_SOURCE) for item in topic_config.DEFINITIONS]
+    others = sorted(configs.keys() - topic_config.BY_NAME.keys())
+    return (*known, *(_unknown(name, configs[name]) for name in others))
 
 
-def _known(name: str, configs: Mapping[str, str]) -> Entry:
-    definition = BY_NAME[name]
+def group_entries(configs: Mapping[str, str]) -> tuple[Entry, ...]:
+    """Every config of a consumer group, set or not."""
+    return tuple(_known(item, configs, GROUP_SOURCE) for item in group_config.DEFINITIONS)
+
+
+def _known(definition: Definition, configs: Mapping[str, str], source: int) -> Entry:
+    name = definition.name
     default = Synonym(definition.synonym, definition.default, DEFAULT_SOURCE)
-    synonyms: tuple[Synonym, ...] = (default,)
-    if name in configs:
-        synonyms = (Synonym(name, configs[name], TOPIC_SOURCE), default)
-    value, source = synonyms[0].value, synonyms[0].source
-    return Entry(name, value, source, definition.type, definition.documentation, synonyms)
+    own = (Synonym(name, configs[name], source),) if name in configs else ()
+    synonyms = (*own, default)
+    first = synonyms[0]
+    return Entry(
+        name, first.value, first.source, definition.type, definition.documentation, synonyms
+    )
 
 
 def _unknown(name: str, value: str) -> Entry:

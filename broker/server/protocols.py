@@ -7,10 +7,10 @@ from functools import partial
 
 from anyio.abc import TaskGroup
 
-from broker.config import SETTINGS, Config, plain
+from broker.config import Config
 from broker.config import Listener as KafkaListener
 from broker.groups.coordinator import Coordinator
-from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
+from broker.kafka_api import Context, Counters, KafkaConfig, KafkaSession
 from broker.kafka_api.context import Stopping
 from broker.kafka_api.fetch_sessions import SESSION_ID_MAX, FetchSessions
 from broker.native_api import BYTEORDER, FRAME_SIZE_MIN, NativeApi
@@ -18,6 +18,7 @@ from broker.net.listener import Listener
 from broker.ports import AdminController, Buffer, Clock, Memory, NodeStatus
 from broker.replication.messages import TakeAsk
 from broker.replication.peers import Peers
+from broker.server.broker_configs import broker_configs
 from broker.telemetry.metrics import Sample
 
 
@@ -53,7 +54,7 @@ class Protocols:
             auto_create_topics=config.auto_create_topics,
             strict_partitions=config.strict_partitions,
             fetch_size_max=config.fetch_size_max,
-            broker_configs=_broker_configs(config),
+            broker_configs=broker_configs(config),
         )
         self._counters = Counters()
         self._stopping = Stopping()
@@ -117,24 +118,3 @@ class Protocols:
         """For the metrics registry."""
         yield from self._native.collect()
         yield from self._counters.requests.collect()
-
-
-def _broker_configs(config: Config) -> tuple[BrokerConfig, ...]:
-    """The node's settings as DescribeConfigs of the broker shows them."""
-    return tuple(
-        BrokerConfig(
-            name=setting.name.replace("_", "."),
-            value=_text(plain(getattr(config, setting.name))),
-            documentation=setting.help,
-            is_default=getattr(config, setting.name) == setting.default,
-        )
-        for setting in SETTINGS
-    )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return "" if value is None else str(value)

@@ -3,14 +3,16 @@
 Behaviour
   * Topics: every config with its value, where that comes from (the topic, or the default) and what
     it falls back to. Tools read an empty list as a broken broker.
-  * Brokers: what this node runs with, read-only; asked of another node's id it is INVALID_REQUEST.
-    The empty name means cluster-wide settings, and there are none.
+  * Brokers: what this node runs with, under its own names and Kafka's, read-only; asked of another
+    node's id it is INVALID_REQUEST. The empty name means cluster-wide settings, and there are none.
+  * Consumer groups: every config with its value, set or default, whether there is such a group or
+    not.
   * A list of names filters, no list or an empty one does not. A missing topic is
     UNKNOWN_TOPIC_OR_PARTITION.
 Versions
   v1 synonyms · v3 types and documentation (KIP-569) · v4 flexible
 Not here
-  loggers, client metrics and groups as resources: INVALID_REQUEST
+  loggers and client metrics as resources: INVALID_REQUEST
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from broker.errors import InvalidRequest, RequestError
 from broker.kafka_api.context import Context
 from broker.kafka_api.describe import (
     BROKER_RESOURCE,
+    GROUP_RESOURCE,
     TOPIC_RESOURCE,
     Entry,
     broker_entry,
+    group_entries,
     topic_entries,
 )
 from broker.kafka_api.errors import code_of, text_of
@@ -78,6 +82,8 @@ def _entries(ctx: Context, resource: DescribeConfigsResource) -> Sequence[Entry]
     if resource.resource_type == TOPIC_RESOURCE:
         check_topic_name(name)
         return topic_entries(ctx.controller.topic(name).configs)
+    if resource.resource_type == GROUP_RESOURCE:
+        return group_entries(ctx.controller.group_configs(name))
     if resource.resource_type != BROKER_RESOURCE:
         raise InvalidRequest(f"resources of type {resource.resource_type} have no configs here")
     if not name:

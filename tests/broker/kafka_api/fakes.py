@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import anyio
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from broker.controller import group_config
 from broker.controller.topic_config import TopicConfig, validate
 from broker.controller.topic_name import check_topic_name
 from broker.errors import (
@@ -19,6 +20,7 @@ from broker.errors import (
     CorruptBatch,
     FencedLeaderEpoch,
     InvalidRecord,
+    InvalidRequest,
     NotLeader,
     OffsetOutOfRange,
     OutcomeUnknown,
@@ -32,6 +34,7 @@ from broker.ports import (
     Appended,
     BrokerAddress,
     Buffer,
+    EditConfigs,
     LogDir,
     SegmentView,
     StoredLog,
@@ -244,6 +247,7 @@ class FakeController:
         """Where `anywhere` finds a topic, if not here."""
         self.sealed: dict[str, FakePartition] = {}
         """Sealed copies of topics that others lead."""
+        self.configs_of_groups: dict[str, dict[str, str]] = {}
         self.next_producer_id = 4000
         self.producer_id_error: Exception | None = None
         self.create_wait = anyio.Event()
@@ -305,12 +309,21 @@ class FakeController:
             segments=(SegmentView(0, 0, None, 1, 3, None),),
         )
 
+    def group_configs(self, group: str) -> Mapping[str, str]:
+        if not group:
+            raise InvalidRequest("a group has a name")
+        return self.configs_of_groups.get(group, {})
+
+    async def configure_group(
+        self, group: str, edit: EditConfigs, *, validate_only: bool = False
+    ) -> None:
+        configs = edit(self.group_configs(group))
+        group_config.validate(configs)
+        if not validate_only:
+            self.configs_of_groups[group] = dict(configs)
+
     async def configure(
-        self,
-        topic_id: UUID,
-        edit: Callable[[Mapping[str, str]], Mapping[str, str]],
-        *,
-        validate_only: bool = False,
+        self, topic_id: UUID, edit: EditConfigs, *, validate_only: bool = False
     ) -> None:
         partition = self.partitions[self.topic_by_id(topic_id).name]
         configs = edit(partition.view.configs)

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from broker.controller.topic_config import DEFINITIONS, ConfigType
+from broker.controller.definitions import ConfigType
+from broker.controller.topic_config import DEFINITIONS
 from broker.kafka_api.handlers.k32_describe_configs import RESOURCE_COUNT_MAX
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import DESCRIBE_CONFIGS
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, GROUP = 2, 4, 32
 
 
 async def describe(
@@ -86,13 +87,33 @@ async def test_this_broker_answers_what_it_runs_with(node: Node) -> None:
 
 @pytest.mark.parametrize(
     ("type_", "name", "error"),
-    [(BROKER, "2", 42), (BROKER, "x", 42), (BROKER, "", 0), (8, "1", 42)],
+    [(BROKER, "2", 42), (BROKER, "x", 42), (BROKER, "", 0), (8, "1", 42), (GROUP, "", 42)],
 )
 async def test_other_brokers_and_other_things(
     node: Node, type_: int, name: str, error: int
 ) -> None:
     found = await describe(node, type_, name)
     assert (found["error"], found["configs"]) == (error, [])
+
+
+async def test_every_config_of_a_group_is_there_whether_it_exists_or_not(node: Node) -> None:
+    session = "consumer.session.timeout.ms"
+    await node.controller.configure_group("g", lambda _: {session: "50000"})
+    found = await describe(node, GROUP, "g", include_synonyms=True, include_documentation=True)
+    configs = {one["name"]: one for one in found["configs"]}
+    assert set(configs) == {session, "consumer.heartbeat.interval.ms"}
+    assert (configs[session]["value"], configs[session]["source"]) == ("50000", 8)
+    assert configs[session]["synonyms"] == [
+        {"name": session, "value": "50000", "source": 8},
+        {"name": "group.consumer.session.timeout.ms", "value": "45000", "source": 5},
+    ]
+    for one in configs.values():
+        assert one["type"] == ConfigType.INT
+        assert not one["read_only"]
+        assert "classic" in one["documentation"]
+    found = await describe(node, GROUP, "nobody", keys=[session])
+    (one,) = found["configs"]
+    assert (one["value"], one["source"]) == ("45000", 5)
 
 
 async def test_a_small_request_cannot_ask_for_a_huge_answer(node: Node) -> None:

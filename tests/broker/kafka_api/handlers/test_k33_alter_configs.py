@@ -8,7 +8,7 @@ from broker.kafka_api.alter import RESOURCE_COUNT_MAX
 from tests.broker.kafka_api.admin_layouts import ALTER_CONFIGS
 from tests.broker.kafka_api.harness import Node
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, GROUP = 2, 4, 32
 
 
 async def alter(
@@ -63,7 +63,8 @@ async def test_a_config_nobody_knows_is_stored(node: Node) -> None:
         (BROKER, "2", "6", 42),
         (BROKER, "", "6", 42),
         (8, "1", "6", 42),
-        (32, "group", "6", 42),
+        (GROUP, "g", "6", 40),
+        (GROUP, "", "6", 42),
     ],
 )
 async def test_what_cannot_be_changed_is_refused_in_words(
@@ -74,6 +75,16 @@ async def test_what_cannot_be_changed_is_refused_in_words(
     assert found == error
     assert text
     assert configs_of(node) == {"retention.ms": "5"}
+
+
+async def test_configs_of_a_group_are_replaced(node: Node) -> None:
+    assert await alter(node, GROUP, "g", consumer_session_timeout_ms="50000") == (0, None)
+    assert await alter(node, GROUP, "g", consumer_heartbeat_interval_ms="6000") == (0, None)
+    assert node.controller.group_configs("g") == {"consumer.heartbeat.interval.ms": "6000"}
+    error, text = await alter(node, GROUP, "g", consumer_session_timeout_ms="1000")
+    assert (error, "from 45000 to 60000" in (text or "")) == (40, True)
+    assert await alter(node, GROUP, "g", validate_only=True) == (0, None)
+    assert node.controller.group_configs("g") == {"consumer.heartbeat.interval.ms": "6000"}
 
 
 async def test_a_node_is_told_how_its_settings_change(node: Node) -> None:

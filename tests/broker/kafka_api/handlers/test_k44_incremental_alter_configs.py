@@ -7,7 +7,7 @@ import pytest
 from tests.broker.kafka_api.admin_layouts import INCREMENTAL_ALTER_CONFIGS
 from tests.broker.kafka_api.harness import Node
 
-TOPIC, BROKER = 2, 4
+TOPIC, BROKER, GROUP = 2, 4, 32
 SET, DELETE, APPEND, SUBTRACT = range(4)
 
 
@@ -106,3 +106,15 @@ async def test_other_resources(node: Node, type_: int, name: str, error: int) ->
     found, text = await alter(node, ("segment.ms", SET, "7"), type_=type_, name=name)
     assert found == error
     assert text
+
+
+async def test_a_config_of_a_group_is_set_and_taken_back(node: Node) -> None:
+    session, heartbeat = "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"
+    wanted = ((session, SET, "50000"), (heartbeat, SET, "6000"))
+    assert await alter(node, *wanted, type_=GROUP, name="g") == (0, None)
+    assert await alter(node, (session, DELETE, None), type_=GROUP, name="g") == (0, None)
+    assert node.controller.group_configs("g") == {heartbeat: "6000"}
+    for name, operation in ((session, APPEND), ("share.session.timeout.ms", SET)):
+        error, text = await alter(node, (name, operation, "50000"), type_=GROUP, name="g")
+        assert (error, name in (text or "")) == (40, True)
+    assert node.controller.group_configs("g") == {heartbeat: "6000"}
