@@ -103,10 +103,11 @@ class HardenedRaft(Elections):
         """Write `members` to the log. False while an earlier change is not committed, or when this
         is too much at once.
 
-        Nor before this leader has committed an entry of its own term: until then it may not know
-        the last change."""
+        Nor before this leader has committed an entry of its own term, because until then it may not
+        know the last change: the first entry of its term names the members, so it is an earlier
+        change, too."""
         at, current = self._members[-1]
-        is_settled = self.commit_index >= max(at, self._term_index)
+        is_settled = self.commit_index >= at
         if not self.is_leader or not is_settled or not is_single_step(current, members):
             return False
         self._append_members(members)
@@ -136,6 +137,9 @@ class HardenedRaft(Elections):
             self._SyncObj__raftMatchIndex.setdefault(node, 0)
             self._SyncObj__raftNextIndex.setdefault(node, self.log.last_index + 1)
             self._SyncObj__lastResponseTime.setdefault(node, now)
+        if not self.is_voter:
+            # Perhaps it was about to stand, when it lost its vote.
+            self._SyncObj__raftElectionDeadline = NEVER
 
     def connected(self, voter: str) -> None:
         """A new connection: whatever was under way on an older one is lost.

@@ -116,10 +116,9 @@ class Elections(Ground):
         self._SyncObj__raftMatchIndex.clear()
         self._SyncObj__raftNextIndex.clear()
         self._SyncObj__lastResponseTime.clear()
-        self._term_index = self.log.last_index + 1
         self._append_members(self.members)
         for node in self._SyncObj__raftNextIndex:
-            self._SyncObj__raftNextIndex[node] = self._term_index
+            self._SyncObj__raftNextIndex[node] = self.log.last_index
             self._SyncObj__lastResponseTime[node] = now
         self._SyncObj__sendAppendEntries()
 

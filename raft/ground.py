@@ -116,7 +116,6 @@ class Ground:
         self._heard_leader_at = -NEVER
         self._election_at = machine.now() + rng.uniform(*election_wait_s)
         self._is_transfer = False
-        self._term_index = 0
         self._retried: dict[str, tuple[int, float]] = {}
 
     # ---- looking ---------------------------------------------------------------------------------

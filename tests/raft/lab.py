@@ -4,7 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from raft import commands as c
 from raft import messages
@@ -33,10 +33,13 @@ class Lab:
     """Nodes by name, connected all to all. A cut link loses what is sent; a held one keeps it
     back."""
 
+    node_class: ClassVar[type[RaftNode]] = RaftNode
+
     def __init__(self, names: Sequence[str], **options: Any) -> None:
         self.names = tuple(names)
         self.now = 1000.0
         self.options = options
+        self._lives = 0
         self.disks = {name: SimDisk(random.Random(name)) for name in names}
         self.nodes: dict[str, RaftNode] = {}
         self.wires = {(a, b): deque[bytes]() for a in names for b in names}
@@ -54,18 +57,18 @@ class Lab:
             self.wires[other, name] = deque()
 
     def start(self, name: str, *, joins: bool = False) -> RaftNode:
-        node = RaftNode(
+        self._lives += 1
+        node = self.node_class(
             directory=Path(name),
             voter_id=name,
             peers=self.names,
             joins=joins,
             link=_Link(self, name),
             clock=lambda: self.now,
-            rng=random.Random(name),
+            rng=random.Random(f"{name} {self._lives}"),
             disk=self.disks[name],
             debug=True,
-            spawn=_inline,
-            **self.options,
+            **{"spawn": _inline, **self.options},
         )
         node.open()
         self.nodes[name] = node

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from raft.errors import OutcomeUnknown, RaftError
 from raft.members import Members
+from raft.messages import Append
 from raft.node import RaftNode
 from tests.raft.lab import Lab
 
@@ -104,6 +105,40 @@ def test_a_change_waits_for_the_one_before_it() -> None:
     lab.cut |= {("a", "b"), ("a", "c")}
     assert leader._raft.change_members(Members(("a", "b")))
     assert not leader._raft.change_members(Members(("a",)))
+
+
+def test_a_new_leader_changes_nobody_before_its_own_term_is_committed() -> None:
+    """Until then it may not know of a change that its predecessor committed."""
+    lab = Growing("abcd")
+    lab.elect("a")
+    lab.run(0.3)
+    raft = lab.elect("b", 0.0)._raft
+    while not raft.is_leader:
+        lab.run(0.01)
+    assert raft.commit_index < raft.log.last_index
+    assert not raft.change_members(Members(("a", "b", "c")))
+    lab.run(0.3)
+    assert raft.change_members(Members(("a", "b", "c")))
+
+
+def test_a_change_whose_entry_was_overruled_counts_no_more() -> None:
+    """At once. The first entry of every term names the members again, and a change is made only
+    behind a committed one of its own term; so this is the second lock of that door, and the scene
+    has to pick the first."""
+    lab = Growing("abcd")
+    lab.elect("b")
+    lab.run(0.3)
+    term = lab.nodes["b"].term
+    index, prev_term, _ = lab.log("a")[-1]
+    raft = lab.elect("a")._raft
+    lab.run(0.3)
+    lab.isolate("a")
+    assert raft.change_members(Members(("a", "b", "c")))
+    assert raft.members == Members(("a", "b", "c"))
+    raft._SyncObj__raftCommitIndex = raft.log._commit_index = index
+    late = Append(raft.term + 1, index, prev_term, 0, ((term, b"\x00regular"),))
+    lab.inject("b", "a", late)
+    assert raft.members == Members(("a", "b", "c", "d"))
 
 
 def test_members_survive_a_restart_with_and_without_a_snapshot() -> None:

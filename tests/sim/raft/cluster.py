@@ -88,7 +88,7 @@ class Member:
         self._commit_index = 0
         self._last_checked = 0
         self.node = node
-        if self._guard(node.open):
+        if self.guard(node.open):
             self._watch_log(node)
             cluster.network.attach(self.name, self)
             self._tick_every(self._life)
@@ -98,7 +98,7 @@ class Member:
 
         def run() -> None:
             if self._life == life and self.node is not None:
-                self._guard(work)
+                self.guard(work)
                 self.wake()
 
         self.cluster.scheduler.after(rng.uniform(0.001, 0.3), run)
@@ -116,7 +116,7 @@ class Member:
         if self.name in self.cluster.network.nodes:
             self.cluster.network.detach(self.name, is_heard=self.cluster.rng.random() < 0.5)
 
-    def _guard(self, step: Callable[[], None]) -> bool:
+    def guard(self, step: Callable[[], object]) -> bool:
         """Run a step of the process; False if the machine died on the way."""
         try:
             step()
@@ -166,7 +166,7 @@ class Member:
         if self.node is None or self.cluster.scheduler.now < self.paused_until:
             return
         node = self.node
-        if self._guard(node.tick):
+        if self.guard(node.tick):
             self._check(node)
 
     # ---- what the oracle sees --------------------------------------------------------------------
@@ -396,6 +396,8 @@ class Cluster:
             assert node is not None
             if member.name not in leader.members:
                 continue
+            if node.members != leader.members:
+                raise Violation(f"{member.name} believes in other members than the leader")
             if node.state.revision != leader.state.revision:
                 raise Violation(
                     f"{member.name} is at {node.state.revision} after healing, and the leader at"

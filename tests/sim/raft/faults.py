@@ -381,7 +381,8 @@ class ChangesAllAtOnce(SimNode):
 
 class _ChangesBeforeItsTerm(Raft):
     def change_members(self, members: Members) -> bool:
-        self._term_index = 0
+        if self.is_leader and self.log.term_at(self.commit_index) != self.term:
+            del self._members[-1]
         return super().change_members(members)
 
 

@@ -64,6 +64,7 @@ class Network:
         self.echo_rate = 0.0
         """Share of the messages that arrive once more, or at last, much later, whatever became of
         the connection: what a receiver reads from a socket whose peer has long dialled anew."""
+        self.reconnect_s = RECONNECT_S
         self.may_pass: Callable[[str, str, bytes], bool] = lambda _from, _to, _data: True
         """What does not is lost, with the connection."""
         self.on_message: Callable[[str, str, bytes], None] = lambda _from, _to, _data: None
@@ -95,7 +96,7 @@ class Network:
             self._break(name, other)
 
     def _dial_later(self, one: str, other: str) -> None:
-        delay_s = self._rng(one, other).uniform(*RECONNECT_S)
+        delay_s = self._rng(one, other).uniform(*self.reconnect_s)
         self._scheduler.after(delay_s, lambda: self._dial(one, other))
 
     def _dial(self, one: str, other: str) -> None:

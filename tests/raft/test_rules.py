@@ -1,0 +1,268 @@
+"""One scene for each rule of the protocol: what a user would lose without it.
+
+`test_faults.py` takes the rules away one by one, and sees that these and others notice."""
+
+from collections.abc import Callable
+
+import pytest
+
+from raft import commands as c
+from raft import messages
+from raft.commands import Applied
+from raft.errors import CorruptJournalError, NoLeader, RaftError
+from raft.journal import JOURNAL_NAME
+from raft.messages import Append, TimeoutNow, Vote, VoteReply
+from tests.raft.lab import Lab
+from tests.sim.raft.disk import SimDisk
+
+ABC = ("a", "b", "c")
+
+
+# ---- durability ----------------------------------------------------------------------------------
+
+
+def test_what_is_answered_is_durable_at_that_moment() -> None:
+    lab = Lab("a")
+    for _ in range(10):
+        at_answer: list[SimDisk] = []
+        lab.nodes["a"].submit(
+            c.AllocateProducerIds(1),
+            lambda _answer, found=at_answer: found.append(lab.disks["a"].after_power_cut()),  # type: ignore[misc]
+        )
+        lab.run(0.1)
+        before = lab.next_ids()
+        lab.kill("a")
+        (lab.disks["a"],) = at_answer
+        lab.start("a")
+        assert lab.next_ids() == before
+
+
+def test_snapshots_and_trimmed_logs_survive_power_cuts() -> None:
+    lab = Lab("a", compact_entries=3, trailing_entries=0)
+    for _ in range(20):
+        answers = lab.ask("a")
+        before = lab.next_ids()
+        lab.kill("a", power=True)
+        lab.start("a")
+        assert [type(answer) for answer in answers] == [Applied]
+        assert lab.next_ids() == before
+
+
+def test_a_torn_last_write_is_cut_off_before_anything_follows_it() -> None:
+    lab = Lab("a")
+    lab.ask("a")
+    lab.kill("a")
+    data = lab.disks["a"].read(JOURNAL_NAME)
+    assert data is not None
+    lab.disks["a"].write(JOURNAL_NAME, data + b"\x30\x00\x00\x00 and no more")
+    lab.start("a")
+    lab.ask("a")
+    before = lab.next_ids()
+    lab.kill("a")
+    lab.start("a")
+    assert lab.next_ids() == before
+
+
+def test_a_journal_with_a_flipped_bit_is_refused() -> None:
+    lab = Lab("a")
+    for _ in range(3):
+        lab.ask("a")
+    lab.kill("a")
+    data = bytearray(lab.disks["a"].read(JOURNAL_NAME) or b"")
+    data[len(data) // 2] ^= 1
+    lab.disks["a"].write(JOURNAL_NAME, bytes(data))
+    with pytest.raises(CorruptJournalError):
+        lab.start("a")
+
+
+def test_a_log_is_whole_until_its_snapshot_is_durable() -> None:
+    lab = Lab("a", compact_entries=5, trailing_entries=0, spawn=_never)
+    for _ in range(20):
+        lab.ask("a")
+    before = lab.next_ids()
+    lab.kill("a")
+    lab.start("a")
+    assert lab.next_ids() == before
+
+
+def test_a_voter_knows_its_vote_after_any_number_of_restarts() -> None:
+    lab = Lab(ABC)
+    lab.elect("a", 0.05)
+    term = lab.nodes["a"].term
+    for _ in range(30):
+        lab.kill("c", power=True)
+        raft = lab.start("c")._raft
+        assert (raft.term, raft._SyncObj__votedForNodeId) == (term, "a")
+
+
+# ---- messages ------------------------------------------------------------------------------------
+
+
+def test_entries_of_a_deposed_leader_are_not_taken() -> None:
+    lab = Lab(ABC)
+    old = lab.elect("a")
+    last = lab.log("a")[-1]
+    term = old.term
+    lab.elect("b")
+    lab.run(0.3)
+    before = lab.log("c")
+    lab.inject("a", "c", Append(term, last[0], last[1], 0, ((term, b"\x00late"),)))
+    assert lab.log("c") == before
+    assert lab.nodes["c"].leader == "b"
+
+
+def test_a_leader_that_reaches_nobody_commits_nothing() -> None:
+    lab = Lab(ABC)
+    leader = lab.elect("a")
+    commit_index = leader.commit_index
+    lab.isolate("a")
+    answers = lab.ask("a")
+    lab.run(0.5)
+    assert answers == []
+    assert leader.commit_index == commit_index
+
+
+def test_entries_are_taken_only_behind_those_the_leader_has_there() -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    lab.isolate("a")
+    for _ in range(5):
+        lab.ask("a", c.FormCluster("ghost"))
+    lab.elect("b")
+    lab.ask("b", c.FormCluster("real"))
+    lab.ask("b")
+    lab.run(0.3)
+    node, log = lab.nodes["b"], lab.log("b")
+    (_, prev_term, _), (index, term, command) = log[-2:]
+    commit_index = lab.nodes["a"].commit_index
+    lab.inject("b", "a", Append(node.term, index - 1, prev_term, index, ((term, command),)))
+    assert lab.nodes["a"].commit_index == commit_index
+    assert lab.nodes["a"].state.cluster_id == ""
+
+
+def test_a_log_that_contradicts_a_snapshot_goes() -> None:
+    lab = Lab(ABC, compact_entries=10, trailing_entries=0)
+    lab.elect("a")
+    lab.isolate("a")
+    lab.append("a", 40)
+    lab.elect("b")
+    for _ in range(25):
+        lab.ask("b")
+        lab.run(0.02)
+    lab.cut.clear()
+    lab.run(3.0)
+    assert lab.nodes["a"].state == lab.nodes["b"].state
+    assert lab.log("a") == lab.log("b")
+
+
+# ---- elections -----------------------------------------------------------------------------------
+
+
+def test_a_voter_has_one_vote_in_a_term() -> None:
+    lab = Lab(ABC)
+    lab.isolate("a")
+    lab.isolate("b")
+    raft = lab.nodes["c"]._raft
+    granted = []
+    for name in ("a", "b", "a"):
+        lab.cut.clear()
+        lab.inject(name, "c", Vote(raft.term or 1, 1, 0, is_pre=False, is_transfer=True))
+        granted.append(_last_vote(lab, "c", name).granted)
+    assert granted == [True, False, True]
+
+
+def test_a_term_that_is_over_gets_no_more_votes() -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    term = lab.nodes["a"].term
+    lab.elect("b")
+    last = lab.log("b")[-1]
+    lab.held |= {("c", "a")}
+    lab.inject("a", "c", Vote(term, last[0], last[1], is_pre=False, is_transfer=True))
+    assert not _last_vote(lab, "c", "a").granted
+
+
+def test_half_of_the_voters_elect_nobody() -> None:
+    lab = Lab("abcd")
+    lab.cut |= {(one, other) for one in "ab" for other in "cd"}
+    lab.cut |= {(other, one) for one, other in lab.cut}
+    lab.elect("a")
+    lab.elect("c")
+    assert lab.leaders() == []
+
+
+def test_who_loses_its_vote_before_it_can_stand_does_not_stand() -> None:
+    """A leader asked it to take over, and then let it go."""
+    lab = Lab("abcd")
+    leader = lab.elect("a")
+    lab.run(0.3)
+    term = leader.term
+    node = lab.nodes["b"]
+    assert leader._raft.change_members(leader.members.__class__(("a", "c", "d")))
+    entries = tuple((term, command) for command, _, _ in leader._raft.log[-1:])
+    index, prev_term, _ = lab.log("b")[-1]
+    node.receive("a", messages.encode(TimeoutNow(term)))
+    node.receive("a", messages.encode(Append(term, index, prev_term, index, entries)))
+    node.tick()
+    assert not node._raft.is_voter
+    assert node.term == term
+    lab.run(1.0)
+    assert lab.leaders() == [("a", term)]
+
+
+# ---- answers -------------------------------------------------------------------------------------
+
+
+def test_a_command_whose_answer_was_slow_runs_once() -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    before = lab.next_ids()["a"]
+    lab.held.add(("a", "b"))
+    answers = lab.ask("b")
+    lab.run(1.5)
+    lab.held.clear()
+    lab.run(1.0)
+    assert [type(answer) for answer in answers] == [Applied]
+    assert set(lab.next_ids().values()) == {before + 1}
+
+
+def test_nobody_is_told_that_a_command_is_void_which_may_still_take_effect() -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    before = lab.next_ids()["a"]
+    lab.cut |= {("a", "c"), ("c", "a"), ("b", "a")}
+    answers: list[Applied | RaftError] = []
+    lab.nodes["a"].submit(c.AllocateProducerIds(1), answers.append, timeout_s=0.5)
+    lab.run(1.2)
+    assert not any(isinstance(answer, NoLeader) for answer in answers)
+    lab.cut.clear()
+    lab.isolate("a")
+    lab.elect("b")
+    lab.run(0.3)
+    assert lab.nodes["c"].state.next_producer_id == before + 1
+
+
+def test_a_barrier_shows_what_others_were_answered_before_it() -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    lab.run(0.3)
+    lab.isolate("b")
+    answered = lab.ask("a")
+    lab.run(0.2)
+    assert [type(answer) for answer in answered] == [Applied]
+    barrier = lab.ask("b", c.Barrier())
+    lab.run(0.2)
+    assert barrier == []
+    lab.cut.clear()
+    lab.run(2.0)
+    assert [type(answer) for answer in barrier] == [Applied]
+    assert len(set(lab.next_ids().values())) == 1
+
+
+def _never(_work: Callable[[], None]) -> Callable[[], None]:
+    return lambda: None
+
+
+def _last_vote(lab: Lab, voter: str, candidate: str) -> VoteReply:
+    replies = [messages.decode(data) for data in lab.wires[voter, candidate]]
+    return [reply for reply in replies if isinstance(reply, VoteReply)][-1]

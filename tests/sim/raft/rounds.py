@@ -1,0 +1,141 @@
+"""Short terms, one after the other: each has a candidate, a company that hears it, and little time.
+
+Entries and changes of members are left with some, overruled by others who did not hear of them, and
+carried on by a third who heard half of it. It is the Raft paper's figure 8, in any order and at any
+length. Patience is taken from everybody, because no promise rests on it."""
+
+import random
+from functools import partial
+
+from raft import messages
+from raft.ground import NEVER
+from raft.members import MemberChange
+from raft.messages import Append
+from tests.sim.raft.cluster import Cluster, Member, SimNode
+from tests.sim.raft.network import RECONNECT_S
+
+SETTLE_S = 0.03
+"""Until a company is connected."""
+
+
+class Rounds:
+    """Begun again and again, until the troubles end."""
+
+    def __init__(self, cluster: Cluster, rng: random.Random, end: float) -> None:
+        self._cluster = cluster
+        self._network = cluster.network
+        self._scheduler = cluster.scheduler
+        self._rng = rng
+        self._end = end
+        self._until = 0.0
+        self._left: dict[tuple[str, str], int] = {}
+        """Messages with entries that may still pass in this round; any number, when it is not
+        here."""
+
+    def begin(self) -> None:
+        """Some seconds of rounds."""
+        now = self._scheduler.now
+        is_running = now < self._until
+        self._until = min(self._end, now + self._rng.choice([3.0, 8.0, 15.0]))
+        self._changes_members = self._rng.random() < 0.5
+        self._power_rate = self._rng.choice([0.0, 0.1, 0.3])
+        self._network.reconnect_s = (0.001, 0.01)
+        self._network.echo_rate = self._rng.choice([0.0, 0.1, 0.4])
+        if not is_running:
+            self._round()
+
+    def may_pass(self, source: str, target: str, data: bytes) -> bool:
+        """Whether this message is not one too many of its round."""
+        left = self._left.get((source, target))
+        if left is None:
+            return True
+        message = messages.decode(data)
+        if isinstance(message, Append) and message.entries:
+            self._left[source, target] = left - 1
+            return left > 0
+        return True
+
+    def _round(self) -> None:
+        self._left.clear()
+        live = self._cluster.live()
+        if self._scheduler.now >= self._until or not live:
+            self._until = 0.0
+            self._network.set_cut(set(), 0.0)
+            self._network.reconnect_s = RECONNECT_S
+            return
+        names = list(self._cluster.members)
+        candidate = self._rng.choice(live).name
+        others = [name for name in names if name != candidate]
+        enough = len(names) // 2
+        count = self._rng.choice(
+            [enough, enough, enough, len(others), self._rng.randint(0, enough)]
+        )
+        company = {candidate, *self._rng.sample(others, min(count, len(others)))}
+        self._separate(names, company)
+        for target in sorted(company):
+            if self._rng.random() < 0.4:
+                self._left[candidate, target] = self._rng.choice([0, 1, 1, 2])
+        after = self._scheduler.after
+        after(SETTLE_S, partial(self._elect, sorted(company), candidate))
+        for _ in range(self._rng.choice([0, 1, 1, 2])):
+            after(SETTLE_S + self._rng.uniform(0.005, 0.05), partial(self._ask, candidate))
+        if self._rng.random() < self._power_rate:
+            unlucky = self._rng.choice(names)
+            after(SETTLE_S + self._rng.uniform(0.0, 0.1), partial(self._power, unlucky))
+        after(SETTLE_S + self._rng.choice([0.02, 0.05, 0.1, 0.3]), self._round)
+
+    def _separate(self, names: list[str], company: set[str]) -> None:
+        """The company hears itself; sometimes also the others, or they it, or they each other."""
+        cut = {(a, b) for a in names for b in names if a != b and not {a, b} <= company}
+        kind = self._rng.choice(["alone", "alone", "two", "heard"])
+        if kind == "two":
+            cut = {(a, b) for a, b in cut if (a in company) != (b in company)}
+        elif kind == "heard":
+            cut = {(a, b) for a, b in cut if b not in company}
+        self._network.set_cut(cut, 0.0)
+
+    def _elect(self, company: list[str], candidate: str) -> None:
+        for name in company:
+            node = self._node(name)
+            if node is not None:
+                node._raft._heard_leader_at = -NEVER
+        node = self._node(candidate)
+        if node is not None and node._raft.is_voter and not node.is_leader:
+            node._raft.campaign()
+            self._cluster.members[candidate].wake()
+
+    def _ask(self, name: str) -> None:
+        member = self._cluster.members.get(name)
+        if member is None or member.node is None:
+            return
+        for _ in range(self._rng.choice([1, 1, 3])):
+            self._cluster.ask(member)
+        if self._changes_members and self._rng.random() < 0.5:
+            self._change_members(member)
+
+    def _change_members(self, member: Member) -> None:
+        """Somebody goes, or somebody who went comes back: said to this leader alone, once."""
+        change = self._cluster.change
+        node = member.node
+        if node is None or not node.is_leader or (change is not None and change.leaves):
+            return
+        wish = None
+        gone = [name for name in self._cluster.members if name not in node.members]
+        if gone and self._rng.random() < 0.7:
+            wish = MemberChange(self._rng.choice(gone), "")
+        elif len(node.members.voters) > 2:
+            others = [voter for voter in node.members.voters if voter != member.name]
+            wish = MemberChange("", self._rng.choice(others))
+        if wish is not None:
+            member.guard(partial(node._membership.requested, "", wish))
+            member.wake()
+
+    def _power(self, name: str) -> None:
+        member = self._cluster.members.get(name)
+        if member is not None and member.node is not None:
+            member.kill(power=True)
+            self._cluster.restart_later(member, 0.02)
+
+    def _node(self, name: str) -> SimNode | None:
+        member = self._cluster.members.get(name)
+        return None if member is None else member.node
