@@ -77,11 +77,18 @@ class Rounds:
                 self._left[candidate, target] = self._rng.choice([0, 1, 1, 2])
         after = self._scheduler.after
         after(SETTLE_S, partial(self._elect, sorted(company), candidate))
+        if self._rng.random() < 0.25:
+            rival = self._rng.choice(names)
+            after(SETTLE_S + self._rng.choice([0.0, 0.003]), partial(self._elect, [rival], rival))
         for _ in range(self._rng.choice([0, 1, 1, 2])):
             after(SETTLE_S + self._rng.uniform(0.005, 0.05), partial(self._ask, candidate))
         if self._rng.random() < self._power_rate:
-            unlucky = self._rng.choice(names)
+            unlucky = self._rng.choice(sorted(company))
             after(SETTLE_S + self._rng.uniform(0.0, 0.1), partial(self._power, unlucky))
+        elif self._rng.random() < self._power_rate:
+            self._cluster.members[
+                self._rng.choice(sorted(company))
+            ].messages_left = self._rng.choice([1, 1, 2, 3, 5])
         after(SETTLE_S + self._rng.choice([0.02, 0.05, 0.1, 0.3]), self._round)
 
     def _separate(self, names: list[str], company: set[str]) -> None:

@@ -1,6 +1,6 @@
 """One scene for each rule of the protocol: what a user would lose without it.
 
-`test_faults.py` takes the rules away one by one, and sees that these and others notice."""
+`tests/sim/raft/test_faults.py` takes the rules away one by one, and sees that these notice."""
 
 from collections.abc import Callable
 

@@ -9,19 +9,19 @@ import pytest
 
 from raft.errors import StoredStateError
 from raft.state import ClusterState
-from tests.raft import test_core, test_membership, test_rules
+from tests.raft import test_core, test_membership, test_replica
 from tests.raft.lab import Lab
 from tests.sim.raft.faults import FAULTS
 
 WITNESSES: Mapping[str, Callable[[], None]] = {
     "SendsBeforeItIsDurable": test_core.test_nothing_leaves_before_it_is_durable,
-    "CommitsBeforeItIsDurable": test_rules.test_what_is_answered_is_durable_at_that_moment,
+    "CommitsBeforeItIsDurable": test_replica.test_what_is_answered_is_durable_at_that_moment,
     "ForgetsItsVote": test_core.test_a_voter_that_restarts_does_not_vote_twice_in_a_term,
-    "NeverSyncsFiles": test_rules.test_what_is_answered_is_durable_at_that_moment,
-    "NeverSyncsDirectories": test_rules.test_snapshots_and_trimmed_logs_survive_power_cuts,
-    "KeepsATornTail": test_rules.test_a_torn_last_write_is_cut_off_before_anything_follows_it,
-    "TrustsItsJournal": test_rules.test_a_journal_with_a_flipped_bit_is_refused,
-    "TrimsBeforeTheSnapshot": test_rules.test_a_log_is_whole_until_its_snapshot_is_durable,
+    "NeverSyncsFiles": test_replica.test_what_is_answered_is_durable_at_that_moment,
+    "NeverSyncsDirectories": test_replica.test_snapshots_and_trimmed_logs_survive_power_cuts,
+    "KeepsATornTail": test_replica.test_a_torn_last_write_is_cut_off_before_anything_follows_it,
+    "TrustsItsJournal": test_replica.test_a_journal_with_a_flipped_bit_is_refused,
+    "TrimsBeforeTheSnapshot": test_replica.test_a_log_is_whole_until_its_snapshot_is_durable,
     "CountsAcksOfThePast": test_core.test_an_acknowledgement_of_an_earlier_term_commits_nothing,
     "TruncatesWhatMatches": test_core.test_an_old_append_that_arrives_again_cuts_nothing_off,
     "CommitsWhatItDidNotCompare": (
@@ -33,31 +33,34 @@ WITNESSES: Mapping[str, Callable[[], None]] = {
     ),
     "CommitsEarlierTerms": test_core.test_copies_of_an_earlier_terms_entry_do_not_commit_it,
     "AppendsWithoutComparing": (
-        test_rules.test_entries_are_taken_only_behind_those_the_leader_has_there
+        test_replica.test_entries_are_taken_only_behind_those_the_leader_has_there
     ),
     "NeverTruncates": test_core.test_a_long_wrong_tail_is_replaced_in_few_rounds,
-    "ListensToThePast": test_rules.test_entries_of_a_deposed_leader_are_not_taken,
-    "AppliesBeforeCommit": test_rules.test_a_leader_that_reaches_nobody_commits_nothing,
-    "KeepsALogThatDiffers": test_rules.test_a_log_that_contradicts_a_snapshot_goes,
+    "ListensToThePast": test_replica.test_entries_of_a_deposed_leader_are_not_taken,
+    "AppliesBeforeCommit": test_replica.test_a_leader_that_reaches_nobody_commits_nothing,
+    "KeepsALogThatDiffers": test_replica.test_a_log_that_contradicts_a_snapshot_goes,
     "KeepsTruncatedMembers": (
         test_membership.test_a_change_whose_entry_was_overruled_counts_no_more
     ),
     "CountsVotesNotVoters": test_core.test_votes_are_counted_by_voter_not_by_message,
     "CountsVotesOfThePast": test_core.test_a_vote_of_an_earlier_term_is_nothing,
-    "VotesTwice": test_rules.test_a_voter_has_one_vote_in_a_term,
-    "VotesInThePast": test_rules.test_a_term_that_is_over_gets_no_more_votes,
-    "ElectsByHalf": test_rules.test_half_of_the_voters_elect_nobody,
+    "VotesTwice": test_replica.test_a_voter_has_one_vote_in_a_term,
+    "VotesInThePast": test_replica.test_a_term_that_is_over_gets_no_more_votes,
+    "ElectsByHalf": test_replica.test_half_of_the_voters_elect_nobody,
     "VotesForTheOutdated": test_core.test_a_candidate_who_lacks_what_is_committed_is_not_elected,
+    "StandsWithoutAVote": (test_replica.test_who_loses_its_vote_before_it_can_stand_does_not_stand),
     "ChangesAllAtOnce": test_membership.test_a_change_waits_for_the_one_before_it,
     "ChangesBeforeItsTerm": (
         test_membership.test_a_new_leader_changes_nobody_before_its_own_term_is_committed
     ),
-    "KeepsItsNameOnANewDisk": (test_rules.test_a_voter_knows_its_vote_after_any_number_of_restarts),
-    "ForgetsItsAnswers": test_rules.test_a_command_whose_answer_was_slow_runs_once,
-    "GuessesOutcomes": (
-        test_rules.test_nobody_is_told_that_a_command_is_void_which_may_still_take_effect
+    "KeepsItsNameOnANewDisk": (
+        test_replica.test_a_voter_knows_its_vote_after_any_number_of_restarts
     ),
-    "AnswersBarriersAtOnce": test_rules.test_a_barrier_shows_what_others_were_answered_before_it,
+    "ForgetsItsAnswers": test_replica.test_a_command_whose_answer_was_slow_runs_once,
+    "GuessesOutcomes": (
+        test_replica.test_nobody_is_told_that_a_command_is_void_which_may_still_take_effect
+    ),
+    "AnswersBarriersAtOnce": test_replica.test_a_barrier_shows_what_others_were_answered_before_it,
 }
 """For each fault, a test that passes with the correction in place."""
 
