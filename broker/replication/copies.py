@@ -15,7 +15,7 @@ from broker.ports import Buffer
 from broker.replication import header as segment_header
 from broker.replication.replica import Definite, Refused, Replica, SealAnswer, Unknown
 from broker.replication.store import Store
-from broker.replication.tail import Tail
+from broker.replication.tail import Tail, Tails
 from engine.batch import BatchHeader
 from engine.errors import PromiseRefused
 from engine.log import TopicLog
@@ -36,6 +36,7 @@ class LocalCopy:
         replica: Replica,
         window: ProducerState | None,
         store: Store,
+        tails: Tails,
         report_failure: Callable[[OSError], None],
     ) -> None:
         self.log = log
@@ -43,7 +44,7 @@ class LocalCopy:
         self.replica = replica
         self.window = window
         """The idempotence window as of the copy's end; None while it is not known here."""
-        self.tail = Tail(segment.end_offset)
+        self.tail = Tail(segment.end_offset, tails)
         self.head = b""
         """The segment's header object, once a first batch has come; see `replication/header.py`."""
         self.make_head: Callable[[], bytes] = lambda: self.head
@@ -52,7 +53,7 @@ class LocalCopy:
         self.on_failed: Callable[[OSError], None] = _ignore
         """The writer's: the disk has refused, and this copy takes nothing more."""
         self._report_failure = report_failure
-        self._appended = anyio.Event()
+        self._appended, self._became_durable = _Bell(), _Bell()
         self._store = store
         segment.on_durable = self._durable
         segment.on_failed = self._failed
@@ -92,10 +93,14 @@ class LocalCopy:
         """Wait for the next append, or for the end of appending."""
         await self._appended.wait()
 
+    async def became_durable(self) -> None:
+        """Wait until more of it can be read from its file, or for the end of appending."""
+        await self._became_durable.wait()
+
     def wake(self) -> None:
-        """Those who wait in `appended` look again."""
-        event, self._appended = self._appended, anyio.Event()
-        event.set()
+        """Those who wait in `appended` or `became_durable` look again."""
+        self._appended.ring()
+        self._became_durable.ring()
 
     async def answer_seal(self, seal_epoch: int) -> SealAnswer:
         """Promise, make it durable, say where this copy ends. Raises StorageFailed."""
@@ -115,6 +120,7 @@ class LocalCopy:
         self.wake()
 
     def _durable(self, end_offset: int) -> None:
+        self._became_durable.ring()
         self.on_durable(end_offset)
 
     def _failed(self, error: OSError) -> None:
@@ -131,6 +137,7 @@ class Copies:
         self._store = store
         self._on_failed = on_failed
         self._copies: dict[Key, LocalCopy] = {}
+        self._tails = Tails()
 
     def get(self, topic_id: bytes, sid: int) -> LocalCopy | None:
         return self._copies.get((topic_id, sid))
@@ -162,7 +169,8 @@ class Copies:
     ) -> LocalCopy:
         """A copy that was read back."""
         key = (topic_id, segment.sid)
-        copy = LocalCopy(log, segment, replica, window, self._store, partial(self._on_failed, key))
+        failed = partial(self._on_failed, key)
+        copy = LocalCopy(log, segment, replica, window, self._store, self._tails, failed)
         self._copies[key] = copy
         return copy
 
@@ -176,6 +184,25 @@ class Copies:
         """The topic was deleted."""
         for key in [key for key in self._copies if key[0] == topic_id]:
             self.forget(*key)
+
+
+class _Bell:
+    """Wakes whoever waits for it at that moment, and costs nothing while nobody does."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    async def wait(self) -> None:
+        if self._event is None:
+            self._event = anyio.Event()
+        await self._event.wait()
+
+    def ring(self) -> None:
+        event, self._event = self._event, None
+        if event is not None:
+            event.set()
 
 
 def _ignore(_: object) -> None:

@@ -61,6 +61,10 @@ class Feed:
     async def run(self) -> None:
         """Raises PeerUnreachable, StorageFailed. Ends when the segment takes no more and all of it
         was sent."""
+        with self._copy.tail.followed():
+            await self._send_all()
+
+    async def _send_all(self) -> None:
         self._judge()
         is_headed = False
         while True:
@@ -99,7 +103,10 @@ class Feed:
                     return [data], _end_of(data)
             if copy.replica.phase is not ReplicaPhase.ACCEPTING:
                 return [], self._next_offset
-            await copy.appended()
+            if self._next_offset < copy.segment.end_offset:
+                await copy.became_durable()
+            else:
+                await copy.appended()
 
     def acknowledged(self, end_offset: int) -> None:
         """The follower has everything below `end_offset` on its disk."""

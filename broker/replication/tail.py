@@ -1,36 +1,88 @@
-"""The newest batches of an open segment, in memory: what followers at the end are sent without
-asking the disk (pure)."""
+"""What was appended last, kept in memory so that followers are sent it without asking the disk
+(pure).
 
-from collections import deque
-from collections.abc import Sequence
+Only a segment that somebody follows has anything here, and all of them together stay within one
+bound: with thousands of topics, a bound for each would be none. What is no longer here is read from
+the file, once it is durable.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from broker.ports import Buffer
 
-SIZE_MAX = 8 * 1024 * 1024
-"""Bytes per open segment. A follower further behind is served from the file."""
+SIZE_MAX = 32 * 1024 * 1024
+"""Bytes, of all segments of a node: what a few busy ones append while a follower takes a breath."""
+
+
+class Tails:
+    """Shares the bound among the tails. When it is reached, the one that was silent for longest
+    gives way, its oldest batch first."""
+
+    def __init__(self, *, size_max: int = SIZE_MAX) -> None:
+        self._size_max = size_max
+        self._tails: OrderedDict[Tail, None] = OrderedDict()
+        """Those that hold something, by their last append."""
+        self.size = 0
+        """Bytes held."""
+
+    def grew(self, tail: "Tail", size: int) -> None:
+        self.size += size
+        self._tails[tail] = None
+        self._tails.move_to_end(tail)
+        while self.size > self._size_max:
+            longest_silent = next(iter(self._tails))
+            self.size -= longest_silent.drop_oldest()
+            if longest_silent.is_empty:
+                del self._tails[longest_silent]
+
+    def emptied(self, tail: "Tail", size: int) -> None:
+        self.size -= size
+        self._tails.pop(tail, None)
 
 
 class Tail:
-    """A ring of batches, contiguous, ending at the segment's end."""
+    """The last batches of one segment: contiguous, ending at the segment's end."""
 
-    __slots__ = ("_batches", "_size", "_size_max", "end_offset")
+    __slots__ = ("_batches", "_follower_count", "_tails", "end_offset")
 
-    def __init__(self, end_offset: int, *, size_max: int = SIZE_MAX) -> None:
+    def __init__(self, end_offset: int, tails: Tails) -> None:
         self.end_offset = end_offset
+        self._tails = tails
         self._batches: deque[tuple[int, int, Sequence[Buffer], int]] = deque()
         """(base offset, end offset, buffers, size), oldest first."""
-        self._size = 0
-        self._size_max = size_max
+        self._follower_count = 0
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Keep what is appended from now on; forget it when the last follower is gone."""
+        self._follower_count += 1
+        try:
+            yield
+        finally:
+            self._follower_count -= 1
+            if self._follower_count == 0:
+                self._tails.emptied(self, sum(size for *_, size in self._batches))
+                self._batches.clear()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._batches
 
     def push(self, base_offset: int, end_offset: int, buffers: Sequence[Buffer]) -> None:
-        """A batch was appended; the oldest go when it becomes too much."""
+        """A batch was appended."""
         assert base_offset == self.end_offset, (base_offset, self.end_offset)
+        self.end_offset = end_offset
+        if self._follower_count == 0:
+            return
         size = sum(map(len, buffers))
         self._batches.append((base_offset, end_offset, buffers, size))
-        self._size += size
-        self.end_offset = end_offset
-        while self._size > self._size_max and self._batches:
-            self._size -= self._batches.popleft()[3]
+        self._tails.grew(self, size)
+
+    def drop_oldest(self) -> int:
+        """Its size."""
+        return self._batches.popleft()[3]
 
     def since(self, offset: int, *, size_max: int) -> tuple[list[Buffer], int] | None:
         """Batches from the one that begins at `offset`, and where they end: about `size_max` bytes,
@@ -49,8 +101,3 @@ class Tail:
             size += batch_size
             end_offset = end
         return found, end_offset
-
-    def forget_below(self, offset: int) -> None:
-        """Every follower has what ends at or below `offset`."""
-        while self._batches and self._batches[0][1] <= offset:
-            self._size -= self._batches.popleft()[3]
