@@ -6,39 +6,23 @@ cluster itself, unless a listed peer already belongs to one. Whoever has been a 
 others from its own files and needs none of this.
 """
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
 
-import anyio
-import anyio.to_thread
-import structlog
 from anyio.abc import TaskGroup
 
 from broker.config import Config
 from broker.controller.data_dir import DataDir
 from broker.controller.metadata import Metadata
-from broker.errors import BrokerError, PeerError
+from broker.errors import PeerError
 from broker.peer import Identity, PeerPort, RaftLinks
 from broker.peer.links import RAFT_CHANNEL
 from broker.replication.network import Network
-from raft.commands import Barrier
-from raft.errors import RaftError
+from broker.server.admission import Admission, MembershipError
 from raft.node import RaftNode
 from raft.state import ClusterState
-
-_log = structlog.get_logger(__name__)
-
-ID_PATIENCE_S = 10.0
-"""How long whoever has our id may still count as alive: longer than a failover of Raft's leader and
-a time to live."""
-
-ASK_TIMEOUT_S = 5.0
-"""How long one attempt to be let in may take; then the next one."""
-
-
-class MembershipError(BrokerError):
-    """This node cannot be part of that cluster; the text says why and what to do."""
 
 
 class Membership:
@@ -107,12 +91,13 @@ class Membership:
             )
         if self._config.bootstrap and self._is_alone:
             await self._check_bootstrap()
-        if not self._metadata.state.cluster_id and self._data.identity.joins:
-            await self._ask_to_join()
-            # Who has our id must be in our view before we look.
-            await self._metadata.insist(Barrier())
-        await self._check_id()
-        await self._replace()
+        admission = Admission(
+            node=self._config.node_id,
+            raft=self.raft,
+            metadata=self._metadata,
+            call_soon=asyncio.get_running_loop().call_soon_threadsafe,
+        )
+        await admission.take_part(joins=self._data.identity.joins)
 
     @property
     def _is_nobody(self) -> bool:
@@ -123,44 +108,6 @@ class Membership:
     def _is_alone(self) -> bool:
         """Neither formed nor joined a cluster: all that others know of comes with one."""
         return not self.raft.state.cluster_id and self.raft.members.voters == (self.raft.voter_id,)
-
-    async def _ask_to_join(self) -> None:
-        assert self._metadata is not None
-        _log.info("asking to be let in", by=[str(peer) for peer in self._config.join])
-        while not self._metadata.state.cluster_id:
-            outcome = await self._change(joins=self.raft.voter_id)
-            if outcome is not None:
-                _log.debug("not let in yet", why=str(outcome))
-            with anyio.move_on_after(ASK_TIMEOUT_S):
-                while not self._metadata.state.cluster_id:
-                    await self._metadata.changed()
-        _log.info("let in", cluster_id=self._metadata.state.cluster_id)
-
-    async def _replace(self) -> None:
-        """Whoever had this node's id on another disk is gone for good, and leaves before we
-        register: as long as it has not left, its disk is the one that the id is registered with.
-        """
-        assert self._metadata is not None
-        broker = self._metadata.state.brokers.get(self._config.node_id)
-        gone = "" if broker is None else broker.disk.hex()
-        while gone not in ("", self.raft.voter_id) and gone in self.raft.members:
-            _log.warning("the disk that had this node's id leaves the cluster", voter=gone)
-            await self._change(leaves=gone)
-
-    async def _change(self, *, joins: str = "", leaves: str = "") -> RaftError | None:
-        done = anyio.Event()
-        outcomes: list[RaftError | None] = []
-        token = anyio.lowlevel.current_token()
-
-        def on_done(outcome: RaftError | None) -> None:
-            outcomes.append(outcome)
-            anyio.from_thread.run_sync(done.set, token=token)
-
-        self.raft.change_members(
-            joins=joins, leaves=leaves, on_done=on_done, timeout_s=ASK_TIMEOUT_S
-        )
-        await done.wait()
-        return outcomes[0]
 
     async def _check_bootstrap(self) -> None:
         """Form a cluster only if no listed peer that answers knows of one."""
@@ -175,23 +122,6 @@ class Membership:
                     f"--bootstrap would form a second cluster: {peer} belongs to"
                     f" {channel.peer.cluster_id}; start without --bootstrap to join it"
                 )
-
-    async def _check_id(self) -> None:
-        """A machine with a new disk may be back before its loss was noticed: wait for that."""
-        assert self._metadata is not None
-        mine = bytes.fromhex(self._data.identity.disk_id)
-        broker = None
-        with anyio.move_on_after(ID_PATIENCE_S):
-            while True:
-                broker = self._metadata.state.brokers.get(self._config.node_id)
-                if broker is None or broker.disk == mine or broker.fenced:
-                    return
-                await self._metadata.changed()
-        assert broker is not None
-        raise MembershipError(
-            f"node id {self._config.node_id} belongs to a live node at"
-            f" {broker.raft_host}:{broker.raft_port}; choose another --node-id"
-        )
 
     # -- addresses
 

@@ -10,7 +10,8 @@ from broker.config import Config
 from broker.config.values import HostPort
 from broker.controller.data_dir import DataDir
 from broker.controller.metadata import Metadata
-from broker.server.membership import Membership, MembershipError
+from broker.server.admission import MembershipError
+from broker.server.membership import Membership
 
 NOBODY_THERE = (HostPort("127.0.0.1", 1),)
 

@@ -24,10 +24,12 @@ from broker.ports import Buffer, NodeStatus
 from broker.replication import messages
 from broker.replication.peers import Conversation
 from broker.replication.store import Store
+from broker.server.admission import Admission
 from engine.durability import FsyncPolicy
 from engine.errors import EngineError
 from raft.commands import AnyCommand, RegisterBroker
 from raft.errors import OutcomeUnknown
+from raft.members import Members
 from raft.node import RaftNode
 from raft.proposals import OnDone
 from tests.sim.cluster.disk import SimBackend, Speed
@@ -60,7 +62,6 @@ class World(Protocol):
     fsync: str
     monitor_interval_ms: int
     retention_interval_ms: int
-    lost_disks: int
     lost_outcomes_rate: float
 
     def violated(self, what: str) -> None:
@@ -71,6 +72,9 @@ class World(Protocol):
 
     def log_start_offset(self) -> int:
         """What was deleted on purpose lies below it."""
+
+    def may_lose(self, machine: "Machine") -> bool:
+        """Its disk, without losing what was promised."""
 
 
 class _Inbox:
@@ -132,15 +136,17 @@ class NodeClock:
 class Machine:
     """What outlives a process."""
 
-    def __init__(self, world: World, node: int) -> None:
+    def __init__(self, world: World, node: int, *, joins: bool) -> None:
+        """`joins`: others let it in. The one that does not forms the cluster."""
         self.world = world
         self.node = node
-        self.disk_id = bytes([node]) * 16
-        self.voter = self.disk_id.hex()
+        self.joins = joins
+        self.is_gone = False
+        """For good: it is never started again."""
         self.rng = random.Random(f"{world.seed} machine {node}")
         self.speed = Speed(self.rng)
-        self.raft_disk = SimDisk(random.Random(f"{world.seed} raft disk {node}"))
-        self.root: Any = None
+        self.disks = 0
+        self._put_in_a_disk()
         self.wall_offset_ms = 0
         self.news_delay_s = 0.0
         """How late its processes hear of what Raft has applied."""
@@ -148,8 +154,18 @@ class Machine:
         self.process: Process | None = None
         self.starts = 0
 
+    def _put_in_a_disk(self) -> None:
+        self.disks += 1
+        self.disk_id = bytes([self.node, self.disks]) * 8
+        self.raft_disk = SimDisk(random.Random(f"{self.world.seed} raft {self.disk_id.hex()}"))
+        self.root: Any = None
+
+    @property
+    def voter(self) -> str:
+        return self.disk_id.hex()
+
     def start(self) -> None:
-        if self.process is None:
+        if self.process is None and not self.is_gone:
             self.starts += 1
             self.process = Process(self)
             self.process.begin()
@@ -167,12 +183,16 @@ class Machine:
         else:
             self.raft_disk = self.raft_disk.after_kill()
 
-    def wipe(self) -> None:
-        """Its data is gone, and another disk is put in. Raft lives on a disk of its own here."""
+    def lose_disk(self) -> None:
+        """All that it had is gone, and another disk is put in: it comes back as a new member."""
         self.kill(power=True)
-        self.root = None
-        self.disk_id = bytes([self.node, 0xFF]) * 8
-        self.world.lost_disks += 1
+        self._put_in_a_disk()
+        self.joins = True
+
+    def leave(self) -> None:
+        """It is taken away, with its disk."""
+        self.kill(power=True)
+        self.is_gone = True
 
     def restart_later(self, delay_s: float) -> None:
         self.world.loop.after(delay_s, self.start)
@@ -185,6 +205,7 @@ class Process:
         world = machine.world
         self.machine = machine
         self.node = machine.node
+        self.voter = machine.voter
         self.world = world
         self.context = NOBODY.copy()
         self.context.run(OWNER.set, machine.node)
@@ -215,8 +236,8 @@ class Process:
         self.backend.stop()
         if self._idle is not None:
             self._idle.cancel()
-        if world.raft.nodes.get(self.machine.voter) is self:
-            world.raft.detach(self.machine.voter)
+        if world.raft.nodes.get(self.voter) is self:
+            world.raft.detach(self.voter)
         if world.data.processes.get(self.node) is self:
             del world.data.processes[self.node]
         world.data.left(self, power=power)
@@ -247,7 +268,7 @@ class Process:
         machine, world, loop = self.machine, self.world, self.world.loop
         self._raft = self._make_raft()
         self._raft.open()
-        world.raft.attach(machine.voter, self)
+        world.raft.attach(self.voter, self)
         world.data.processes[self.node] = self
         self.store = store = Store(TOPICS, self.backend, FsyncPolicy.parse(world.fsync))
         store.attach()
@@ -281,6 +302,10 @@ class Process:
             listeners=(("PLAINTEXT", "127.0.0.1", 9000 + self.node),), rack=None, clean=True,
         )  # fmt: skip
         assert self.tasks is not None
+        admission = Admission(
+            node=self.node, raft=self._raft, metadata=self.metadata, call_soon=self._call_soon
+        )
+        await admission.take_part(joins=machine.joins)
         await self.controller.start(self.tasks, cluster_id=CLUSTER_ID, register=register)
         self.groups.start(self.tasks)
         await self.tasks.start(self.native.run)
@@ -320,8 +345,8 @@ class Process:
         rng = random.Random(f"{world.seed} raft {self.node} {machine.starts}")
         raft = SimRaft(
             directory=Path("disk"),
-            voter_id=machine.voter,
-            peers=[each.voter for each in world.machines.values()],
+            voter_id=self.voter,
+            joins=machine.joins,
             link=self,
             clock=world.loop.time,
             rng=rng,
@@ -364,7 +389,7 @@ class Process:
 
     def send(self, voter: str, data: bytes) -> bool:
         """`raft.machine.Link`."""
-        return self.is_alive and self.world.raft.send(self.machine.voter, voter, data)
+        return self.is_alive and self.world.raft.send(self.voter, voter, data)
 
     def receive(self, voter: str, data: bytes) -> None:
         self._raft.receive(voter, data)
@@ -391,10 +416,16 @@ class Process:
         await self.controller.hand_over()
         self._raft.transfer()
 
+    @property
+    def members(self) -> Members | None:
+        """Of Raft, if this node leads it."""
+        return self._raft.members if self.is_ready and self._raft.is_leader else None
+
     def _raft_leader(self) -> int | None:
-        for machine in self.world.machines.values():
-            if machine.voter == self._raft.leader:
-                return machine.node
+        """As the server finds it."""
+        for node, broker in self.metadata.state.brokers.items():
+            if broker.disk.hex() == self._raft.leader:
+                return node
         return None
 
     def _call_soon(self, callback: Callable[[], object]) -> object:

@@ -1,7 +1,7 @@
 """One run: a cluster in trouble, then healed, read to its end, and looked at on its disks."""
 
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +10,11 @@ from unittest.mock import patch
 
 import anyio
 
+from broker.controller import housekeeping
 from broker.controller.monitor import RollLimits
 from broker.errors import RequestError, TopicExists
 from broker.replication import feed, repair
-from raft.state import EMPTY, ClusterState, SegmentState
+from raft.state import EMPTY, ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.clients import (
     Client,
     Consumer,
@@ -28,7 +29,7 @@ from tests.sim.cluster.native import Ledger, NativeClient
 from tests.sim.cluster.network import DataNetwork
 from tests.sim.cluster.node import Machine, Process
 from tests.sim.cluster.scratch import ScratchTopic
-from tests.sim.cluster.troubles import TOPIC, Troubles
+from tests.sim.cluster.troubles import REPLICAS, TOPIC, Troubles
 from tests.sim.cluster.watch import Watch
 from tests.sim.history import History
 from tests.sim.loop import NOBODY, SimLoop, Stuck, deterministic
@@ -86,17 +87,22 @@ class Run:
         self.retention_interval_ms = 300_000
         self.lost_outcomes_rate = 0.0
         self.machines: dict[int, Machine] = {}
-        for node in (1, 2, 3):
-            self.machines[node] = Machine(self, node)
-        self.lost_disks = 0
-        self.watch = Watch(self)
         self.troubles = Troubles(self)
+        for node in range(1, self._first_machines() + 1):
+            self.machines[node] = Machine(self, node, joins=node > 1)
+        self.watch = Watch(self)
         self.history = History()
         self.ledger = Ledger()
         self.clients: list[Client] = []
         self.violations: list[str] = []
         self.tasks: anyio.abc.TaskGroup
         self._segments = 0
+
+    def _first_machines(self) -> int:
+        """Where others join, it may begin with fewer than a segment has replicas, or more."""
+        if "join" in self.troubles.kinds:
+            return self.rng.choice([1, 2, REPLICAS])
+        return REPLICAS + 1 if "leave" in self.troubles.kinds else REPLICAS
 
     def violated(self, what: str) -> None:
         if what not in self.violations:
@@ -110,7 +116,7 @@ class Run:
         return 0 if topic is None else topic.log_start_offset
 
     def go(self) -> Outcome:
-        with self._small_windows(), deterministic(self.loop), self.watch.looking():
+        with self._bounds(), deterministic(self.loop), self.watch.looking():
             try:
                 self.loop.run_until_complete(NOBODY.copy().run(self.loop.create_task, self._main()))
             except Stuck as error:
@@ -128,24 +134,30 @@ class Run:
         )
 
     @contextmanager
-    def _small_windows(self) -> Iterator[None]:
+    def _bounds(self) -> Iterator[None]:
+        """Other bounds than the product's, for troubles that ask for them."""
+        small: tuple[tuple[object, str, Sequence[float]], ...] = ()
+        if "small windows" in self.troubles.kinds:
+            sizes = (1, 200, 2000)
+            small = (
+                (feed, "WINDOW_SIZE_MAX", sizes),
+                (feed, "FRAME_SIZE_MAX", sizes),
+                (feed, "CAUGHT_UP_SIZE_MAX", sizes),
+                (repair, "CHUNK_SIZE", sizes),
+            )
+        if "leave" in self.troubles.kinds:
+            small += ((housekeeping, "AWAY_S", (0.3, 3.0, 20.0)),)
         with ExitStack() as stack:
-            if "small windows" in self.troubles.kinds:
-                for module, name in (
-                    (feed, "WINDOW_SIZE_MAX"),
-                    (feed, "FRAME_SIZE_MAX"),
-                    (feed, "CAUGHT_UP_SIZE_MAX"),
-                    (repair, "CHUNK_SIZE"),
-                ):
-                    size = self.rng.choice([1, 200, 2000])
-                    stack.enter_context(patch.object(module, name, size))
+            for module, name, values in small:
+                stack.enter_context(patch.object(module, name, self.rng.choice(values)))
             yield
 
     async def _main(self) -> None:
         async with anyio.create_task_group() as self.tasks:
             for machine in self.machines.values():
                 machine.start()
-            if await self._within("make a topic", self._create_topic):
+            is_formed = await self._within("form a cluster", self._form)
+            if is_formed and await self._within("make a topic", self._create_topic):
                 await self._live()
             for machine in self.machines.values():
                 machine.kill(power=False)
@@ -204,6 +216,11 @@ class Run:
             for number in range(rng.randint(least, most))
         ]
 
+    async def _form(self) -> None:
+        """Wait for everybody: else the first segments would have the first node only."""
+        while len(self.state().brokers) < len(self.machines):
+            await anyio.sleep(0.05)
+
     async def _create_topic(self) -> None:
         configs = {"retention.bytes": "2000"} if "retention" in self.troubles.kinds else {}
 
@@ -246,20 +263,64 @@ class Run:
         self.history.anomalies += reader.history.anomalies
 
     async def _complete(self) -> None:
-        """Wait until every sealed segment is registered on the disks of all its replicas."""
-        while any(
-            not {(node, self.machines[node].disk_id) for node in segment.replicas}
-            <= set(segment.holders)
+        """Wait until every sealed segment has all the copies it is to have, on disks that are
+        there."""
+        while not all(
+            self._is_complete(topic, segment)
             for topic in self.state().topics.values()
             for segment in topic.segments
             if segment.state is SegmentState.SEALED
         ):
             await anyio.sleep(0.2)
 
+    def _is_complete(self, topic: Topic, segment: Segment) -> bool:
+        holders = self.good_holders(segment)
+        there = {node for node, machine in self.machines.items() if not machine.is_gone}
+        count = min(topic.replication_factor, len(there))
+        return holders >= there & set(segment.replicas) and len(holders) >= count
+
+    def good_holders(self, segment: Segment) -> set[int]:
+        """On the disks that they have now."""
+        disks = self._disks()
+        return {node for node, disk in segment.holders if disks.get(node) == disk}
+
+    def _disks(self) -> dict[int, bytes]:
+        machines = self.machines.items()
+        return {node: machine.disk_id for node, machine in machines if not machine.is_gone}
+
+    def may_lose(self, machine: Machine) -> bool:
+        """Would everything that was promised outlive its disk, if that were gone now? Each record
+        survives the loss of one of its copies, and so does each entry of Raft's log: until what
+        was lost before has been made anew, no other one may go."""
+        others = {each.voter for each in self.machines.values() if not each.is_gone}
+        members = [process.members for process in self._processes() if process.members is not None]
+        return (
+            not machine.is_gone
+            and len(members) == 1
+            and len(members[0].voters) >= REPLICAS
+            and others.issuperset(members[0].voters)
+            and all(
+                self._may_lose(machine.node, topic, segment)
+                for topic in self.watch.state.topics.values()
+                for segment in topic.segments
+            )
+        )
+
+    def _may_lose(self, node: int, topic: Topic, segment: Segment) -> bool:
+        if segment.state is SegmentState.SEALED:
+            return bool(self.good_holders(segment) - {node})
+        disks = self._disks()
+        at_first = self.watch.disks_at_first(topic.topic_id, segment.sid)
+        are_there = all(disks.get(each) == disk for each, disk in at_first.items())
+        return node not in at_first or (are_there and len(at_first) > 1)
+
+    def _processes(self) -> list[Process]:
+        processes = [machine.process for machine in self.machines.values()]
+        return [each for each in processes if each is not None and each.is_ready]
+
     def state(self) -> ClusterState:
         """The newest that any node has."""
-        processes = [machine.process for machine in self.machines.values()]
-        states = [each.metadata.state for each in processes if each is not None and each.is_ready]
+        states = [process.metadata.state for process in self._processes()]
         return max(states, key=lambda state: state.revision, default=EMPTY)
 
     def _look_at_disks(self) -> None:
@@ -270,5 +331,4 @@ class Run:
         }
         state = self.state()
         self._segments = sum(len(topic.segments) for topic in state.topics.values())
-        disks = {node: machine.disk_id for node, machine in self.machines.items()}
-        self.violations += check_disks(state, roots, disks)
+        self.violations += check_disks(state, roots, self._disks())

@@ -13,6 +13,11 @@ from tests.sim.cluster.node import Machine, Process, World
 TOPIC = "t"
 """What clients write to, and DeleteRecords deletes from."""
 
+REPLICAS = 3
+"""Of a topic for which nothing else is asked."""
+
+MACHINES_MAX = 5
+
 _Trouble = Callable[["Troubles"], Awaitable[None]]
 
 
@@ -21,8 +26,8 @@ class Troubles:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.rng = random.Random(f"{world.seed} troubles")
-        self.kinds = sorted(self.rng.sample(sorted(KINDS), self.rng.randint(1, 6)))
+        self.rng = _rng(world.seed)
+        self.kinds = _draw(self.rng)
         self.quiet_s = self.rng.choice([0.2, 0.7, 2.0])
         if "slow network" in self.kinds:
             world.data.delay_s = (0.0001, self.rng.choice([0.02, 0.2]))
@@ -109,8 +114,10 @@ class Troubles:
         self._cut(cut | {(to, source) for source, to in cut})
 
     async def one_way(self) -> None:
-        source, target = self.rng.sample(sorted(self.world.machines), 2)
-        self._cut({(source, target)})
+        nodes = sorted(self.world.machines)
+        if len(nodes) > 1:
+            source, target = self.rng.sample(nodes, 2)
+            self._cut({(source, target)})
 
     async def pieces(self) -> None:
         nodes = sorted(self.world.machines)
@@ -161,12 +168,27 @@ class Troubles:
             partial = self.rng.choice([0, 10, 100])
             machine.process.backend.fail_next("write", errno.ENOSPC, path=".log", partial=partial)
 
-    async def wipe(self) -> None:
-        """One disk in a run: two of three are more than the cluster promises to survive."""
-        if not self.world.lost_disks:
-            machine = self._one()
-            machine.wipe()
+    async def lost_disk(self) -> None:
+        """As many as there are, but one at a time: two are more than is promised to survive."""
+        machine = self._one()
+        if self.world.may_lose(machine):
+            machine.lose_disk()
             machine.restart_later(self._some_time())
+
+    async def join(self) -> None:
+        """One more, as long as there are not too many."""
+        machines = self.world.machines
+        node = max(machines) + 1
+        if node <= MACHINES_MAX:
+            machines[node] = Machine(self.world, node, joins=True)
+            machines[node].start()
+
+    async def leave(self) -> None:
+        """For good, and without a word."""
+        machine = self._one()
+        others = [each for each in self.world.machines.values() if not each.is_gone]
+        if len(others) > REPLICAS and self.world.may_lose(machine):
+            machine.leave()
 
     async def wall_clock(self) -> None:
         self._one().wall_offset_ms = self.rng.choice([-3_600_000, 0, 1000, 86_400_000])
@@ -249,7 +271,9 @@ KINDS: dict[str, _Trouble] = {
     "suspicion": Troubles.suspicion,
     "fence": Troubles.fence,
     "late news": Troubles.late_news,
-    "wipe": Troubles.wipe,
+    "lost disk": Troubles.lost_disk,
+    "join": Troubles.join,
+    "leave": Troubles.leave,
     "delete records": Troubles.delete_records,
     "retention": Troubles.nothing,
     "slow network": Troubles.nothing,
@@ -257,3 +281,16 @@ KINDS: dict[str, _Trouble] = {
     "small windows": Troubles.nothing,
     "lost outcomes": Troubles.nothing,
 }
+
+
+def kinds_of(seed: int) -> list[str]:
+    """Those that a run of `seed` has."""
+    return _draw(_rng(seed))
+
+
+def _rng(seed: int) -> random.Random:
+    return random.Random(f"{seed} troubles")
+
+
+def _draw(rng: random.Random) -> list[str]:
+    return sorted(rng.sample(sorted(KINDS), rng.randint(1, 6)))

@@ -36,7 +36,6 @@ class Watched(Protocol):
     """What is looked at."""
 
     machines: dict[int, Machine]
-    lost_disks: int
 
     def violated(self, what: str) -> None: ...
 
@@ -90,6 +89,10 @@ class Watch:
             for target, name, wrap in steps:
                 stack.enter_context(patch.object(target, name, wrap(getattr(target, name))))
             yield
+
+    def disks_at_first(self, topic_id: bytes, sid: int) -> dict[int, bytes]:
+        """Of the replicas, when the segment was opened."""
+        return self._disks_at_first.get((topic_id, sid), {})
 
     # ---- the metadata ----------------------------------------------------------------------------
 
@@ -281,7 +284,12 @@ class Watch:
             self._violated(f"{what}, was written to {writer.next_offset}")
         topic, segment = self._topics[key[0]], self._segments[key]
         # What a disk acknowledged before it was lost may count: it was true.
-        quorum = _majority(segment) - self._world.lost_disks
+        lost = [
+            node
+            for node, disk in self.disks_at_first(*key).items()
+            if self._world.machines[node].disk_id != disk
+        ]
+        quorum = _majority(segment) - len(lost)
         self._check_safe(topic, segment, segment.replicas, mark, what, quorum=quorum)
 
     def _check_safe(
