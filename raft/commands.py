@@ -115,8 +115,8 @@ class BeginSeal(Command, frozen=True, tag="begin_seal"):
 
 class BeginSealMany(Command, frozen=True, tag="begin_seal_many"):
     """Begin sealing the last segment of every topic where it is not sealed and was written by an
-    older incarnation of `node` than `incarnation`. The restart of a node is this one command.
-    Answer: one Seal per topic."""
+    older incarnation of `node` than `incarnation`, or was being sealed by `node`. The restart of a
+    node is this one command. Answer: one Seal per topic."""
 
     node: int
     incarnation: int

@@ -132,7 +132,8 @@ def begin_seal(draft: Draft, command: BeginSeal) -> Applied:
 
 
 def begin_seal_many(draft: Draft, command: BeginSealMany) -> Applied:
-    """All that earlier processes of this node left open."""
+    """All that earlier processes of this node left open, or were sealing: an epoch has one attempt,
+    and what that has chosen is known to its process alone."""
     broker = draft.state.brokers.get(command.node)
     if broker is None:
         raise Refused(Refusal.UNKNOWN_BROKER)
@@ -140,10 +141,10 @@ def begin_seal_many(draft: Draft, command: BeginSealMany) -> Applied:
     items = []
     for topic_id in sorted(draft.state.topics):
         topic = draft.state.topics[topic_id]
-        if (
-            topic.last.writer == command.node
-            and topic.last.writer_incarnation < command.incarnation
-        ):
+        last = topic.last
+        was_written = last.writer == command.node and last.writer_incarnation < command.incarnation
+        was_sealed = last.state is SegmentState.SEALING and last.recoverer == command.node
+        if was_written or was_sealed:
             topic = _sealing(topic, command.node)
             draft.put_topic(topic)
             items.append((topic_id, topic.last.sid, topic.epoch))

@@ -59,13 +59,20 @@ class Sealing:
         self._metadata = metadata
         self._recoverer = recoverer
         self._running: dict[bytes, tuple[int, anyio.CancelScope]] = {}
+        self._earlier: dict[bytes, int] = {}
+        """Topic id → seal epoch of attempts that an earlier process of this node may have begun."""
         self._limiter = anyio.CapacityLimiter(RUNNING_MAX)
         self._found: list[_Found] = []
         self._wake = anyio.Event()
         self._tasks: TaskGroup | None = None
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Attempts of earlier processes are left alone: what they have chosen is
+        not known here. `Restart.begin_seals` has them begun anew, each with its own epoch."""
+        self._earlier = {
+            topic_id: topic.segments[-1].seal_epoch
+            for topic_id, topic in self._metadata.state.topics.items()
+        }
         async with anyio.create_task_group() as self._tasks:
             try:
                 self.on_change(self._metadata.state, self._metadata.state)
@@ -103,7 +110,7 @@ class Sealing:
         return (
             last.state is SegmentState.SEALING
             and last.recoverer == self._node
-            and last.seal_epoch == seal_epoch
+            and last.seal_epoch == seal_epoch > self._earlier.get(topic.topic_id, 0)
         )
 
     async def _recover(self, topic: Topic, scope: anyio.CancelScope) -> None:

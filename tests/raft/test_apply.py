@@ -312,6 +312,17 @@ def test_a_restart_seals_everything_it_wrote_with_one_command() -> None:
     assert at.refused(c.BeginSealMany(9, 1)) == "unknown broker"
 
 
+def test_a_restart_begins_anew_what_it_was_sealing_for_others() -> None:
+    """An epoch is one attempt: what the first one had chosen, the next process does not know."""
+    at = world(2)
+    at.create(1, "a", (2, 1))
+    at.create(2, "b", (2, 1))
+    at.ok(begin_seal(at, 1, recoverer=1))
+    at.ok(begin_seal(at, 2, recoverer=2))
+    incarnation = at.register(1)
+    assert at.ok(c.BeginSealMany(1, incarnation)).items == ((topic_id(1), 1, 3),)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
