@@ -28,9 +28,41 @@ Finish = Callable[[], Awaitable[Reply]]
 """Stage 2 of a request: may wait (durability, long poll). Awaited in the order of the requests."""
 
 
+class Pending:
+    """Stage 2 of a request that no task waits for: it is settled by whatever it depends on.
+
+    A fast way beside `Finish`, for the requests that come by the thousand.
+    """
+
+    __slots__ = ("is_ready", "on_ready")
+
+    def __init__(self) -> None:
+        self.is_ready = False
+        self.on_ready: Callable[[], None] = _nobody
+
+    def settle(self) -> None:
+        """The reply can be taken from now on."""
+        self.is_ready = True
+        self.on_ready()
+
+    def take(self) -> Reply:
+        """The reply, once it is ready, in the order of the requests. Raises PeerError."""
+        return ()
+
+
+def _nobody() -> None:
+    return
+
+
 class Session(Protocol):
     """One connection's protocol state. `begin` runs for each frame in order, before the next frame
     is looked at."""
+
+    def begin_now(self, frame: memoryview) -> Pending | None:
+        """Stage 1 of a frame for which nothing has to be waited for, if this is one.
+
+        None: nothing has happened, `begin` it. Raises PeerError.
+        """
 
     async def begin(self, frame: memoryview) -> Finish:
         """Stage 1: fix the order of every effect. Raises PeerError to close the connection.
@@ -248,6 +280,27 @@ class Partition(AnyPartition, Protocol):
         """The record with the largest timestamp (KIP-734); None for an empty log."""
 
 
+class QuickPartition(Partition, Protocol):
+    """A partition to which one may write without a task."""
+
+    def append_now(self, batch: bytearray, *, acks: int) -> Appended | None:
+        """`append` if it has to wait for nothing; None, and nothing has happened, if it had to.
+
+        Takes the batch over: the offsets are written into it.
+        """
+
+    def when_committed(
+        self,
+        end_offset: int,
+        wake: Callable[[Exception | None], None],
+        *,
+        acks: int,
+        timeout_s: float,
+    ) -> None:
+        """`committed` without a task: `wake` is called once, perhaps at once, with None or with
+        what `committed` would raise. `acks` is not 0. `wake` must not raise."""
+
+
 class Controller(Protocol):
     """Topics, nodes and leadership: the replicated metadata, seen and changed from this node."""
 
@@ -300,6 +353,9 @@ EditConfigs = Callable[[Mapping[str, str]], Mapping[str, str]]
 
 class AdminController(Controller, Protocol):
     """What Kafka's clients and admin tools ask beyond that."""
+
+    def led(self, name: str) -> QuickPartition | None:
+        """The partition of the topic of that name, if this node leads it."""
 
     def sealed_copies(self, topic: TopicView) -> Readable:
         """What this node holds of a topic that another one leads. Raises UnknownTopicId."""

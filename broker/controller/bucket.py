@@ -154,15 +154,20 @@ def _place(
     header: BatchHeader, batch: Buffer, base_offset: int, epoch: int, append_time_ms: int
 ) -> tuple[BatchHeader, Sequence[Buffer]]:
     """Write offsets and epoch into the header; both lie outside the CRC, so the records are not
-    touched or copied.
+    touched. Into a `bytearray`, which is ours, they go where they are; of other buffers the header
+    is copied.
 
     LogAppendTime changes bytes under the CRC and therefore needs the batch in a buffer of its own.
     """
-    if append_time_ms < 0:
-        head = bytearray(memoryview(batch)[:HEADER_SIZE])
-        patch(head, base_offset=Offset(base_offset), leader_epoch=epoch)
-        return header.placed(Offset(base_offset), epoch), (head, memoryview(batch)[HEADER_SIZE:])
-    whole = bytearray(batch)
-    patch(whole, base_offset=Offset(base_offset), leader_epoch=epoch)
-    stamp_append_time(whole, append_time_ms)
-    return parse_header(whole), (whole,)
+    if append_time_ms >= 0:
+        whole = bytearray(batch)
+        patch(whole, base_offset=Offset(base_offset), leader_epoch=epoch)
+        stamp_append_time(whole, append_time_ms)
+        return parse_header(whole), (whole,)
+    placed = header.placed(Offset(base_offset), epoch)
+    if isinstance(batch, bytearray):
+        patch(batch, base_offset=Offset(base_offset), leader_epoch=epoch)
+        return placed, (batch,)
+    head = bytearray(memoryview(batch)[:HEADER_SIZE])
+    patch(head, base_offset=Offset(base_offset), leader_epoch=epoch)
+    return placed, (head, memoryview(batch)[HEADER_SIZE:])

@@ -59,6 +59,7 @@ from raft.commands import (
     FormCluster,
     RegisterBroker,
 )
+from raft.state import ClusterState
 
 _log = structlog.get_logger(__name__)
 
@@ -105,6 +106,9 @@ class LocalController:
         self._is_rejoining = False
         self._tasks: TaskGroup | None = None
         self._raft_leader = raft_leader
+        self._led_as_of: ClusterState | None = None
+        self._led_by_name: dict[str, LocalPartition] = {}
+        """What `led` has found in the metadata of that moment."""
         self._replicas = Replicas(
             node=node_id,
             disk=disk,
@@ -449,6 +453,20 @@ class LocalController:
             leader_id=current.leader_id,
             leader_epoch=current.leader_epoch,
         )
+
+    def led(self, name: str) -> LocalPartition | None:
+        state = self._metadata.state
+        if state is not self._led_as_of:
+            self._led_as_of = state
+            self._led_by_name.clear()
+        partition = self._led_by_name.get(name)
+        if partition is None:
+            topic_id = state.names.get(name)
+            partition = None if topic_id is None else self._leases.partitions.get(topic_id)
+            if partition is None:
+                return None
+            self._led_by_name[name] = partition
+        return None if partition.bucket is None else partition
 
     def sealed_copies(self, topic: TopicView) -> SealedCopies:
         metadata = self._metadata.state.topics.get(topic.topic_id.bytes)

@@ -200,21 +200,56 @@ class LocalPartition:
             await self._unparked.wait()
             has_waited = True
 
+    def append_now(self, batch: bytearray, *, acks: int) -> Appended | None:
+        bucket = self.bucket
+        if (
+            bucket is None
+            or bucket.writer.phase is not WriterPhase.OPEN
+            or self._failure is not None
+            or self._store.space.is_short
+        ):
+            return None
+        config = self.config
+        now_ms = self._clock.now_ms()
+        header = checked(batch, config, now_ms=now_ms, is_internal_append=self._view.is_internal)
+        try:
+            appended = bucket.append(
+                header,
+                batch,
+                acks=acks,
+                now_ms=now_ms,
+                is_stamped=config.is_log_append_time,
+                log_start_offset=self._view.log_start_offset,
+            )
+        except (DiskBusy, NotEnoughReplicas):
+            return None
+        self._after_append(self)
+        return appended
+
     async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
         if acks == ACKS_NONE:
             return
-        progress = self._local if acks == ACKS_LEADER else self._committed
-        if end_offset <= progress.offset:
-            return
         try:
-            await progress.reach(end_offset, timeout_s=timeout_s)
-        except NotLeader as error:
-            # It was appended, so "not the leader" would be a lie: the seal decides its fate.
-            raise OutcomeUnknown(f"offset {end_offset - 1}: {error}") from error
-        except TimeoutError:
-            raise OutcomeUnknown(
-                f"offset {end_offset - 1} is not committed after {timeout_s:.3f} s"
-            ) from None
+            await self._progress(acks).reach(end_offset, timeout_s=timeout_s)
+        except (NotLeader, TimeoutError) as failure:
+            raise _unknown(end_offset, failure) from failure
+
+    def when_committed(
+        self,
+        end_offset: int,
+        wake: Callable[[Exception | None], None],
+        *,
+        acks: int,
+        timeout_s: float,
+    ) -> None:
+        def settled(failure: Exception | None) -> None:
+            is_vague = isinstance(failure, NotLeader | TimeoutError)
+            wake(_unknown(end_offset, failure) if is_vague else failure)
+
+        self._progress(acks).call(end_offset, settled, timeout_s=timeout_s)
+
+    def _progress(self, acks: int) -> Progress:
+        return self._local if acks == ACKS_LEADER else self._committed
 
     async def drained(self) -> None:
         """Wait until everything appended so far is committed."""
@@ -303,3 +338,9 @@ class LocalPartition:
     def _notify(self) -> None:
         for waiter in tuple(self._watchers):
             waiter.set()
+
+
+def _unknown(end_offset: int, failure: Exception | None) -> OutcomeUnknown:
+    """It was appended, so "not the leader" would be a lie: the seal decides its fate."""
+    why = "not committed in time" if isinstance(failure, TimeoutError) else failure
+    return OutcomeUnknown(f"offset {end_offset - 1}: {why}")

@@ -20,7 +20,9 @@ CLIENT_ID_SIZE_MAX: Final = 32 * 1024
 TAG_COUNT_MAX: Final = 32
 """No tag is defined for request headers; a few are skipped for clients newer than us."""
 
-_PREFIX: Final = Struct(">hhi")
+PREFIX: Final = Struct(">hhi")
+"""API key, version, correlation id."""
+PREFIX_SIZE: Final = PREFIX.size
 _I16: Final = Struct(">h")
 
 
@@ -36,7 +38,7 @@ class Prefix:
 def read_prefix(frame: memoryview) -> Prefix:
     """Raises FrameError if the frame is too short to be a request."""
     try:
-        return Prefix(*_PREFIX.unpack_from(frame))
+        return Prefix(*PREFIX.unpack_from(frame))
     except StructError:
         raise FrameError(f"a frame of {len(frame)} bytes is no Kafka request") from None
 
@@ -44,7 +46,7 @@ def read_prefix(frame: memoryview) -> Prefix:
 def read_client_id(frame: memoryview, *, is_flexible: bool) -> tuple[str, int]:
     """The client id ("" for null), and the position at which the body starts. Raises FrameError."""
     try:
-        position = _PREFIX.size
+        position = PREFIX.size
         (size,) = _I16.unpack_from(frame, position)
         position += _I16.size
         text = b"" if size < 0 else bytes(frame[position : position + size])
@@ -58,6 +60,12 @@ def read_client_id(frame: memoryview, *, is_flexible: bool) -> tuple[str, int]:
         raise FrameError("the request ends inside its header") from None
     except UnicodeDecodeError:
         raise FrameError("the client id is no UTF-8 text") from None
+
+
+def client_field(frame: memoryview) -> bytes:
+    """The client id of a header that can be read, as it stands there, length included."""
+    (size,) = _I16.unpack_from(frame, PREFIX.size)
+    return bytes(frame[PREFIX.size : PREFIX.size + _I16.size + max(size, 0)])
 
 
 def _skip_tags(frame: memoryview, position: int) -> int:

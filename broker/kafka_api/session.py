@@ -2,21 +2,30 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from kio.schema.errors import ErrorCode
+from kio.schema.produce.v12.request import ProduceRequest
 
 from broker import ports
-from broker.errors import PeerError, UnsupportedRequest
+from broker.errors import PeerError, RequestError, UnsupportedRequest
 from broker.kafka_api import strangers
-from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, Api
+from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, PRODUCE, Api
 from broker.kafka_api.context import Client, Context
 from broker.kafka_api.framing import encode
 from broker.kafka_api.handler import Finish
-from broker.kafka_api.handlers import k18_api_versions
-from broker.kafka_api.header import Prefix, read_client_id, read_prefix
+from broker.kafka_api.handlers import k00_produce, k18_api_versions
+from broker.kafka_api.header import (
+    PREFIX,
+    PREFIX_SIZE,
+    Prefix,
+    client_field,
+    read_client_id,
+    read_prefix,
+)
 from broker.kafka_api.outcome import NONE, outcome_of
+from broker.kafka_api.quick import Quick
 from broker.kafka_api.wire import LOADED, Request, Response, codec, load
 from broker.ports import Reply
 
@@ -35,11 +44,31 @@ class KafkaSession:
     def __init__(self, ctx: Context) -> None:
         self._ctx = replace(ctx, advertised=ADVERTISED, client=Client())
         self._is_first = True
+        self._client_field = b""
+        """The client id as the last request brought it, length included."""
+        self._quick = Quick(self._ctx, ctx.counters.requests.of(PRODUCE.name), self._fail_produce)
 
     @property
     def client(self) -> Client:
         """What the peer has said about itself so far."""
         return self._ctx.client
+
+    def begin_now(self, frame: memoryview) -> ports.Pending | None:
+        """Stage 1 of the usual Produce of a client that has said who it is; None for all else."""
+        size = len(self._client_field)
+        if not size or len(frame) <= PREFIX_SIZE + size or frame[0] or frame[1]:  # key 0: Produce
+            return None
+        _, version, correlation_id = PREFIX.unpack_from(frame)
+        position = PREFIX_SIZE + size
+        if (PRODUCE.key, version) not in LOADED or frame[PREFIX_SIZE:position] != (
+            self._client_field
+        ):
+            return None  # The first Produce of each version loads what its failures need.
+        if version >= PRODUCE.first_flexible:
+            if frame[position]:
+                return None  # tagged fields
+            position += 1
+        return self._quick.begin(frame, position, version, correlation_id)
 
     async def begin(self, frame: memoryview) -> ports.Finish:
         """Stage 1. Raises PeerError: the peer broke the protocol, or asked what nobody serves."""
@@ -71,6 +100,7 @@ class KafkaSession:
         is_flexible = api.is_flexible(prefix.version)
         client_id, position = read_client_id(frame, is_flexible=is_flexible)
         self._ctx.client.client_id = client_id
+        self._client_field = client_field(frame)
         began_at = self._ctx.clock.monotonic()
         if (api.key, prefix.version) not in LOADED:
             await load(api.key, prefix.version)
@@ -126,6 +156,17 @@ class KafkaSession:
             response,
             has_flexible_header=api.has_flexible_reply(prefix.version),
         )
+
+    def _fail_produce(self, frame: memoryview, error: Exception, began_at: float) -> Reply:
+        """The answer to a Produce that was begun the quick way."""
+        frame, prefix = frame.toreadonly(), read_prefix(frame)
+        _, position = read_client_id(frame, is_flexible=PRODUCE.is_flexible(prefix.version))
+        request = codec(PRODUCE.key, prefix.version).read(frame, position)
+        if isinstance(error, RequestError):
+            response = k00_produce.response(self._ctx, cast(ProduceRequest, request), [error])
+        else:
+            response = self._failed(PRODUCE, request, error)
+        return self._encode(PRODUCE, prefix, response, began_at)
 
     def _failed(self, api: Api, request: Request, error: Exception) -> Response:
         """A mistake of ours costs this one request, and nobody else notices."""

@@ -15,7 +15,7 @@ from broker.native_api.cursor import Ticket
 from broker.native_api.framing import EMPTY, INVALID_LENGTH, error, is_error
 from broker.native_api.handlers import Context, refusal
 from broker.native_api.packer import Pack
-from broker.ports import Finish, Reply, TopicView
+from broker.ports import Finish, Pending, Reply, TopicView
 from broker.telemetry.metrics import RequestMeter, RequestStats
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -53,6 +53,9 @@ class NativeSession:
         self._untaken: deque[Ticket] = deque()
         """What its GETs wait for."""
         self._gets = anyio.Semaphore(GETS_IN_FLIGHT_MAX, fast_acquire=True)
+
+    def begin_now(self, frame: memoryview) -> Pending | None:
+        return None
 
     async def begin(self, frame: memoryview) -> Finish:
         """Stage 1. Never the peer's last word: whatever a frame holds, it is answered."""

@@ -12,6 +12,11 @@
     yield to the event loop: its reply would be sent alone. A reply behind which nothing is owed
     does not wait for this loop: it is sent where it is made, as far as the socket takes it.
 
+The three sleep through requests that no task needs to wait for: those which `session.begin_now`
+takes are begun where their bytes arrive, and answered and sent where they are settled (`_pump`),
+still in the order of all requests. The loops take over where a request needs them, a limit is
+reached or the socket is full.
+
 The end of a connection runs down the same pipe: the reader puts END behind the last request, and
 everything that was begun is answered and sent before the socket closes. Only a peer that is gone, a
 fault of ours or a limit (`overdue`) ends it at once.
@@ -24,6 +29,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import islice
 
 import anyio
@@ -35,11 +41,11 @@ from broker.net.budget import Account
 from broker.net.framing import PREFIX_SIZE, FrameDecoder
 from broker.net.limits import Limits, ListenerStats
 from broker.net.stream import IOV_MAX, Stream
-from broker.ports import Buffer, Clock, Finish, Reply, Session
+from broker.ports import Buffer, Clock, Finish, Pending, Reply, Session
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-_Slot = tuple[Finish, int]
+_Slot = tuple[Finish | Pending, int]
 """A request that was begun, and the bytes it holds."""
 
 
@@ -79,6 +85,10 @@ class Connection:
         self._burst: list[Buffer] = []
         """The first of them, while they are being sent."""
         self._reply_put, self._reply_sent = _Signal(), _Signal()
+        self._loop = asyncio.get_running_loop()
+        self._is_pump_due = False
+        self._was_in_frame = False
+        """When room for what has come was asked for."""
         self._is_stopping = False
         """Begin no further request."""
         self._is_answered = False
@@ -159,15 +169,113 @@ class Connection:
 
     def buffer(self) -> memoryview | None:
         """Room for what has come; None while the memory of all connections is spent."""
-        if not self._account.may_receive(in_frame=self._decoder.pending_size > 0):
+        self._was_in_frame = in_frame = self._decoder.pending_size > 0
+        if not self._account.may_receive(in_frame=in_frame):
             return None
         return self._decoder.buffer()
 
-    def advance(self, size: int) -> list[memoryview]:
-        """Frames that are complete now."""
+    def advance(self, size: int) -> list[memoryview] | None:
+        """The frames that are complete now and need the reading loop; None: it sleeps on."""
         self._stats.received_size += size
         self._account.received(size)
-        return self._decoder.advance(size)
+        frames = self._decoder.advance(size)
+        self._note_pace(has_frames=bool(frames))
+        begun_count = 0
+        try:
+            for frame in frames:
+                if not self._begin_now(frame):
+                    return frames[begun_count:]
+                begun_count += 1
+        finally:
+            if begun_count:
+                self._pump()
+        return None if self._decoder.refused is None else []
+
+    def _note_pace(self, *, has_frames: bool) -> None:
+        """Time that a frame spent waiting for memory or for an earlier request is not the
+        peer's."""
+        since, now = self._waiting_since, self._now()
+        if has_frames:
+            self._frame_wait_s = 0.0
+        elif self._was_in_frame and since is not None:
+            self._frame_wait_s += now - since
+        self._waiting_since = now
+
+    # ---- without a task
+
+    def _begin_now(self, frame: memoryview) -> bool:
+        """Begin a request for which no task has to wait. False: the reading loop must begin it."""
+        if self._is_stopping or len(self._slots) >= self._limits.requests_in_flight_max:
+            return False
+        pending = self._session.begin_now(frame)
+        if pending is None:
+            return False
+        self._stats.requests += 1
+        pending.on_ready = self._on_ready
+        self._slots.append((pending, PREFIX_SIZE + len(frame)))
+        return True
+
+    def _on_ready(self) -> None:
+        """A request without a task has its reply."""
+        if not self._slots:
+            return  # It is being begun, or the connection is gone.
+        last = self._slots[-1]
+        if last is not None and isinstance(last[0], Pending) and last[0].is_ready:
+            self._pump()  # Probably all are ready; nothing else could share the system call.
+        elif not self._is_pump_due:
+            self._is_pump_due = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Answer from the front what is ready and needs no task; send it with one system call."""
+        self._is_pump_due = False
+        slots = self._slots
+        replies: list[Buffer] = []
+        released_size = reply_size = 0
+        while slots:
+            slot = slots[0]
+            if slot is None or not isinstance(slot[0], Pending) or self._is_choked(reply_size):
+                self._slot_put.notify()  # The answering loop has to do with it.
+                break
+            if not slot[0].is_ready:
+                break
+            try:
+                reply = slot[0].take()
+            except Exception as error:  # noqa: BLE001  Also answered by that loop.
+                slots[0] = (partial(_raise, error), slot[1])
+                self._slot_put.notify()
+                break
+            slots.popleft()
+            released_size += slot[1]
+            reply_size += sum(map(len, reply))
+            replies += reply
+        if released_size:
+            self._account.release(released_size)
+            self._slot_taken.notify()
+        if replies:
+            self._send_or_keep(replies, reply_size)
+
+    def _is_choked(self, more_size: int = 0) -> bool:
+        """The peer has more replies to read than it may before another one is made."""
+        return self._replies_size + more_size > self._limits.reply_queue_size_max
+
+    def _send_or_keep(self, replies: list[Buffer], size: int) -> None:
+        """Replies that nobody waits for: what the socket takes at once never counts as held."""
+        if not self._replies and len(replies) <= IOV_MAX:
+            self._sent_at = self._now()
+            try:
+                sent_size = self._stream.send_now(replies)
+            except anyio.BrokenResourceError as error:
+                self._lost(error)
+                return
+            self._stats.sent_size += sent_size
+            if sent_size == size:
+                return
+            replies, size = _rest(replies, sent_size), size - sent_size
+        self._account.charge_reply(size)
+        self._replies_size += size
+        self._replies.extend(replies)
+        self._reply_put.notify()
 
     # ---- the loops
 
@@ -175,12 +283,15 @@ class Connection:
         try:
             await loop()
         except anyio.BrokenResourceError as error:
-            _log.debug("connection lost", reason=str(error.__cause__), **self._who())
-            self._scope.cancel()
+            self._lost(error)
         except Exception:  # noqa: BLE001  Whatever it is, only this connection may suffer.
             self._stats.crashes += 1
             _log.exception("connection closed by a fault of ours", **self._who())
             self._scope.cancel()
+
+    def _lost(self, error: anyio.BrokenResourceError) -> None:
+        _log.debug("connection lost", reason=str(error.__cause__), **self._who())
+        self._scope.cancel()
 
     async def _read(self) -> None:
         try:
@@ -200,25 +311,23 @@ class Connection:
             self._slot_put.notify()
 
     async def _receive(self) -> list[memoryview]:
-        in_frame = self._decoder.pending_size > 0
-        self._waiting_since = since = self._now()
+        self._waiting_since = self._now()
         try:
             frames = await self._stream.receive(self)
         finally:
             self._waiting_since = None
         if frames is None:
-            await self._account.room(in_frame=in_frame)
+            await self._account.room(in_frame=self._was_in_frame)
             return []
-        # Time that a frame spent waiting for memory or for an earlier request is not the peer's.
-        self._frame_wait_s = 0.0 if frames else self._frame_wait_s
-        if in_frame and not frames:
-            self._frame_wait_s += self._now() - since
         return frames
 
     async def _begin(self, frame: memoryview) -> None:
         while len(self._slots) >= self._limits.requests_in_flight_max and not self._is_stopping:
             await self._slot_taken.wait()
         if self._is_stopping:
+            return
+        if self._begin_now(frame):
+            self._pump()
             return
         self._stats.requests += 1
         finish = await self._session.begin(frame)
@@ -240,19 +349,22 @@ class Connection:
     async def _answer(self) -> None:
         try:
             while True:
-                while not self._slots:
-                    await self._slot_put.wait()
-                slot = self._slots[0]
+                self._pump()
+                while self._is_choked():
+                    await self._reply_sent.wait()
+                slot = self._slots[0] if self._slots else _NONE
                 if slot is None:
                     return
                 finish, size = slot
+                if isinstance(finish, Pending):
+                    if not finish.is_ready:
+                        await self._slot_put.wait()
+                    continue
                 reply = await finish()
                 self._slots.popleft()
                 self._put(reply)
                 self._slot_taken.notify()
                 self._account.release(size)
-                while self._replies_size > self._limits.reply_queue_size_max:
-                    await self._reply_sent.wait()
         except PeerError as error:
             self._peer_failed(error)
         finally:
@@ -365,6 +477,23 @@ class _Signal:
         await self._waiter
 
 
+_NONE: _Slot = (Pending(), 0)
+"""Stands for the next request, which has not come."""
+
+
+async def _raise(error: Exception) -> Reply:
+    raise error
+
+
+def _rest(buffers: list[Buffer], size: int) -> list[Buffer]:
+    """What is left after the first `size` bytes."""
+    for i, buffer in enumerate(buffers):
+        if size < len(buffer):
+            return [memoryview(buffer)[size:], *buffers[i + 1 :]]
+        size -= len(buffer)
+    return []
+
+
 class _Waste:
     """A sink for bytes that nobody will read."""
 
@@ -375,5 +504,6 @@ class _Waste:
     def buffer(self) -> memoryview:
         return self._buffer
 
-    def advance(self, size: int) -> None:
+    def advance(self, size: int) -> int:
         self.size += size
+        return self.size

@@ -30,15 +30,18 @@ class Sink(Protocol[T_co]):
     def buffer(self) -> memoryview | None:
         """Room for the bytes that have come; None to take none now."""
 
-    def advance(self, size: int) -> T_co:
-        """`size` bytes of `buffer()` are filled; 0 if there were none after all."""
+    def advance(self, size: int) -> T_co | None:
+        """`size` bytes of `buffer()` are filled; 0 if there were none after all.
+
+        What to tell the task that receives; None: nothing, receive on.
+        """
 
 
 class Stream(Protocol):
     """One connected peer. `SocketStream` in production; tests and simulations bring their own."""
 
     async def receive(self, sink: Sink[T]) -> T | None:
-        """Wait for bytes and let `sink` take them; its answer, or None if it had no room.
+        """Wait for bytes and let `sink` take them until it has an answer; None if it had no room.
 
         Raises anyio.EndOfStream when the peer has finished sending or after `stop_receiving`, and
         anyio.BrokenResourceError when the connection is gone.
@@ -142,8 +145,10 @@ class SocketStream:
                 if size == 0:
                     self._fail(anyio.EndOfStream())
                     return
-            self._taken = sink.advance(size)
-            waiter.set_result(True)
+            taken = sink.advance(size)
+            if taken is not None and not waiter.done():
+                self._taken = taken
+                waiter.set_result(True)
         except OSError as error:
             broken = anyio.BrokenResourceError()
             broken.__cause__ = error

@@ -62,24 +62,24 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class Written:
     """A batch that has its offsets, and where to ask whether it is safe."""
 
     partition: AnyPartition
     appended: Appended
 
 
-_Outcome = _Written | RequestError
+Outcome = Written | RequestError
 
 
 async def begin(ctx: Context, request: ProduceRequest) -> Finish:
     """Append every batch, then hand back the wait for the disk."""
     refusal = _refusal(request)
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
     for name, wanted in _each(request):
         outcomes.append(refusal or await _append(ctx, request, name, wanted))
     if request.acks == ACKS_NONE:
-        _close_on_error(outcomes)
+        close_on_error(outcomes)
         return ready(None)
     wait_s = min(request.timeout.total_seconds(), ctx.config.produce_wait_ms_max / 1000)
     deadline = ctx.clock.monotonic() + wait_s
@@ -90,10 +90,10 @@ def failed(ctx: Context, request: ProduceRequest, code: ErrorCode) -> Response:
     """The same error for every partition. Raises PeerError for acks=0, which no answer may
     reach."""
     error = Refused(code, "the broker failed while serving this request")
-    outcomes: list[_Outcome] = [error for _ in _each(request)]
+    outcomes: list[Outcome] = [error for _ in _each(request)]
     if request.acks == ACKS_NONE:
-        _close_on_error(outcomes)
-    return _response(ctx, request, outcomes)
+        close_on_error(outcomes)
+    return response(ctx, request, outcomes)
 
 
 def _each(request: ProduceRequest) -> Iterator[tuple[str, PartitionProduceData]]:
@@ -113,7 +113,8 @@ def _refusal(request: ProduceRequest) -> RequestError | None:
     return None
 
 
-def _close_on_error(outcomes: list[_Outcome]) -> None:
+def close_on_error(outcomes: list[Outcome]) -> None:
+    """Raises PeerError for the first error."""
     for outcome in outcomes:
         if isinstance(outcome, RequestError):
             raise PeerError(f"a Produce with acks=0 failed and cannot be answered: {outcome}")
@@ -121,23 +122,23 @@ def _close_on_error(outcomes: list[_Outcome]) -> None:
 
 async def _append(
     ctx: Context, request: ProduceRequest, name: str, wanted: PartitionProduceData
-) -> _Outcome:
+) -> Outcome:
     try:
         topic = ctx.controller.topic(name)
         if topic.is_internal:
             raise InvalidTopic(f"{name} is an internal topic: clients may not write to it")
         partition = led_partition(ctx, topic, wanted.index)
-        batch = _only_batch(wanted.records, request.__version__)
+        batch = only_batch(wanted.records, request.__version__)
         try:
-            return _Written(partition, await partition.append(batch, acks=request.acks))
+            return Written(partition, await partition.append(batch, acks=request.acks))
         except LeaderMoved:
             routed = ctx.controller.anywhere(topic, resends=False)
-            return _Written(routed, await routed.append(batch, acks=request.acks))
+            return Written(routed, await routed.append(batch, acks=request.acks))
     except RequestError as error:
         return error
 
 
-def _only_batch(records: Records | None, version: int) -> bytes:
+def only_batch(records: Records | None, version: int) -> bytes:
     """The one batch a v3+ partition must hold. Everything else about it is the partition's to
     check."""
     if not records:
@@ -155,20 +156,20 @@ def _only_batch(records: Records | None, version: int) -> bytes:
 
 
 async def _finish(
-    ctx: Context, request: ProduceRequest, outcomes: list[_Outcome], deadline: float
+    ctx: Context, request: ProduceRequest, outcomes: list[Outcome], deadline: float
 ) -> Response:
     """Wait until what was appended is as safe as asked. The waits overlap: the syncs are already
     under way."""
-    settled: list[_Outcome] = []
+    settled: list[Outcome] = []
     for outcome in outcomes:
-        if isinstance(outcome, _Written):
+        if isinstance(outcome, Written):
             left_s = max(deadline - ctx.clock.monotonic(), 0.0)
             outcome = await _safe(outcome, request.acks, left_s)
         settled.append(outcome)
-    return _response(ctx, request, settled)
+    return response(ctx, request, settled)
 
 
-async def _safe(written: _Written, acks: int, wait_s: float) -> _Outcome:
+async def _safe(written: Written, acks: int, wait_s: float) -> Outcome:
     end_offset = written.appended.end_offset
     try:
         await written.partition.committed(end_offset, acks=acks, timeout_s=wait_s)
@@ -177,12 +178,12 @@ async def _safe(written: _Written, acks: int, wait_s: float) -> _Outcome:
     return written
 
 
-def _response(ctx: Context, request: ProduceRequest, outcomes: list[_Outcome]) -> Response:
+def response(ctx: Context, request: ProduceRequest, outcomes: list[Outcome]) -> Response:
     make = maker(request)
     leaders = Leaders(ctx, make)
     results = iter(outcomes)
 
-    def partition_response(name: str, index: int, outcome: _Outcome) -> object:
+    def partition_response(name: str, index: int, outcome: Outcome) -> object:
         if isinstance(outcome, RequestError):
             return make.PartitionProduceResponse(
                 index=index,

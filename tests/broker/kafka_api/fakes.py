@@ -42,6 +42,7 @@ from broker.ports import (
     TopicView,
     Waiter,
 )
+from broker.replication.progress import Progress
 from engine.batch import (
     HEADER_SIZE,
     CorruptBatchError,
@@ -98,6 +99,11 @@ class FakePartition:
         self.read_count = 0
         self.preferred = -1
         self.error: Exception | None = None
+        self.must_wait = False
+        """An append would have to wait for something."""
+        self.quick_count = 0
+        """Appends that did not."""
+        self._progress = Progress(0)
         self.keyed_snapshot: Callable[[], bytes] = bytes
         self.bucket = None
         self._high_watermark = 0
@@ -139,6 +145,14 @@ class FakePartition:
             raise UnknownLeaderEpoch(f"epoch {leader_epoch}")
 
     async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        return self._append(batch)
+
+    def append_now(self, batch: bytearray, *, acks: int) -> Appended | None:
+        appended = None if self.must_wait else self._append(batch)
+        self.quick_count += appended is not None
+        return appended
+
+    def _append(self, batch: Buffer) -> Appended:
         if self.error is not None:
             raise self.error
         config = TopicConfig.of(self.view.configs)
@@ -149,6 +163,8 @@ class FakePartition:
             check_batch(batch, header)
         except CorruptBatchError as error:
             raise CorruptBatch(str(error)) from error
+        if header.size != len(batch):
+            raise InvalidRecord("bytes after the batch")
         if header.is_control:
             raise InvalidRecord("a control batch")
         seen = self._sequences.setdefault((header.producer_id, header.producer_epoch), [])
@@ -169,10 +185,26 @@ class FakePartition:
             self.release()
         return Appended(base_offset, end_offset, append_time_ms, self.log_start_offset)
 
+    def when_committed(
+        self,
+        end_offset: int,
+        wake: Callable[[Exception | None], None],
+        *,
+        acks: int,
+        timeout_s: float,
+    ) -> None:
+        end_offset = end_offset if acks == ACKS_ALL else 0
+        self._progress.call(
+            end_offset,
+            lambda failure: wake(failure and OutcomeUnknown(f"not durable after {timeout_s} s")),
+            timeout_s=timeout_s,
+        )
+
     def release(self) -> None:
         """The disk has everything: the watermark moves to the end."""
         self.is_held = False
         self._high_watermark = self.end_offset
+        self._progress.advance(self.end_offset)
         self._moved.set()
         self._moved = anyio.Event()
         self.wake()
@@ -321,6 +353,10 @@ class FakeController:
         group_config.validate(configs)
         if not validate_only:
             self.configs_of_groups[group] = dict(configs)
+
+    def led(self, name: str) -> FakePartition | None:
+        partition = self.partitions.get(name)
+        return partition if partition is not None and partition.view.leader_id == 1 else None
 
     async def configure(
         self, topic_id: UUID, edit: EditConfigs, *, validate_only: bool = False

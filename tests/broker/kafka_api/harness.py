@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -10,7 +11,7 @@ from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.kafka_api.context import Stopping
 from broker.kafka_api.fetch_sessions import FetchSessions
-from broker.ports import Finish
+from broker.ports import Finish, Pending, Reply
 from tests.broker.kafka_api.fakes import FakeClock, FakeController, FakePartition
 from tests.broker.kafka_api.layouts import (
     FETCH,
@@ -23,19 +24,34 @@ from tests.broker.kafka_api.layouts import (
 
 
 class Connection:
-    """One client. `send` is stage 1 of a request, awaiting the result is stage 2."""
+    """One client. `send` is stage 1 of a request, awaiting the result is stage 2.
 
-    def __init__(self, session: KafkaSession) -> None:
+    `is_quick`: as the network layer does, offer each request to `begin_now` first.
+    """
+
+    def __init__(self, session: KafkaSession, *, is_quick: bool = False) -> None:
         self.session = session
         self.correlation_id = 0
+        self.is_quick = is_quick
+        self._is_known = False
 
     async def send(
         self, message: Message, version: int, client_id: str | None = "test", **values: Any
     ) -> "Asked":
         self.correlation_id += 1
         frame = encode_request(message, version, self.correlation_id, client_id, values)
-        finish = await self.session.begin(memoryview(bytearray(frame)))
+        finish = await self._begin(memoryview(bytearray(frame)), client_id)
         return Asked(message, version, self.correlation_id, finish)
+
+    async def _begin(self, frame: memoryview, client_id: str | None) -> Finish:
+        if self.is_quick:
+            if not self._is_known:
+                self._is_known = True
+                hello = encode_request(METADATA, 1, 0, client_id, {"topics": []})
+                await (await self.session.begin(memoryview(bytearray(hello))))()
+            if (pending := self.session.begin_now(frame)) is not None:
+                return partial(_settled, pending)
+        return await self.session.begin(frame)
 
     async def ask(
         self, message: Message, version: int, client_id: str | None = "test", **values: Any
@@ -97,6 +113,14 @@ class Connection:
         )
 
 
+async def _settled(pending: Pending) -> Reply:
+    ready = anyio.Event()
+    pending.on_ready = ready.set
+    if not pending.is_ready:
+        await ready.wait()
+    return pending.take()
+
+
 class Asked:
     """A request whose stage 1 is done."""
 
@@ -121,7 +145,8 @@ class Asked:
 
 
 class Node:
-    def __init__(self) -> None:
+    def __init__(self, *, is_quick: bool = False) -> None:
+        self.is_quick = is_quick
         self.clock = FakeClock()
         self.controller = FakeController(self.clock)
         self.groups = Coordinator(cast(Any, self.controller), self.clock)
@@ -150,7 +175,7 @@ class Node:
             sessions=self.sessions,
             stopping=self.stopping,
         )
-        return Connection(KafkaSession(context))
+        return Connection(KafkaSession(context), is_quick=self.is_quick)
 
     async def create(self, name: str, **configs: str) -> FakePartition:
         """A topic; `_` in the name of a config stands for a dot."""

@@ -9,7 +9,7 @@ import anyio
 
 from broker.errors import FrameError
 from broker.net import Budget, Limits, Listener, NetServer
-from broker.ports import Finish, Reply, Session
+from broker.ports import Finish, Pending, Reply, Session
 
 
 class ManualClock:
@@ -42,6 +42,9 @@ class EchoSession:
         self.gate = gate or anyio.Event()
         self.begun: list[bytes] = []
 
+    def begin_now(self, frame: memoryview) -> Pending | None:
+        return None
+
     async def begin(self, frame: memoryview) -> Finish:
         body = bytes(frame)
         self.begun.append(body)
@@ -68,6 +71,43 @@ class EchoSession:
 
     def frame_refused(self, size: int) -> Reply:
         return (prefixed(b"refused %d" % size),)
+
+
+class Promise(Pending):
+    """A reply that the test settles, unless it is ready from the start."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+        self.is_ready = not body.startswith(b"wait")
+
+    def take(self) -> Reply:
+        if self.body.endswith(b"late peer"):
+            raise FrameError("this peer is impossible")
+        if self.body.endswith(b"late crash"):
+            raise ZeroDivisionError("our fault")
+        return () if self.body == b"none" else (prefixed(self.body),)
+
+
+class QuickSession(EchoSession):
+    """As EchoSession, but frames that begin with `quick ` need no task. What follows that word is
+    answered at once, or once its promise is settled if it begins with `wait`."""
+
+    def __init__(self, gate: anyio.Event | None = None) -> None:
+        super().__init__(gate)
+        self.promises: list[Promise] = []
+
+    def begin_now(self, frame: memoryview) -> Pending | None:
+        head, _, body = bytes(frame).partition(b" ")
+        if head != b"quick":
+            return None
+        if body == b"peer":
+            raise FrameError("this peer is impossible")
+        if body == b"crash":
+            raise ZeroDivisionError("our fault")
+        self.begun.append(body)
+        self.promises.append(Promise(body))
+        return self.promises[-1]
 
 
 def listener(make_session: Callable[[str], Session], *, port: int = 0) -> Listener:

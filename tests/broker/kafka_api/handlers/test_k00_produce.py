@@ -20,9 +20,19 @@ from broker.errors import (
     RequestError,
     StorageFailed,
 )
+from broker.kafka_api.wire import load
 from tests.broker.kafka_api.fakes import FakePartition, batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, PRODUCE
+
+
+@pytest.fixture(params=[False, True], ids=["general", "quick"])
+async def is_quick(request: pytest.FixtureRequest) -> bool:
+    """Both ways of a Produce keep the same promises."""
+    for version in range(3, 13):
+        await load(0, version)
+    return bool(request.param)
+
 
 ZSTD = 4
 OLD_FORMAT = batch(b"a")[:16] + b"\1" + batch(b"a")[17:]
@@ -45,6 +55,33 @@ async def test_a_log_append_time_topic_tells_its_timestamp_to_the_millisecond(no
     node.clock.wall_ms = 1_712_345_678_901
     answer = await node.connect().produce("t", batch(b"a"))
     assert answer["log_append_time"] == 1_712_345_678_901
+
+
+async def test_the_usual_produce_takes_the_quick_way_where_it_is_offered(
+    node: Node, is_quick: bool
+) -> None:
+    """Or every other test here would compare the general way with itself."""
+    partition = await node.create("t")
+    connection = node.connect()
+    for version in range(3, 13):
+        await connection.produce("t", batch(b"a"), version=version)
+    assert partition.quick_count == (10 if is_quick else 0)
+
+
+async def test_an_append_that_must_wait_goes_the_general_way(node: Node) -> None:
+    partition = await node.create("t")
+    partition.must_wait = True
+    answer = await node.connect().produce("t", batch(b"a"))
+    assert (answer["error"], answer["base_offset"]) == (0, 0)
+    assert partition.end_offset == 1
+
+
+async def test_a_client_that_changes_its_name_is_known_by_the_new_one(node: Node) -> None:
+    await node.create("t")
+    connection = node.connect()
+    for name in ("one", "two", "two", None, "one"):
+        assert (await connection.produce("t", batch(b"a"), client_id=name))["error"] == 0
+        assert connection.session.client.client_id == (name or "")
 
 
 async def test_acks_0_gets_no_reply_at_all_or_every_later_reply_is_misread(node: Node) -> None:
