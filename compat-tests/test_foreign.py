@@ -235,5 +235,7 @@ def _kill_leader(cluster: Cluster, client: Foreign, group: Group) -> None:
     if client.is_idempotent:
         assert stored == lines, "stored twice"
     group.wait(lambda: group.committed().get("t") == count, "all is committed", LEADER_S_MAX)
+    # What is committed was said to have been read before, and may not have come here yet.
+    group.wait(lambda: any(offset == count - 1 for _, offset, _ in group.reads()), "the last")
     first_seen = list(dict.fromkeys(value for _, _, value in group.reads()))
     assert first_seen == lines, "the group missed some, or saw them out of order"

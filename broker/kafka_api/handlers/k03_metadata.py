@@ -6,7 +6,9 @@ Behaviour
   * No list of topics means all of them (in v0 an empty list does); an empty list means none.
   * A topic that is missing is created if the request and the node allow it, and answered finished;
     a bad name is INVALID_TOPIC_EXCEPTION and never created.
-  * While a topic has no live leader its partition says LEADER_NOT_AVAILABLE and leader -1.
+  * While a topic's next leader is being made out, one of its live replicas is named: it will be the
+    leader, or says NOT_LEADER_OR_FOLLOWER until it knows who is, which every client lives through.
+    Without a majority of them alive there is nobody to wait for: LEADER_NOT_AVAILABLE, leader -1.
 Versions
   v1 null = all, rack, controller · v2 cluster id · v4 allow_auto_topic_creation · v5 offline
   replicas · v7 leader epoch (KIP-320) · v8 authorized operations (KIP-430; of the cluster only to
@@ -144,17 +146,29 @@ def _described(make: Maker, view: TopicView, live: frozenset[int], operations: i
 
 
 def _partition(make: Maker, view: TopicView, live: frozenset[int]) -> object:
-    # A leader that is not among the brokers of the same answer sends clients in circles.
-    has_leader = view.leader_id in live
+    leader_id = _leader(view, live)
     return make.MetadataResponsePartition(
-        error_code=ErrorCode.none if has_leader else ErrorCode.leader_not_available,
+        error_code=ErrorCode.leader_not_available if leader_id < 0 else ErrorCode.none,
         partition_index=0,
-        leader_id=view.leader_id if has_leader else -1,
+        leader_id=leader_id,
         leader_epoch=view.leader_epoch,
         replica_nodes=view.replicas,
         isr_nodes=view.in_sync,
         offline_replicas=view.offline,
     )
+
+
+def _leader(view: TopicView, live: frozenset[int]) -> int:
+    """Whom to send clients to; -1 for nobody.
+
+    Kafka names a new leader in the moment the old one is fenced. Here that takes a question to the
+    replicas, and segmentio's kafka-go gives records up for good if it is told of no leader just
+    then. A leader that is not among the brokers of the same answer sends clients in circles.
+    """
+    if view.leader_id in live:
+        return view.leader_id
+    replicas = [node for node in view.in_sync if node in live]
+    return replicas[0] if 2 * len(replicas) > len(view.replicas) else -1
 
 
 def _response(

@@ -91,7 +91,8 @@ func (segmentio) Join(brokers, group, name string, topics []string, leave <-chan
 			return reader.Close()
 		}
 		if err != nil {
-			return err
+			client.Note(err) // a broker that cannot be reached, say: the reader itself tries on
+			continue
 		}
 		client.Read(message.Topic, message.Offset, string(message.Value))
 		if err := reader.CommitMessages(context.Background(), message); err != nil {

@@ -54,13 +54,23 @@ async def test_the_controller_is_a_live_broker_of_the_same_answer(node: Node) ->
 
 
 @pytest.mark.parametrize("leader_id", [-1, 7])
-async def test_a_leader_that_is_not_live_is_no_leader(node: Node, leader_id: int) -> None:
-    """T11b."""
+@pytest.mark.parametrize(
+    ("in_sync", "error", "named"),
+    [((1, 2), 0, 1), ((2, 7), 5, -1), ((2,), 5, -1), ((), 5, -1)],
+    ids=["a majority lives", "one is not listed", "a minority lives", "nobody lives"],
+)
+async def test_a_leader_that_is_not_live_is_no_leader(
+    node: Node, leader_id: int, in_sync: tuple[int, ...], error: int, named: int
+) -> None:
+    """T11b. While the next one is made out a replica stands in: kafka-go gives records up for good
+    when it is told that there is no leader."""
     partition = await node.create("t")
-    partition.view = replace(partition.view, leader_id=leader_id)
+    partition.view = replace(
+        partition.view, leader_id=leader_id, replicas=(7, 1, 2), in_sync=in_sync
+    )
     (topic,) = (await node.metadata(topics=[{"name": "t"}]))["topics"]
     assert topic["error"] == 0
-    assert (topic["partitions"][0]["error"], topic["partitions"][0]["leader_id"]) == (5, -1)
+    assert (topic["partitions"][0]["error"], topic["partitions"][0]["leader_id"]) == (error, named)
     assert topic["partitions"][0]["leader_epoch"] == 3
 
 
