@@ -68,6 +68,11 @@ def test_admin_call_that_answers_what_kafka_would_not(
     assert java.run("AdminCalls.java", server.kafka, topic).splitlines() == ["closed"]
 
 
+def test_configs_of_a_group_that_are_lost(server: Server, topic: str, tmp_path: Path) -> None:
+    java = Java("4.3.1", tmp_path)  # 3.9 knows no configs of groups
+    assert java.run("GroupConfigs.java", server.kafka, topic).splitlines() == ["closed"]
+
+
 @pytest.mark.parametrize(
     "assignor", [EAGER, pytest.param(COOPERATIVE, marks=pytest.mark.full)], ids=["eager", "coop"]
 )

@@ -41,13 +41,21 @@ def test_topic_that_the_command_line_cannot_manage(java: Java, server: Server, t
     assert "max.message.bytes=2000000" in said
     assert "retention.ms" not in said
 
+    java.run(topics, *to, "--delete", "--topic", topic)
+    assert topic not in java.run(topics, *to, "--list").splitlines()
+
+
+@pytest.mark.full
+def test_group_whose_configs_the_command_line_cannot_change(
+    server: Server, topic: str, tmp_path: Path
+) -> None:
+    java = Java("4.3.1", tmp_path)  # 3.9 knows no configs of groups
+    to = ("--bootstrap-server", server.kafka)
     configs = ("kafka.admin.ConfigCommand", *to, "--entity-type", "groups", "--entity-name", topic)
     java.run(*configs, "--alter", "--add-config", "consumer.session.timeout.ms=50000")
     assert "consumer.session.timeout.ms=50000" in java.run(*configs, "--describe")
     java.run(*configs, "--alter", "--delete-config", "consumer.session.timeout.ms")
     assert "consumer.session.timeout.ms" not in java.run(*configs, "--describe")
-    java.run(topics, *to, "--delete", "--topic", topic)
-    assert topic not in java.run(topics, *to, "--list").splitlines()
 
 
 @pytest.mark.full

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from broker.cli.shapes import table
+
 DEFAULT_ADDRESS = "127.0.0.1:9644"
 
 NODE_HEADER = ("NODE", "STATE", "RAFT", "LEADS", "PEER", "LISTENERS")
@@ -67,11 +69,11 @@ def in_words(found: Any) -> str:
     summary = f"{alive_count} of {len(nodes)} nodes alive; {says}; {health}"
     asked = f"(Node {found['answered_by']} says so.)"
     lines = [f"Cluster {found['cluster_id']}: {summary}. {asked}", ""]
-    lines += _table([NODE_HEADER, *map(_node_row, nodes)])
+    lines += table([NODE_HEADER, *map(_node_row, nodes)])
     lines.append("")
     if not topics:
         return "\n".join([*lines, "No topics."])
-    return "\n".join([*lines, *_table([TOPIC_HEADER, *map(_topic_row, topics)])])
+    return "\n".join([*lines, *table([TOPIC_HEADER, *map(_topic_row, topics)])])
 
 
 def _node_row(node: Any) -> tuple[str, ...]:
@@ -102,11 +104,3 @@ def _topic_row(topic: Any) -> tuple[str, ...]:
 
 def _numbers(values: list[int]) -> str:
     return ",".join(map(str, values)) or "none"
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

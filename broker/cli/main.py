@@ -21,6 +21,12 @@ def _cluster() -> click.Command:
     return cluster
 
 
+def _group() -> click.Command:
+    from broker.cli.group import group
+
+    return group
+
+
 def _config() -> click.Command:
     from broker.cli.settings import config
 
@@ -57,6 +63,7 @@ COMMANDS = {
     "serve": (_serve, "Run a node."),
     "dev": (_dev, "Run a node, or several, to try things out on this machine."),
     "cluster": (_cluster, "Show what a cluster looks like."),
+    "group": (_group, "Look at consumer groups, and move or delete their positions."),
     "config": (_config, "Show or check the settings of a node."),
     "doctor": (_doctor, "Look for what would stop or slow a node here."),
     "inspect": (_inspect, "Show what a stored file holds."),

@@ -20,6 +20,7 @@ from typing import Final
 import click
 
 from broker.cli.native_client import NativeClient, NativeError, NoAnswer
+from broker.cli.shapes import Address
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8080"
 PROMPT: Final = "🦭 > "
@@ -38,22 +39,6 @@ Verbs may be typed in small letters. Lines go to the node as they are: quotes ar
 
 _VERBS: Final = ("REGISTER", "PUT", "GET", "STATE", "METRICS")
 _EXITS: Final = ("exit", "quit", "q")
-
-
-class _Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT; an IPv6 host stands in brackets."""
-
-    name = "HOST:PORT"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        host, colon, port = str(value).rpartition(":")
-        if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            self.fail(f"{value!r} is no HOST:PORT, such as {DEFAULT_ADDRESS}", param, ctx)
-        return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class _Topic(click.ParamType[str]):
@@ -96,7 +81,7 @@ class _Settings:
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--addr",
-    type=_Address(),
+    type=Address(DEFAULT_ADDRESS),
     default=DEFAULT_ADDRESS,
     envvar="WALRUS_ADDR",
     show_default=True,

@@ -47,7 +47,6 @@ public final class AdminCalls {
             Uuid id = createdTopic();
             partitions();
             configs();
-            configsOfGroups();
             offsets();
             deletedRecords();
             logDirs();
@@ -136,32 +135,6 @@ public final class AdminCalls {
         check("1".equals(ofNode.get("num.partitions").value()), "one partition");
         check(ofNode.entries().stream().allMatch(one -> one.documentation() != null), "explained");
         check(ofNode.entries().stream().allMatch(ConfigEntry::isReadOnly), "read-only");
-    }
-
-    private static void configsOfGroups() throws Exception {
-        String session = "consumer.session.timeout.ms";
-        ConfigResource ours = new ConfigResource(ConfigResource.Type.GROUP, topic + "-nobody");
-        DescribeConfigsOptions options =
-                new DescribeConfigsOptions().includeSynonyms(true).includeDocumentation(true);
-        ConfigEntry entry = admin.describeConfigs(List.of(ours), options).all().get().get(ours).get(session);
-        check("45000".equals(entry.value()) && entry.isDefault(), "the default");
-        check(entry.type() == ConfigEntry.ConfigType.INT && entry.documentation() != null, "explained");
-        admin.incrementalAlterConfigs(Map.of(ours, List.of(set(session, "50000")))).all().get();
-        entry = admin.describeConfigs(List.of(ours), options).all().get().get(ours).get(session);
-        check("50000".equals(entry.value()), "the value");
-        check(entry.source() == ConfigEntry.ConfigSource.DYNAMIC_GROUP_CONFIG, "the source");
-        check(entry.synonyms().size() == 2, "synonyms");
-        refused(
-                admin.incrementalAlterConfigs(Map.of(ours, List.of(set(session, "1")))).all(),
-                InvalidConfigurationException.class);
-        refused(
-                admin.incrementalAlterConfigs(Map.of(ours, List.of(set("retention.ms", "1")))).all(),
-                InvalidConfigurationException.class);
-        AlterConfigOp delete =
-                new AlterConfigOp(new ConfigEntry(session, null), AlterConfigOp.OpType.DELETE);
-        admin.incrementalAlterConfigs(Map.of(ours, List.of(delete))).all().get();
-        entry = admin.describeConfigs(List.of(ours), options).all().get().get(ours).get(session);
-        check(entry.isDefault(), "deleted means default");
     }
 
     private static AlterConfigOp set(String name, String value) {
