@@ -124,6 +124,28 @@ def test_group_that_is_not_gone(server: Server, topic: str, topics: list[str]) -
     assert topic not in [one["group"] for one in as_json(kafka, "list")]
 
 
+def test_metrics_that_hide_a_group(
+    server: Server, topic: str, topics: list[str], member: ConfluentMember
+) -> None:
+    before = server.metric("walrus_group_rebalances_total")
+    assert before >= 1
+    assert server.metric("walrus_group_groups", state="Stable") == 1
+    assert server.metric("walrus_group_members") == 1
+    second = ConfluentMember(server.kafka, topic, topics)
+    try:
+        until(lambda: second.assigned, "it has joined")
+        assert server.metric("walrus_group_members") == 2
+        assert server.metric("walrus_group_rebalances_total") > before
+    finally:
+        second.close()
+    member.close()
+    write(server.kafka, topics[:1], ["d", "e"])
+    assert server.metric("walrus_group_lag_records", group=topic, topic=topics[0]) == 2
+    assert server.metric("walrus_group_lag_records", group=topic, topic=topics[1]) == 0
+    until(lambda: server.metric("walrus_group_members") == 0, "they have left")
+    assert server.metric("walrus_group_members_dropped_total") == 0
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     assert "no answer from 127.0.0.1:1" in walrus_group("127.0.0.1:1", "list", code=1)
 

@@ -468,6 +468,15 @@ class LocalController:
             self._led_by_name[name] = partition
         return None if partition.bucket is None else partition
 
+    def known_end(self, topic: TopicView) -> int | None:
+        """Where the topic ends, as far as this node can tell without asking: exact at its leader,
+        about right where a copy is, None elsewhere."""
+        partition = self._leases.partitions.get(topic.topic_id.bytes)
+        if partition is not None and partition.bucket is not None:
+            return partition.high_watermark
+        copy = self._replicas.copies.get(topic.topic_id.bytes, topic.segments[-1].sid)
+        return None if copy is None else copy.segment.durable_offset
+
     def sealed_copies(self, topic: TopicView) -> SealedCopies:
         metadata = self._metadata.state.topics.get(topic.topic_id.bytes)
         if metadata is None:

@@ -9,7 +9,7 @@ Implements `ports.GroupOffsets`: the shared cursor of native GET is a group like
 commits are made by hand.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -34,12 +34,14 @@ from broker.groups.messages import (
     Who,
 )
 from broker.groups.records import OffsetValue
+from broker.groups.samples import samples
 from broker.groups.shard import Entry, Shard, Waiting
 from broker.groups.shards import Shards
 from broker.groups.state_log import Durable
 from broker.groups.states import GroupLimits, State
 from broker.groups.views import GroupDescribed, GroupListed, described, listed, subscribes
 from broker.ports import Clock, Finish, Reply
+from broker.telemetry.metrics import Sample
 
 _log = structlog.get_logger(__name__)
 
@@ -245,6 +247,19 @@ class Coordinator:
     def _has_room(self) -> bool:
         return sum(len(shard.entries) for shard in self._shards) < self._config.groups_max
 
+    def collect(self) -> Iterator[Sample]:
+        """For the metrics registry."""
+        entries = (entry for shard in self._shards for entry in shard)
+        return samples(entries, self._shards.counts, self._where)
+
+    def _where(self, topic_id: UUID) -> tuple[str, int] | None:
+        try:
+            topic = self._controller.topic_by_id(topic_id)
+        except UnknownTopicId:
+            return None
+        end_offset = self._controller.known_end(topic)
+        return None if end_offset is None else (topic.name, end_offset)
+
     # ---- what is too old -------------------------------------------------------------------------
 
     async def _sweep_for_ever(self) -> None:
@@ -283,6 +298,7 @@ class Coordinator:
         )
         if gone:
             shard.forget(entry, gone)
+            self._shards.counts.expired_offsets += len(gone)
         if group.is_idle and not entry.offsets:
             shard.delete(entry)
 

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from broker.groups.counts import JOIN, SESSION, SYNC, Counts
 from broker.groups.messages import (
     Answer,
     Effect,
@@ -55,7 +56,7 @@ ABSENT_WAIT_MS_MIN: Final = 1_000
 class Group:
     """See the module's text. One event is one method; it returns what is to be done."""
 
-    def __init__(self, group_id: str, limits: GroupLimits) -> None:
+    def __init__(self, group_id: str, limits: GroupLimits, counts: Counts | None = None) -> None:
         self.group_id = group_id
         self.state = State.EMPTY
         self.generation = 0
@@ -66,6 +67,7 @@ class Group:
         self.pending: dict[str, int] = {}
         """Member ids given out and not used yet, and when each is forgotten."""
         self._limits = limits
+        self._counts = counts or Counts()
         self._phase_deadline_ms: int | None = None
         """When the join phase, or the wait for everybody's SyncGroup, is over."""
         self._is_first_wait = False
@@ -78,10 +80,15 @@ class Group:
 
     @classmethod
     def restored(
-        cls, group_id: str, limits: GroupLimits, value: GroupValue, now_ms: int
+        cls,
+        group_id: str,
+        limits: GroupLimits,
+        value: GroupValue,
+        now_ms: int,
+        counts: Counts | None = None,
     ) -> "Group":
         """The group as it was saved; everybody's session begins anew."""
-        group = cls(group_id, limits)
+        group = cls(group_id, limits, counts)
         group.generation = value.generation
         group.protocol_type, group.protocol = value.protocol_type, value.protocol
         for member_value in value.members:
@@ -258,7 +265,7 @@ class Group:
         # Static members are given the rest of their session to come back.
         for member in [one for one in self.roster if one.joining is None]:
             if member.instance_id is None:
-                self._drop(member)
+                self._drop_silent(member, JOIN)
         if self.roster and not any(member.joining is not None for member in self.roster):
             self._phase_until(now_ms + max(self._rebalance_ms(), ABSENT_WAIT_MS_MIN))
         else:
@@ -274,6 +281,7 @@ class Group:
             self._move(State.EMPTY)
             self._effects.append(Save(self._value()))
             return
+        self._counts.rebalances += 1
         self.roster.elect()
         self._move(State.COMPLETING)
         for member in self.roster:
@@ -375,7 +383,7 @@ class Group:
         """Who has joined and never synced is gone, or hangs."""
         self._phase_deadline_ms = None
         for member in [one for one in self.roster if not one.has_synced]:
-            self._drop(member)
+            self._drop_silent(member, SYNC)
         self._rebalance(now_ms)
 
     # ---- living ----------------------------------------------------------------------------------
@@ -433,7 +441,7 @@ class Group:
             del self.pending[member_id]
         expired = [member for member in self.roster if self._has_expired(member, now_ms)]
         for member in expired:
-            self._drop(member)
+            self._drop_silent(member, SESSION)
         if expired:
             self._rebalance(now_ms)
         if self._phase_deadline_ms is not None and self._phase_deadline_ms <= now_ms:
@@ -480,6 +488,10 @@ class Group:
 
     def _has_expired(self, member: Member, now_ms: int) -> bool:
         return member.deadline_ms <= now_ms and (member.is_new or not member.is_waiting())
+
+    def _drop_silent(self, member: Member, reason: str) -> None:
+        self._counts.dropped[reason] += 1
+        self._drop(member)
 
     def _drop(self, member: Member) -> None:
         self._answer_all(member, Refusal.UNKNOWN_MEMBER)

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from broker.errors import NotLeader, RequestError
 from broker.groups import records
+from broker.groups.counts import Counts
 from broker.groups.group import Group
 from broker.groups.keyed import Change
 from broker.groups.messages import (
@@ -78,6 +79,7 @@ class Shard:
         log: StateLog,
         *,
         limits: GroupLimits,
+        counts: Counts,
         timers: Timers,
         clock: Clock,
         tasks: TaskGroup,
@@ -85,6 +87,7 @@ class Shard:
         self.log = log
         self.entries: dict[str, Entry] = {}
         self._limits = limits
+        self._counts = counts
         self._timers = timers
         self._clock = clock
         self._tasks = tasks
@@ -95,14 +98,14 @@ class Shard:
         entry = self.entries.get(live.group) or self._new_entry(live.group)
         if isinstance(live, LiveGroup):
             now_ms = self._timers.now_ms()
-            entry.group = Group.restored(live.group, self._limits, live.value, now_ms)
+            entry.group = Group.restored(live.group, self._limits, live.value, now_ms, self._counts)
             entry.is_saved, entry.since_ms = True, live.value.state_time_ms
             self._timers.set(entry.group)
         else:
             entry.offsets[live.topic_id] = live.value
 
     def _new_entry(self, group_id: str) -> Entry:
-        entry = self.entries[group_id] = Entry(Group(group_id, self._limits))
+        entry = self.entries[group_id] = Entry(Group(group_id, self._limits, self._counts))
         return entry
 
     def entry(self, group_id: str, *, room: bool | None = None) -> Entry:

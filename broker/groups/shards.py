@@ -17,6 +17,7 @@ from broker.controller.controller import LocalController
 from broker.controller.partition import LocalPartition
 from broker.controller.topics import OFFSETS_TOPIC
 from broker.errors import Loading, NotLeader, RequestError, TopicExists, UnknownTopic
+from broker.groups.counts import Counts
 from broker.groups.group import Group
 from broker.groups.shard import Shard
 from broker.groups.state_log import StateLog
@@ -54,6 +55,7 @@ class Shards:
         self._controller = controller
         self._clock = clock
         self._limits = limits
+        self.counts = Counts()
         self._timers = Timers(clock)
         self._shards: dict[int, Shard] = {}
         self._loads: dict[int, anyio.Event] = {}
@@ -167,6 +169,7 @@ class Shards:
             shard = Shard(
                 log,
                 limits=self._limits,
+                counts=self.counts,
                 timers=self._timers,
                 clock=self._clock,
                 tasks=tasks,

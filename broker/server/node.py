@@ -166,6 +166,7 @@ class Node:
         )
         self._registry.register(self._samples.collect)
         self._registry.register(self._protocols.collect)
+        self._registry.register(self._groups.collect)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._wait_for_signals)
             admin_port = await tasks.start(self._serve_admin)

@@ -113,6 +113,35 @@ UNDER_REPLICATED = Family(
 OFFLINE = Family(
     "walrus_cluster_offline_replicas", "gauge", "Replicas of open segments on nodes that are down."
 )
+GROUPS = Family(
+    "walrus_group_groups", "gauge", "Groups that this node coordinates, by state.", ("state",)
+)
+GROUP_MEMBERS = Family("walrus_group_members", "gauge", "Members of those groups.")
+GROUP_LAG = Family(
+    "walrus_group_lag_records",
+    "gauge",
+    "Records between a committed position and the end, of the first 1000 positions of a node.",
+    ("group", "topic"),
+)
+GROUP_LAG_HIDDEN = Family(
+    "walrus_group_lag_hidden_positions",
+    "gauge",
+    "Positions without a series of their own: beyond the limit, or in topics not held here.",
+)
+GROUP_REBALANCES = Family(
+    "walrus_group_rebalances_total", "counter", "Generations that began with members."
+)
+GROUP_MEMBERS_DROPPED = Family(
+    "walrus_group_members_dropped_total",
+    "counter",
+    "Members that were silent: for their session, through a join phase, or without a SyncGroup.",
+    ("reason",),
+)
+GROUP_OFFSETS_EXPIRED = Family(
+    "walrus_group_offsets_expired_total",
+    "counter",
+    "Positions forgotten because they were too old, or their topic is gone.",
+)
 RAFT_COMMIT = Family(
     "walrus_raft_commit_index", "gauge", "The last committed entry of the metadata log."
 )
@@ -142,6 +171,13 @@ FAMILIES: tuple[Family, ...] = (
     UNAVAILABLE,
     UNDER_REPLICATED,
     OFFLINE,
+    GROUPS,
+    GROUP_MEMBERS,
+    GROUP_LAG,
+    GROUP_LAG_HIDDEN,
+    GROUP_REBALANCES,
+    GROUP_MEMBERS_DROPPED,
+    GROUP_OFFSETS_EXPIRED,
     RAFT_COMMIT,
 )
 """THE table: what `/metrics` may show and what `docs/operations.md` lists."""
