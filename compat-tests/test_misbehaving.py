@@ -1,8 +1,11 @@
 """Members that do what no client would: they are told so, and nobody else notices."""
 
 import struct
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import pytest
 from conftest import Launch
@@ -12,9 +15,10 @@ from harness.groups import ConfluentMember, create, describe, positions, until
 from harness.server import Server
 from harness.wire import Wire, request, string
 
-JOIN_GROUP, HEARTBEAT, OFFSET_COMMIT = 11, 12, 8
+JOIN_GROUP, HEARTBEAT, SYNC_GROUP, LEAVE_GROUP, OFFSET_COMMIT, LIST_GROUPS = 11, 12, 14, 13, 8, 16
 
-UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION, GROUP_MAX_SIZE_REACHED = 25, 22, 81
+ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS = 22, 25, 27
+GROUP_MAX_SIZE_REACHED = 81
 
 pytestmark = [pytest.mark.confluent]
 
@@ -36,6 +40,36 @@ def commit(group: str, generation: int, member: str, topic: str, offset: int) ->
     who = string(group) + struct.pack(">i", generation) + string(member)
     what = struct.pack(">iiq", 1, 0, offset) + string("")
     return who + struct.pack(">qi", -1, 1) + string(topic) + what
+
+
+def sync(group: str, generation: int, member: str, shares: Mapping[str, bytes]) -> bytes:
+    """SyncGroup 0; only the leader brings shares."""
+    who = string(group) + struct.pack(">i", generation) + string(member)
+    dealt = b"".join(
+        string(one) + struct.pack(">i", len(share)) + share for one, share in shares.items()
+    )
+    return who + struct.pack(">i", len(shares)) + dealt
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An answer to JoinGroup 2."""
+
+    error: int
+    generation: int
+    leader: str
+    member: str
+
+
+def parse_joined(body: bytes) -> Joined:
+    """Without the members, whom only the leader is told."""
+    error, generation = struct.unpack_from(">hi", body, 4)
+    words, position = [], 10
+    for _ in range(3):
+        (size,) = struct.unpack_from(">h", body, position)
+        words.append(body[position + 2 : position + 2 + size].decode())
+        position += 2 + size
+    return Joined(error, generation, words[1], words[2])
 
 
 def commit_error(body: bytes) -> int:
@@ -112,3 +146,136 @@ def test_thousand_members_that_join_and_never_sync(launch: Launch, topic: str) -
         victim.close()
         for wire in wires:
             wire.socket.close()
+
+
+@contextmanager
+def witness(server: Server, topic: str) -> Iterator[ConfluentMember]:
+    """A well-behaved member of another group: at the end it reads on, and was never disturbed."""
+    create(server.kafka, topic)
+    member = ConfluentMember(server.kafka, "witness", [topic])
+    try:
+        until(lambda: member.assigned, "it is a member")
+        yield member
+        confluent_write(server.kafka, topic, [Message(b"a"), Message(b"b")])
+        until(lambda: member.committed.get(topic) == 2, "it reads on")
+        assert member.rebalance_count == 1
+    finally:
+        member.close()
+
+
+def pipelined(
+    wires: Sequence[Wire], key: int, version: int, bodies: Sequence[bytes]
+) -> list[bytes]:
+    """The answers to all, sent over the connections in turns, in the order of the bodies."""
+    for start, wire in enumerate(wires):
+        wire.send(
+            b"".join(
+                request(key, version, number, bodies[number])
+                for number in range(start, len(bodies), len(wires))
+            )
+        )
+    found = {}
+    for wire in wires:
+        for _ in range(wires.index(wire), len(bodies), len(wires)):
+            number, body = wire.receive()
+            found[number] = body
+    return [found[number] for number in range(len(bodies))]
+
+
+@contextmanager
+def connections(server: Server, count: int = 10) -> Iterator[list[Wire]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(Wire(server.kafka_port, timeout_s=120)) for _ in range(count)]
+
+
+@contextmanager
+def measured(server: Server, what: str) -> Iterator[None]:
+    """Print what it costs, for whoever wants to know; nothing is asserted about it."""
+    begun, size = time.monotonic(), server.memory_size()
+    yield
+    grown = (server.memory_size() - size) / 2**20
+    print(f"{what}: {time.monotonic() - begun:.1f} s, {grown:+.1f} MiB")
+
+
+def test_ten_thousand_groups_that_only_commit(launch: Launch, topic: str) -> None:
+    """All are kept, across a restart, too; those beyond the node's limit are refused by name."""
+    server = launch(environment={"WALRUS_GROUPS_MAX": "10000"})
+    with witness(server, topic):
+        create(server.kafka, "t")
+        bodies = [commit(f"g{n}", -1, "", "t", n) for n in range(10_500)]
+        with connections(server) as wires, measured(server, "10,000 groups that commit"):
+            answers = Counter(map(commit_error, pipelined(wires, OFFSET_COMMIT, 2, bodies)))
+        # One of them is the witness.
+        assert answers == {0: 9_999, GROUP_MAX_SIZE_REACHED: 501}
+    server.kill()
+    with measured_restart(server):
+        server.start()
+        assert positions(server.kafka, "g1234") == {"t": 1234}
+    with Wire(server.kafka_port) as wire:
+        (count,) = struct.unpack_from(">i", wire.ask(LIST_GROUPS, 0, b""), 2)
+        assert count == 10_000
+        # Who is there already may go on.
+        assert commit_error(wire.ask(OFFSET_COMMIT, 2, commit("g7", -1, "", "t", 8))) == 0
+    assert positions(server.kafka, "g7") == {"t": 8}
+
+
+@contextmanager
+def measured_restart(server: Server) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    print(f"restart with 10,000 groups: {time.monotonic() - begun:.1f} s")
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_ten_thousand_groups_with_a_member_each(launch: Launch, topic: str) -> None:
+    """Each gets its generation and its share; when they fall silent all of them go."""
+    server = launch()
+    names = [f"g{number}" for number in range(10_000)]
+    with witness(server, topic):
+        with connections(server) as wires, measured(server, "10,000 groups with a member each"):
+            joins = pipelined(wires, JOIN_GROUP, 2, [join(name) for name in names])
+            joined = [parse_joined(body) for body in joins]
+            assert Counter(one.error for one in joined) == {0: 10_000}
+            assert all(one.leader == one.member for one in joined)
+            syncs = [
+                sync(name, one.generation, one.member, {one.member: b"share of it"})
+                for name, one in zip(names, joined, strict=True)
+            ]
+            for body in pipelined(wires, SYNC_GROUP, 0, syncs):
+                assert body.endswith(b"share of it")
+        assert server.metric("walrus_group_groups", state="Stable") == 10_001
+        until(lambda: server.metric("walrus_group_members") == 1, "they go", 60)
+    assert server.metric("walrus_group_members_dropped_total", reason="session") == 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_thousand_members_that_all_take_part(launch: Launch, topic: str) -> None:
+    """A generation of a thousand, each with its share; one leaves, and all hear of it."""
+    server = launch()
+    with witness(server, topic), connections(server, 20) as wires:
+        with measured(server, "1,000 members of one group"):
+            joins = pipelined(wires, JOIN_GROUP, 2, [join("crowd")] * 1_000)
+            joined = [parse_joined(body) for body in joins]
+            assert Counter((one.error, one.generation, one.leader) for one in joined) == {
+                (0, 1, joined[0].leader): 1_000
+            }
+            shares = {one.member: b"for %b" % one.member.encode() for one in joined}
+            assert len(shares) == 1_000
+            syncs = [
+                sync("crowd", 1, one.member, shares if one.member == one.leader else {})
+                for one in joined
+            ]
+            for one, body in zip(joined, pipelined(wires, SYNC_GROUP, 0, syncs), strict=True):
+                assert body.endswith(shares[one.member])
+        with measured(server, "1,000 heartbeats"):
+            beats = [heartbeat("crowd", 1, one.member) for one in joined]
+            assert set(pipelined(wires, HEARTBEAT, 0, beats)) == {bytes(2)}
+        left = string("crowd") + string(joined[-1].member)
+        assert wires[0].ask(LEAVE_GROUP, 0, left) == bytes(2)
+        answers = Counter(pipelined(wires, HEARTBEAT, 0, beats))
+        assert answers == {
+            struct.pack(">h", REBALANCE_IN_PROGRESS): 999,
+            struct.pack(">h", UNKNOWN_MEMBER_ID): 1,
+        }

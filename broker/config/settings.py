@@ -235,6 +235,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int,
         About("Groups", "The most members of one group.", Integer(1, 100_000)),
     ] = 2_000
+    groups_max: Annotated[
+        int,
+        About(
+            "Groups",
+            "The most groups that this node coordinates, those that have offsets and no members "
+            "included. Each costs a kilobyte or two.",
+            Integer(1, 10_000_000),
+        ),
+    ] = 50_000
     offsets_retention_minutes: Annotated[
         int,
         About(

@@ -376,6 +376,7 @@ def _group_config(config: Config) -> GroupConfig:
             members_max=config.group_max_size,
         ),
         offsets_retention_ms=config.offsets_retention_minutes * 60_000,
+        groups_max=config.groups_max,
     )
 
 
