@@ -256,6 +256,13 @@ class Partition(AnyPartition, Protocol):
         StorageFailed.
         """
 
+    async def confirmed(self) -> None:
+        """Wait until it is certain that no other node had taken over when this was called: what is
+        the newest here after that was nowhere newer before it.
+
+        Raises NotLeader, StorageFailed.
+        """
+
     async def read(self, offset: int, *, size_max: int) -> bytes:
         """Whole batches below the high watermark, the first being the one that contains `offset`.
 

@@ -12,6 +12,7 @@ import anyio
 from broker.errors import BrokerError, NotLeader, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
+from broker.replication.barrier import ReadBarrier
 from broker.replication.copies import LocalCopy
 from broker.replication.writer import Writer
 from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time
@@ -38,6 +39,7 @@ class Bucket:
         lease: Lease,
         writer: Writer,
         copy: LocalCopy,
+        barrier: ReadBarrier,
         is_lease_good: Callable[[Writer], bool],
         keyed_snapshot: Callable[[], bytes],
         on_committed: Callable[[int], None],
@@ -48,6 +50,7 @@ class Bucket:
         self.sid = lease.sid
         self.writer = writer
         self.copy = copy
+        self.barrier = barrier
         self.segment = copy.segment
         self._is_lease_good = is_lease_good
         self._keyed_snapshot = keyed_snapshot
@@ -118,6 +121,7 @@ class Bucket:
         compare-and-set."""
         self.lease = None
         self.writer.close()
+        self.barrier.end()
 
     def _durable(self, end_offset: int) -> None:
         self.writer.on_durable(self.writer.node, end_offset)

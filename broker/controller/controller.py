@@ -48,7 +48,6 @@ from broker.ports import BrokerAddress, Buffer, Clock, EditConfigs, LogDir, Topi
 from broker.replication import messages
 from broker.replication.copies import Key, LocalCopy
 from broker.replication.peers import Conversation, Peers
-from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
 from broker.replication.writer import Writer
 from raft.commands import (
@@ -149,7 +148,7 @@ class LocalController:
             store=self._store,
             copies=self._replicas.copies,
             windows=self._replicas.windows,
-            remote=RemoteReader(self._peers),
+            peers=self._peers,
             clock=self._clock,
             is_lease_good=self._liveness.is_lease_good,
             after_append=self._monitor.after_append,
@@ -406,6 +405,11 @@ class LocalController:
     async def delete_topic(self, topic_id: UUID) -> None:
         await self._topics.delete(topic_id.bytes)
         await self._everywhere.seen()
+
+    async def caught_up(self) -> None:
+        """Wait until this node sees every change of the metadata that was made before. Raises
+        MetadataUnavailable."""
+        await self._metadata.propose(Barrier())
 
     async def delete_prefix(self, topic_id: UUID, log_start_offset: int) -> None:
         """Give up everything below `log_start_offset`: wholly covered sealed segments go

@@ -17,8 +17,9 @@ from broker.controller.views import topic_view
 from broker.controller.windows import Windows
 from broker.errors import NotLeader, StorageFailed, UnknownTopicId
 from broker.ports import Clock
+from broker.replication.barrier import ReadBarrier
 from broker.replication.copies import Copies, LocalCopy
-from broker.replication.peers import PeerUnreachable
+from broker.replication.peers import Peers, PeerUnreachable
 from broker.replication.quorum import ack_quorum
 from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
@@ -44,7 +45,7 @@ class LeaseTable:
         store: Store,
         copies: Copies,
         windows: Windows,
-        remote: RemoteReader,
+        peers: Peers,
         clock: Clock,
         is_lease_good: Callable[[Writer], bool],
         after_append: Callable[[LocalPartition], None],
@@ -54,7 +55,7 @@ class LeaseTable:
         self._store = store
         self._copies = copies
         self._windows = windows
-        self._remote = remote
+        self._peers = peers
         self._clock = clock
         self._is_lease_good = is_lease_good
         self._after_append = after_append
@@ -151,7 +152,7 @@ class LeaseTable:
             topic_view(state, topic),
             log=self._store.log(topic.name, topic.topic_id),
             store=self._store,
-            remote=self._remote,
+            remote=RemoteReader(self._peers),
             clock=self._clock,
             after_append=self._after_append,
         )
@@ -182,6 +183,13 @@ class LeaseTable:
             lease=lease,
             writer=writer,
             copy=copy,
+            barrier=ReadBarrier(
+                node=self._node,
+                topic_id=lease.topic_id,
+                replicas=opened.replicas,
+                copy=copy,
+                peers=self._peers,
+            ),
             is_lease_good=self._is_lease_good,
             keyed_snapshot=lambda: partition.keyed_snapshot(),
             on_committed=partition.on_committed,

@@ -255,6 +255,18 @@ class LocalPartition:
         """Wait until everything appended so far is committed."""
         await self._committed.reach(self.end_offset)
 
+    async def confirmed(self) -> None:
+        while self.bucket is None or not self.bucket.barrier.is_free:
+            bucket = await self._open_bucket()
+            try:
+                await bucket.barrier.passed()
+            except NotLeader:
+                # A roll that keeps the leader ends the segment, too; then the next one is asked.
+                if bucket is self.bucket and bucket.writer.phase is not WriterPhase.PARKED:
+                    raise
+            else:
+                return
+
     async def read(self, offset: int, *, size_max: int) -> bytes:
         high_watermark = self.high_watermark
         if not self.log_start_offset <= offset <= self.end_offset:

@@ -172,9 +172,9 @@ class Coordinator:
         """
         shard = await self._shards.existing(group_id)
         if shard is None:
-            return {}, _at_once
+            return {}, self._controller.caught_up
         entry = shard.entries.get(group_id)
-        return {} if entry is None else dict(entry.offsets), shard.log.settled()
+        return {} if entry is None else dict(entry.offsets), shard.log.newest()
 
     async def delete_offsets(
         self, group_id: str, topics: Mapping[str, UUID]
@@ -225,7 +225,8 @@ class Coordinator:
 
     async def describe(self, group_id: str) -> GroupDescribed:
         """Raises GroupRefused, NotLeader, Loading."""
-        _, entry = await self._entry(group_id)
+        shard, entry = await self._entry(group_id)
+        await shard.log.partition.confirmed()
         return described(entry.group)
 
     async def delete_group(self, group_id: str) -> Durable:
@@ -314,10 +315,6 @@ class Coordinator:
 def is_too_large(metadata: str) -> bool:
     """Whether a commit may not carry it."""
     return len(metadata) > METADATA_SIZE_MAX
-
-
-async def _at_once() -> None:
-    return None
 
 
 async def _silently(durable: Durable) -> Reply:

@@ -122,6 +122,15 @@ class StateLog:
         """For who has seen the state and wants to speak of it: all that was put is durable."""
         return partial(self._durable, self._last)
 
+    def newest(self) -> Durable:
+        """For who wants to speak of the state as of now: all that was put is durable, and nobody
+        else had taken over."""
+        return partial(self._confirmed, self._last)
+
+    async def _confirmed(self, pack: _Pack) -> None:
+        await self._durable(pack)
+        await self.partition.confirmed()
+
     async def _durable(self, pack: _Pack) -> None:
         await pack.written.wait()
         if pack.failure is not None:

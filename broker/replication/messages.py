@@ -96,6 +96,22 @@ class WindowReply(Message, frozen=True, tag="window"):
     window: bytes = b""
 
 
+class UnfencedAsk(Message, frozen=True, tag="unfenced?"):
+    """From the writer of an open segment to its replicas: has your copy promised to anybody that it
+    takes nothing more of me?"""
+
+    topic_id: bytes
+    sid: int
+    epoch: int
+
+
+class UnfencedReply(Message, frozen=True, tag="unfenced"):
+    """`why` is "" if it has not. Not `is_known`: ask again."""
+
+    is_known: bool
+    why: str = ""
+
+
 class AppendAsk(Message, frozen=True, tag="append"):
     """To a topic's leader: append the batch behind this, and answer when it is committed.
 
@@ -222,13 +238,23 @@ class Refuse(Message, frozen=True, tag="refuse"):
 
 
 Call = (
-    SealAsk | CopyAsk | ReadAsk | WindowAsk | AppendAsk | FetchAsk | TakeAsk | SeenAsk | Heartbeat
+    SealAsk
+    | CopyAsk
+    | ReadAsk
+    | WindowAsk
+    | UnfencedAsk
+    | AppendAsk
+    | FetchAsk
+    | TakeAsk
+    | SeenAsk
+    | Heartbeat
 )
 CallReply = (
     SealReply
     | CopyReply
     | ReadReply
     | WindowReply
+    | UnfencedReply
     | AppendReply
     | FetchReply
     | TakeReply

@@ -80,6 +80,11 @@ class Replica:
             and base_offset == self.end_offset
         )
 
+    @property
+    def is_unfenced(self) -> bool:
+        """Its word that it has promised nothing holds. A disk that was replaced may have."""
+        return self.phase is ReplicaPhase.ACCEPTING and not self.unknown
+
     def appended(self, end_offset: int) -> None:
         """The log has taken a batch that `accepts` allowed."""
         self.end_offset = end_offset

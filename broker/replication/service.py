@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from broker.errors import StorageFailed
 from broker.ports import Buffer
 from broker.replication import messages
+from broker.replication.barrier import answer_unfenced
 from broker.replication.copies import Copies, LocalCopy
 from broker.replication.feed import Feed
 from broker.replication.peers import Conversation, PeerUnreachable
@@ -67,6 +68,8 @@ class Service:
                 return await self._seal(call)
             case messages.CopyAsk():
                 return await self._copy(call)
+            case messages.UnfencedAsk():
+                return answer_unfenced(self._copies, call)
             case messages.ReadAsk():
                 return await self._read(call)
             case _:

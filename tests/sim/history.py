@@ -33,6 +33,8 @@ class History:
     sends: list[Send] = field(default_factory=list)
     seen: dict[int, bytes] = field(default_factory=dict)
     """Offset to value, of all polls by anybody."""
+    end_offset: int = 0
+    """One past the highest of them."""
     anomalies: list[str] = field(default_factory=list)
     acknowledged_count: int = 0
     polled_count: int = 0
@@ -77,6 +79,7 @@ class History:
 
     def _at(self, offset: int, value: bytes, how: str) -> None:
         known = self.seen.setdefault(offset, value)
+        self.end_offset = max(self.end_offset, offset + 1)
         if known != value:
             self.anomaly("inconsistent offsets", f"{offset} is {known!r}, and {how} as {value!r}")
 

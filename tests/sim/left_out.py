@@ -18,6 +18,7 @@ from broker.groups.coordinator import Coordinator
 from broker.native_api import cursor
 from broker.ports import Finish, Reply
 from broker.replication import header as segment_header
+from broker.replication.barrier import ReadBarrier
 from broker.replication.copies import LocalCopy
 from broker.replication.recoverer import Patient, Recoverer
 from broker.replication.repair import CatchUp
@@ -286,6 +287,22 @@ def a_window_goes_with_the_records() -> Patches:
         return await at_end(self, topic, segment)
 
     yield Windows, "at_end", forgetful
+
+
+@mutant
+def a_deposed_leader_tells_the_newest() -> Patches:
+    """Nobody is asked whether the leader still is one."""
+
+    async def passed(_: ReadBarrier) -> None:
+        return
+
+    yield ReadBarrier, "passed", passed
+
+
+@mutant
+def a_fenced_copy_confirms() -> Patches:
+    """A replica confirms a writer that it has promised to shut out."""
+    yield Replica, "is_unfenced", property(lambda self: True)
 
 
 # ---- groups and the cursor -----------------------------------------------------------------------

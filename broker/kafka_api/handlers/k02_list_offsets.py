@@ -5,6 +5,7 @@ Behaviour
     timestamp are -1 and there is no error.
   * -1 latest (high watermark), -2 earliest (log start), -3 the record with the largest timestamp,
     -4 earliest on local disks (the log start), -5 latest in tiered storage (nothing there: -1).
+  * -1 and -3 are told once a majority of the replicas has confirmed that this node still leads.
   * An offset that was looked up always comes with a timestamp of 0 or more: Java throws at any
     other.
 Versions
@@ -16,8 +17,10 @@ Not here
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+import anyio
 from kio.schema.errors import ErrorCode
 
 from broker.errors import RequestError
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from kio.schema.list_offsets.v9.request import ListOffsetsPartition, ListOffsetsRequest
 
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4, -5
+_NEWEST: Final = (LATEST, MAX_TIMESTAMP)
 
 _VERSION_MIN: Final = {
     LATEST: 1,
@@ -45,10 +49,11 @@ _NOTHING: Final = TimestampedOffset(offset=-1, timestamp_ms=-1, leader_epoch=-1)
 async def begin(ctx: Context, request: ListOffsetsRequest) -> Finish:
     """Look everything up at once: an offset listed after a produce must count that produce."""
     make = maker(request)
+    refusals = await _confirmed(ctx, request)
     topics = []
     for topic in request.topics:
         partitions = [
-            await _partition(ctx, make, request.__version__, topic.name, wanted)
+            await _partition(ctx, make, request.__version__, topic.name, wanted, refusals)
             for wanted in topic.partitions
         ]
         topics.append(make.ListOffsetsTopicResponse(name=topic.name, partitions=tuple(partitions)))
@@ -69,12 +74,36 @@ def failed(ctx: Context, request: ListOffsetsRequest, code: ErrorCode) -> Respon
     return response
 
 
+async def _confirmed(ctx: Context, request: ListOffsetsRequest) -> dict[str, RequestError]:
+    """Why the newest must not be told, by topic. All are asked at the same time."""
+    refusals: dict[str, RequestError] = {}
+
+    async def confirm(name: str) -> None:
+        try:
+            await led_partition(ctx, ctx.controller.topic(name), 0).confirmed()
+        except RequestError as error:
+            refusals[name] = error
+
+    async with anyio.create_task_group() as tasks:
+        for topic in request.topics:
+            if any(wanted.timestamp in _NEWEST for wanted in topic.partitions):
+                tasks.start_soon(confirm, topic.name)
+    return refusals
+
+
 async def _partition(
-    ctx: Context, make: Maker, version: int, name: str, wanted: ListOffsetsPartition
+    ctx: Context,
+    make: Maker,
+    version: int,
+    name: str,
+    wanted: ListOffsetsPartition,
+    refusals: Mapping[str, RequestError],
 ) -> object:
     try:
         partition = led_partition(ctx, ctx.controller.topic(name), wanted.partition_index)
         partition.check_epoch(getattr(wanted, "current_leader_epoch", -1))
+        if wanted.timestamp in _NEWEST and name in refusals:
+            raise refusals[name]
         found = await _look_up(partition, wanted.timestamp, version)
     except RequestError as error:
         return _row(make, wanted, partition_code(error), _NOTHING)

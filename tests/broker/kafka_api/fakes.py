@@ -104,6 +104,7 @@ class FakePartition:
         self.quick_count = 0
         """Appends that did not."""
         self._progress = Progress(0)
+        self.unconfirmed: Exception | None = None
         self.keyed_snapshot: Callable[[], bytes] = bytes
         self.bucket = None
         self._high_watermark = 0
@@ -130,6 +131,10 @@ class FakePartition:
     @property
     def end_offset(self) -> int:
         return self.batches[-1][1] if self.batches else self.log_start_offset
+
+    async def confirmed(self) -> None:
+        if self.unconfirmed is not None:
+            raise self.unconfirmed
 
     @property
     def watcher_count(self) -> int:
@@ -396,6 +401,9 @@ class FakeController:
 
     def anywhere(self, topic: TopicView, *, resends: bool = True) -> FakePartition:
         return self.routes.get(topic.name) or self.partition(topic)
+
+    async def caught_up(self) -> None:
+        return
 
     def partition(self, topic: TopicView) -> FakePartition:
         partition = self.partitions.get(topic.name)

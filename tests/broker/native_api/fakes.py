@@ -82,6 +82,9 @@ class FakePartition:
     def topic(self) -> TopicView:
         return self._topic
 
+    async def confirmed(self) -> None:
+        return
+
     def hold(self) -> None:
         """Nothing becomes durable until `let_go`."""
         self._gate = anyio.Event()

@@ -33,7 +33,8 @@ class Keeper(Client):
         super().__init__(world, history, name)
         self.groups = groups_of_one_shard(name)
         self._sent = dict.fromkeys(self.groups, 0)
-        self._acknowledged = dict.fromkeys(self.groups, 0)
+        self.known = dict.fromkeys(self.groups, 0)
+        """Acknowledged, or told to somebody."""
 
     async def run(self) -> None:
         for group in self.groups:
@@ -56,19 +57,23 @@ class Keeper(Client):
         self._sent[group] += 1
         offset = self._sent[group]
         if await self._ask(group, partial(commit, group, offset)) == offset:
-            self._acknowledged[group] = offset
+            self.known[group] = max(self.known[group], offset)
             self.history.note("keep", group, offset)
 
     async def check(self, group: str) -> bool:
         """Whether there was an answer."""
-        known = self._acknowledged[group]
+        known = self.known[group]
         found = await self._ask(group, partial(position, group))
         if found is None:
             return False
+        self.told(group, known, found)
+        return True
+
+    def told(self, group: str, known: int, found: int) -> None:
+        """Somebody has read a position; `known` is what was known when it was asked for."""
         if not known <= found <= self._sent[group]:
             self.history.anomaly("commit lost", f"{group} had committed {known}, and reads {found}")
-        self._acknowledged[group] = max(known, found)
-        return True
+        self.known[group] = max(self.known[group], found)
 
     async def _ask(self, group: str, serve: Callable[[Process], Awaitable[int]]) -> int | None:
         leader = await self.anyone(partial(coordinator, group), timeout_s=3.0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from broker.errors import NotLeader
 from broker.ports import SegmentView
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.harness import Node
@@ -111,6 +112,15 @@ async def test_duplicates_are_answered_each_and_in_order(node: Node) -> None:
         for one in topic["partitions"]
     ]
     assert told == [("t", 0, 0, 0), ("t", 0, 0, 5), ("t", 1, 3, -1), ("missing", 0, 3, -1)]
+
+
+@pytest.mark.parametrize(("timestamp", "error"), [(-1, 6), (-3, 6), (-2, 0), (0, 0)])
+async def test_a_leader_that_nobody_confirms_does_not_tell_the_newest(
+    node: Node, timestamp: int, error: int
+) -> None:
+    await filled(node)
+    node.controller.partitions["t"].unconfirmed = NotLeader("no majority says so")
+    assert (await look_up(node, timestamp))["error"] == error
 
 
 async def test_another_nodes_topic_is_not_leader(node: Node) -> None:
