@@ -3,9 +3,9 @@
 
 `apply` is total and deterministic: same log, same state, same hash, on every node; it reads no
 clock and no disk, and it never raises. Every command is a compare-and-set, so each function in the
-table (`brokers.py`, `topics.py`, `groups.py`, `segments.py`, `holders.py`) has the same shape: say
-no (`Refused`) while anything the sender believed is not so, and only then write to the draft. A
-refused command leaves no trace but its answer.
+table (`brokers.py`, `leaving.py`, `topics.py`, `groups.py`, `segments.py`, `holders.py`) has the
+same shape: say no (`Refused`) while anything the sender believed is not so, and only then write to
+the draft. A refused command leaves no trace but its answer.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from raft import brokers, groups, holders, segments, topics
+from raft import brokers, groups, holders, leaving, segments, topics
 from raft.commands import (
     Abandon,
     AddHolder,
@@ -34,7 +34,9 @@ from raft.commands import (
     Envelope,
     FenceBroker,
     FormCluster,
+    MarkLeaving,
     RegisterBroker,
+    RemoveBroker,
     RemoveHolder,
 )
 from raft.draft import NUMBER_MAX, Draft, Refused, require
@@ -65,6 +67,8 @@ TRANSITIONS: Mapping[type[Command], Callable[[Draft, Any], Applied]] = {
     FormCluster: brokers.form_cluster,
     RegisterBroker: brokers.register_broker,
     FenceBroker: brokers.fence_broker,
+    MarkLeaving: leaving.mark_leaving,
+    RemoveBroker: leaving.remove_broker,
     CreateTopic: topics.create_topic,
     DeleteTopic: topics.delete_topic,
     ChangeConfig: topics.change_config,

@@ -50,6 +50,7 @@ def register_broker(draft: Draft, command: RegisterBroker) -> Applied:
             listeners=command.listeners,
             rack=command.rack,
             fenced=False,
+            leaving=before is not None and before.leaving,
         )
     )
     return draft.applied(draft.index)

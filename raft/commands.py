@@ -75,6 +75,20 @@ class FenceBroker(Command, frozen=True, tag="fence"):
     incarnation: int
 
 
+class MarkLeaving(Command, frozen=True, tag="leaving"):
+    """The broker is to be taken out for good, or (`leaving` False) stays after all."""
+
+    node: int
+    leaving: bool
+
+
+class RemoveBroker(Command, frozen=True, tag="remove_broker"):
+    """Take out one that is leaving and has nothing left that is needed. `disk` is its disk."""
+
+    node: int
+    disk: Uuid
+
+
 class CreateTopic(Command, frozen=True, tag="create"):
     topic_id: Uuid
     name: str
@@ -200,6 +214,8 @@ AnyCommand = (
     FormCluster
     | RegisterBroker
     | FenceBroker
+    | MarkLeaving
+    | RemoveBroker
     | CreateTopic
     | DeleteTopic
     | ChangeConfig

@@ -50,6 +50,10 @@ class Draft:
         self.written.append(broker)
         self.set(brokers=self.state.brokers.set(broker.node, broker))
 
+    def remove_broker(self, node: int) -> None:
+        self.written.append(node)
+        self.set(brokers=self.state.brokers.remove(node))
+
     def topic(self, topic_id: Uuid) -> Topic:
         """Raises Refused."""
         topic = self.state.topics.get(topic_id)

@@ -73,13 +73,15 @@ def _check_segment(segment: Segment, topic: Topic, state: ClusterState) -> None:
     at = f"topic {topic.name} segment {segment.sid}"
     _check(EPOCH_FIRST <= segment.epoch <= topic.epoch, f"{at}: epoch outside the topic's")
     _check(segment.writer in segment.replicas, f"{at}: the writer is no replica")
-    _check(segment.writer in state.brokers, f"{at}: the writer was never registered")
     if segment.state is SegmentState.SEALED:
         _check(segment.end_offset > segment.base_offset, f"{at}: sealed and empty")
         _check(
             segment.size > 0 and len(segment.holders) > 0, f"{at}: sealed without bytes or holders"
         )
     else:
+        _check(
+            all(node in state.brokers for node in segment.replicas), f"{at}: a replica is no broker"
+        )
         unset = (segment.end_offset, segment.size, segment.digest, segment.max_timestamp)
         _check(unset == (-1, -1, -1, -1), f"{at}: an end before it is sealed")
         _check(not segment.holders, f"{at}: holders before it is sealed")

@@ -61,6 +61,9 @@ class Refusal(StrEnum):
     NOT_SEALED = "not sealed"
     BAD_END = "bad end"
     TOO_FEW_HOLDERS = "too few holders"
+    LAST_BROKER = "last broker"
+    NOT_LEAVING = "not leaving"
+    STILL_NEEDED = "still needed"
     IDS_EXHAUSTED = "ids exhausted"
 
 
@@ -83,6 +86,8 @@ class Broker(msgspec.Struct, frozen=True, array_like=True):
     listeners: tuple[tuple[str, str, int], ...]
     rack: str | None
     fenced: bool
+    leaving: bool = False
+    """It is to be taken out for good: it gets no more copies."""
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
@@ -178,6 +183,11 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     """Running 64-bit hash over every command applied, its answer and every value it wrote. Two
     nodes with equal revision and different trails have diverged; comparing costs nothing, unlike
     `state_hash`."""
+
+    @property
+    def staying_count(self) -> int:
+        """Brokers that are not leaving, fenced ones included: the size of the cluster."""
+        return sum(not broker.leaving for broker in self.brokers.values())
 
     def topic_named(self, name: str) -> Topic | None:
         """None if no topic has this name."""

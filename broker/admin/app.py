@@ -7,10 +7,14 @@
     GET /v1/cluster JSON: nodes, leaders, segments, copies and lag, as this node sees them; 503
                     before it has taken part
 
-Everything is answered from memory; nothing here changes anything.
+    POST /v1/nodes/ID/decommission    take a node out for good; what is left to do is in /v1/cluster
+    POST /v1/nodes/ID/recommission    let it stay after all
+
+What is asked by GET is answered from memory and changes nothing. A POST must say that it is JSON:
+no page in an operator's browser can send that to another host unasked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 
 import anyio.to_thread
@@ -20,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from broker.errors import InvalidRequest, RequestError
 from broker.ports import NodeStatus, TopicView
 from broker.telemetry.metrics import CONTENT_TYPE, Registry
 
@@ -30,8 +35,12 @@ def make_app(
     topics: Callable[[], Sequence[TopicView]],
     cluster: Callable[[], Mapping[str, object]],
     registry: Registry,
+    leave: Callable[[int, bool], Coroutine[object, object, None]],
 ) -> Starlette:
-    """The routes over these callables, which are called on the event loop and must not block."""
+    """The routes over these callables, which are called on the event loop and must not block.
+
+    `leave(node, leaving)` raises RequestError.
+    """
 
     # Coroutines all: starlette would run a plain function on a worker thread, beside the loop that
     # owns the state.
@@ -55,6 +64,12 @@ def make_app(
         found = cluster()
         return _json(found, 200 if found["cluster_id"] else 503)
 
+    async def decommission(request: Request) -> Response:
+        return await _done(request, leave(request.path_params["node"], True))
+
+    async def recommission(request: Request) -> Response:
+        return await _done(request, leave(request.path_params["node"], False))
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
@@ -62,8 +77,24 @@ def make_app(
             Route("/metrics", metrics),
             Route("/v1/status", node_status),
             Route("/v1/cluster", cluster_status),
+            Route("/v1/nodes/{node:int}/decommission", decommission, methods=["POST"]),
+            Route("/v1/nodes/{node:int}/recommission", recommission, methods=["POST"]),
         ]
     )
+
+
+async def _done(request: Request, work: Coroutine[object, object, None]) -> Response:
+    """Do what an operator asks for."""
+    if request.headers.get("content-type") != "application/json":
+        work.close()
+        return _json({"error": "the content type must be application/json"}, 415)
+    try:
+        await work
+    except InvalidRequest as error:
+        return _json({"error": str(error)}, 409)
+    except RequestError as error:
+        return _json({"error": str(error)}, 503)
+    return _json({})
 
 
 def _summary(topic: TopicView) -> dict[str, object]:

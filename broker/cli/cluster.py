@@ -1,16 +1,13 @@
-"""`walrus cluster status`: nodes, leaders, segments, replicas and lag, in words and JSON."""
+"""`walrus cluster`: who is in it, who leads and holds what, in words and as JSON."""
 
 import json
-import sys
-import urllib.error
-import urllib.request
 from typing import Any
 
 import click
 
+from broker.cli.admin_client import AdminError, address_option, fail, get
+from broker.cli.decommission import decommission
 from broker.cli.shapes import table
-
-DEFAULT_ADDRESS = "127.0.0.1:9644"
 
 NODE_HEADER = ("NODE", "STATE", "RAFT", "LEADS", "PEER", "LISTENERS")
 TOPIC_HEADER = ("TOPIC", "LEADER", "EPOCH", "SEGMENTS", "REPLICAS", "LIVE", "UNDER-REPL.", "LAG")
@@ -18,17 +15,14 @@ TOPIC_HEADER = ("TOPIC", "LEADER", "EPOCH", "SEGMENTS", "REPLICAS", "LIVE", "UND
 
 @click.group()
 def cluster() -> None:
-    """Show what a cluster looks like."""
+    """Show what a cluster looks like, and change who belongs to it."""
+
+
+cluster.add_command(decommission)
 
 
 @cluster.command()
-@click.option(
-    "--addr",
-    default=DEFAULT_ADDRESS,
-    show_default=True,
-    metavar="HOST:PORT",
-    help="The admin listener of any node.",
-)
+@address_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, segment by segment, as JSON.")
 @click.option("--timeout", "timeout_s", default=10.0, show_default=True, metavar="SECONDS")
 def status(addr: str, as_json: bool, timeout_s: float) -> None:
@@ -38,24 +32,10 @@ def status(addr: str, as_json: bool, timeout_s: float) -> None:
     answers, 0 otherwise, however the cluster is.
     """
     try:
-        found = _ask(f"http://{addr}/v1/cluster", timeout_s)
-    except (OSError, ValueError) as error:
-        click.echo(f"walrus: no answer from the admin listener {addr}: {_reason(error)}", err=True)
-        sys.exit(1)
+        found = get(addr, "/v1/cluster", timeout_s)
+    except AdminError as error:
+        fail(error)
     click.echo(json.dumps(found, indent=2) if as_json else in_words(found))
-
-
-def _ask(url: str, timeout_s: float) -> Any:
-    with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - always http
-        return json.load(response)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"{error.code} {error.reason}; is it a node's admin port, and does it serve yet?"
-    if isinstance(error, urllib.error.URLError):
-        return str(getattr(error.reason, "strerror", None) or error.reason)
-    return str(error)
 
 
 def in_words(found: Any) -> str:
@@ -79,12 +59,17 @@ def in_words(found: Any) -> str:
 def _node_row(node: Any) -> tuple[str, ...]:
     return (
         str(node["node_id"]),
-        "alive" if node["is_alive"] else "fenced",
+        _state(node),
         "leader" if node["is_raft_leader"] else node["raft_role"],
         str(node["led_topics"]),
         node["peer"],
         " ".join(f"{name}={address}" for name, address in node["listeners"].items()),
     )
+
+
+def _state(node: Any) -> str:
+    alive = "alive" if node["is_alive"] else "fenced"
+    return f"{alive}, leaving" if node["is_leaving"] else alive
 
 
 def _topic_row(topic: Any) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from broker.controller import placement
+from broker.controller.departures import Departures
 from broker.controller.everywhere import Everywhere
 from broker.controller.full_disk import FullDisk
 from broker.controller.group_configs import GroupConfigs
@@ -90,9 +91,11 @@ class LocalController:
         retention_interval_ms: int = RETENTION_INTERVAL_MS,
         raft_leader: Callable[[], int | None],
         on_disk_failure: Callable[[OSError], None],
+        on_removed: Callable[[], None] = lambda: None,
     ) -> None:
         """`raft_leader` is the broker id of whoever leads Raft now, as far as this node knows.
-        `on_disk_failure` hears of a disk that has refused for any other reason than being full."""
+        `on_disk_failure` hears of a disk that has refused for any other reason than being full,
+        `on_removed` is called when the cluster has taken this node out."""
         self._node_id = node_id
         self._clock = clock
         self._metadata = metadata
@@ -120,7 +123,9 @@ class LocalController:
             on_progress=self._progress,
             on_failed=self._copy_failed,
         )
+        self._on_removed = on_removed
         self._liveness = self._make_liveness()
+        self.departures = self._make_departures()
         self._supervisor = Supervisor(
             node=node_id,
             metadata=metadata,
@@ -162,6 +167,16 @@ class LocalController:
             clock=self._clock,
             leader=self._raft_leader,
             on_fenced=self._fenced,
+            on_removed=self._on_removed,
+        )
+
+    def _make_departures(self) -> Departures:
+        return Departures(
+            node=self._node_id,
+            metadata=self._metadata,
+            peers=self._peers,
+            leader=self._raft_leader,
+            on_removed=self._on_removed,
         )
 
     def _make_full_disk(self, read_back: ReadBack) -> FullDisk:
@@ -207,6 +222,7 @@ class LocalController:
         """
         self._tasks = tasks
         self._register = register
+        tasks.start_soon(self.departures.run)
         if not self._metadata.state.cluster_id:
             await self._metadata.insist(FormCluster(cluster_id))
         await self._metadata.insist(Barrier())

@@ -175,7 +175,7 @@ class LeaseTable:
             base_offset=opened.base_offset,
             replicas=opened.replicas,
             quorum=ack_quorum(
-                len(opened.replicas), partition.config.min_insync_replicas, len(state.brokers)
+                len(opened.replicas), partition.config.min_insync_replicas, state.staying_count
             ),
             window=window,
         )

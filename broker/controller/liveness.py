@@ -38,14 +38,17 @@ class Liveness:
         clock: Clock,
         leader: Callable[[], int | None],
         on_fenced: Callable[[], None],
+        on_removed: Callable[[], None],
     ) -> None:
-        """`on_fenced` is called when the cluster has given this incarnation up."""
+        """`on_fenced` is called when the cluster has given this incarnation up, `on_removed` when
+        it has taken the node out."""
         self._node = node
         self._metadata = metadata
         self._peers = peers
         self._clock = clock
         self._leader = leader
         self._on_fenced = on_fenced
+        self._on_removed = on_removed
         self._incarnation = 0
         self._good_until = 0.0
         self.seen: dict[int, float] = {}
@@ -95,12 +98,17 @@ class Liveness:
             self._good_until = max(self._good_until, sent_at + TIME_TO_LIVE_S)
         elif reply.is_fenced:
             self._on_fenced()
+        elif reply.is_removed:
+            self._on_removed()
 
     def answer(self, beat: messages.Heartbeat, *, is_leader: bool) -> messages.HeartbeatReply:
-        """As Raft leader, to a node's heartbeat."""
+        """To a node's heartbeat: as Raft leader, and as any other if it was taken out."""
+        state = self._metadata.state
+        broker = state.brokers.get(beat.node)
+        if broker is None and 0 < beat.incarnation <= state.revision:
+            return messages.HeartbeatReply(granted=False, is_fenced=False, is_removed=True)
         if not is_leader:
             return messages.HeartbeatReply(granted=False, is_fenced=False)
-        broker = self._metadata.state.brokers.get(beat.node)
         if broker is None or broker.incarnation != beat.incarnation:
             return messages.HeartbeatReply(granted=False, is_fenced=False)
         if broker.fenced:

@@ -13,10 +13,14 @@ import structlog
 from broker.errors import MetadataUnavailable, NotProposed
 from raft.commands import AnyCommand, Applied
 from raft.errors import CommandTooLarge, NoLeader, Overloaded, RaftError
+from raft.members import Members
 from raft.node import RaftNode
 from raft.state import ClusterState
 
 _log = structlog.get_logger(__name__)
+
+EXPEL_TIMEOUT_S = 5.0
+"""How long one attempt to change the members may take."""
 
 _NEVER = (NoLeader, CommandTooLarge, Overloaded)
 
@@ -83,6 +87,21 @@ class Metadata:
             kind = NotProposed if isinstance(outcome, _NEVER) else MetadataUnavailable
             raise kind(f"{type(command).__name__}: {outcome}") from outcome
         return outcome
+
+    @property
+    def members(self) -> Members:
+        """Who votes in Raft, and who learns."""
+        return self._raft.members
+
+    async def expel(self, voter: str) -> None:
+        """Have `voter` leave Raft. Ask again while it is still among `members`."""
+        done = anyio.Event()
+
+        def on_done(_: RaftError | None) -> None:
+            self._call_soon(done.set)
+
+        self._raft.change_members(leaves=voter, on_done=on_done, timeout_s=EXPEL_TIMEOUT_S)
+        await done.wait()
 
     async def insist(self, command: AnyCommand) -> Applied:
         """As `propose`, but wait for a majority as long as it takes: what a start needs, for nodes

@@ -18,15 +18,30 @@ def live_nodes(state: ClusterState) -> list[int]:
     return sorted(node for node, broker in state.brokers.items() if not broker.fenced)
 
 
+def staying_nodes(state: ClusterState) -> list[int]:
+    """Live, and not about to leave for good."""
+    return [node for node in live_nodes(state) if not state.brokers[node].leaving]
+
+
+def _eligible(state: ClusterState, holders: Collection[int]) -> tuple[list[int], list[int]]:
+    """Those who may hold the next segment, and of these those who may write it: whoever is leaving
+    only if nobody who stays has what came before."""
+    for nodes in (staying_nodes(state), live_nodes(state)):
+        candidates = [node for node in nodes if node in holders]
+        if candidates:
+            return nodes, candidates
+    return [], []
+
+
 def replicas_min(state: ClusterState, target: int, min_insync_replicas: int) -> int:
     """A segment that opens with fewer replicas would be safe on fewer disks than it promises."""
-    possible = min(target, len(state.brokers))
-    return max(possible // 2 + 1, min(min_insync_replicas, len(state.brokers)))
+    possible = min(target, state.staying_count)
+    return max(possible // 2 + 1, min(min_insync_replicas, state.staying_count))
 
 
 def for_new_topic(state: ClusterState, name: str, target: int) -> Next | None:
     """Spread by name; None while no node is live."""
-    live = live_nodes(state)
+    live = staying_nodes(state) or live_nodes(state)
     if not live:
         return None
     start = crc32c(name.encode()) % len(live)
@@ -46,11 +61,11 @@ def for_roll(
 
     None when too few nodes are live to open a segment that keeps its promise.
     """
-    live = live_nodes(state)
     writer = topic.segments[-1].writer
+    holders = [node for node in caught_up if not leaving or node != writer]
+    live, candidates = _eligible(state, holders)
     if leaving:
         live = [node for node in live if node != writer]
-    candidates = [node for node in live if node in caught_up]
     if not candidates:
         return None
     rotates = TopicConfig.of(topic.configs).has_leader_rotation and not topic.pinned
@@ -71,8 +86,7 @@ def after_seal(
 
     The old writer's node is taken again if it is back: clients know it.
     """
-    live = live_nodes(state)
-    candidates = [node for node in live if node in holders]
+    live, candidates = _eligible(state, holders)
     if not candidates:
         return None
     writer = topic.segments[-1].writer
@@ -90,10 +104,14 @@ def after_seal(
 def misplaced(state: ClusterState, topic: Topic) -> str:
     """Why the open segment should give way to one on other nodes; "" if it should not.
 
-    It has fewer live replicas than it could: a node joined, or one of its replicas is gone.
+    It has fewer live replicas than it could: a node joined, or one of its replicas is gone. Or one
+    of them is about to leave for good.
     """
-    live = live_nodes(state)
+    live = staying_nodes(state)
     replicas = topic.segments[-1].replicas
+    leaving = [node for node in replicas if node in state.brokers and state.brokers[node].leaving]
+    if leaving and live:
+        return f"node {leaving[0]} is leaving"
     has = sum(node in live for node in replicas)
     could = min(topic.replication_factor, len(live))
     return f"{has} live replicas where {could} are possible" if has < could else ""
@@ -131,17 +149,20 @@ def should_copy(
 
     Every node answers for itself, and all agree: the first live nodes that hold none, counted from
     a start that depends on the segment, one for each copy that is missing. Holders that are `away`
-    for a short while still count; a holder whose disk was replaced does not.
+    for a short while still count; a holder whose disk was replaced does not, nor one that leaves.
     """
     holders = {
         holder
         for holder, disk in segment.holders
         if holder in state.brokers and state.brokers[holder].disk == disk
     }
-    live = live_nodes(state)
-    present = holders & (set(live) | set(away))
+    live = staying_nodes(state)
+    staying = {
+        other for other in away if other in state.brokers and not state.brokers[other].leaving
+    }
+    present = holders & (staying | set(live))
     missing = min(topic.replication_factor, len(live)) - len(present)
-    if missing <= 0 or not holders & set(live):
+    if missing <= 0 or not holders & set(live_nodes(state)):
         return False
     start = crc32c(topic.topic_id + segment.sid.to_bytes(8, "big")) % len(live)
     candidates = [other for other in live[start:] + live[:start] if other not in holders]

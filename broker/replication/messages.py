@@ -187,6 +187,8 @@ class HeartbeatReply(Message, frozen=True, tag="alive"):
 
     granted: bool
     is_fenced: bool
+    is_removed: bool = False
+    """`node` was taken out of the cluster."""
 
 
 # ---- the follow stream ---------------------------------------------------------------------------

@@ -55,6 +55,10 @@ SECOND_SIGNAL_S_MIN = 1.0
 supervisors signal a process and its group."""
 
 
+class TakenOut(BrokerError):
+    """The cluster has removed this node for good."""
+
+
 class DiskFailed(BrokerError):
     """The disk lost a write it had taken; only a restart, which reads everything back, may go
     on."""
@@ -101,7 +105,7 @@ class Node:
         self._data = data
         self._announce = announce
         self._clock = SystemClock()
-        self._failure: DiskFailed | None = None
+        self._failure: DiskFailed | TakenOut | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = anyio.Event()
         self._detail = "starting"
@@ -169,19 +173,30 @@ class Node:
         self._registry.register(self._groups.collect)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._wait_for_signals)
-            admin_port = await tasks.start(self._serve_admin)
-            native, kafka = await self._bind()
-            await self._take_part(tasks, native, kafka, is_trusted)
-            self._groups.start(tasks)
-            await self._protocols.start(tasks)
-            tasks.start_soon(self._net.serve)
-            self._detail = ""
-            _calm_collector()
-            self._say_ready(native, kafka, HostPort(self._config.admin_host, admin_port))
-            tasks.start_soon(warm_up)
-            await self._stop.wait()
-            await self._drain()
+            with anyio.CancelScope() as starting:
+                tasks.start_soon(self._cancel_at_stop, starting)
+                await self._begin(tasks, is_trusted)
+            if not starting.cancelled_caught:
+                await self._stop.wait()
+                await self._drain()
             tasks.cancel_scope.cancel()
+
+    async def _cancel_at_stop(self, starting: anyio.CancelScope) -> None:
+        """A start may wait for other nodes for ever."""
+        await self._stop.wait()
+        starting.cancel()
+
+    async def _begin(self, tasks: TaskGroup, is_trusted: bool) -> None:
+        admin_port = await tasks.start(self._serve_admin)
+        native, kafka = await self._bind()
+        await self._take_part(tasks, native, kafka, is_trusted)
+        self._groups.start(tasks)
+        await self._protocols.start(tasks)
+        tasks.start_soon(self._net.serve)
+        self._detail = ""
+        _calm_collector()
+        self._say_ready(native, kafka, HostPort(self._config.admin_host, admin_port))
+        tasks.start_soon(warm_up)
 
     def _make_controller(self) -> LocalController:
         config = self._config
@@ -197,6 +212,7 @@ class Node:
             monitor_interval_ms=config.monitor_check_ms,
             retention_interval_ms=config.retention_check_ms,
             on_disk_failure=self._disk_failed,
+            on_removed=self._taken_out,
         )
 
     async def _bind(self) -> tuple[HostPort, tuple[Listener, ...]]:
@@ -291,6 +307,15 @@ class Node:
             _log.critical("the disk failed; stopping", error=str(error))
             self._stop.set()
 
+    def _taken_out(self) -> None:
+        if self._failure is None:
+            self._failure = TakenOut(
+                f"node {self._config.node_id} was taken out of the cluster; to come back as a new"
+                " one, start it with an empty --data-dir and --join"
+            )
+            _log.critical("this node was taken out of the cluster; stopping")
+            self._stop.set()
+
     # -- what it shows
 
     async def _serve_admin(self, *, task_status: TaskStatus[int]) -> None:
@@ -299,10 +324,14 @@ class Node:
             topics=self._controller.topics,
             cluster=self._overview,
             registry=self._registry,
+            leave=self._leave,
         )
         await serve_admin(
             app, self._config.admin_host, self._config.admin_port, started=task_status.started
         )
+
+    async def _leave(self, node: int, leaving: bool) -> None:
+        await self._controller.departures.mark(node, leaving=leaving)
 
     def status(self) -> NodeStatus:
         return NodeStatus(

@@ -6,8 +6,10 @@ how far its followers are.
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from broker.replication.writer import Writer
+from raft.leaving import remaining
 from raft.members import Members
 from raft.state import Broker, ClusterState, Segment, SegmentState, Topic
 
@@ -32,7 +34,8 @@ def overview(
         "raft_leader": raft_leader,
         "revision": state.revision,
         "nodes": [
-            _node(broker, members, leads[broker.node], is_raft_leader=broker.node == raft_leader)
+            _node(state, broker, members, leads[broker.node])
+            | {"is_raft_leader": broker.node == raft_leader}
             for _, broker in sorted(state.brokers.items())
         ],
         "topics": [
@@ -43,19 +46,20 @@ def overview(
 
 
 def _node(
-    broker: Broker, members: Members, lead_count: int, *, is_raft_leader: bool
+    state: ClusterState, broker: Broker, members: Members, lead_count: int
 ) -> dict[str, object]:
     voter = broker.disk.hex()
     role = "voter" if voter in members.voters else "learner" if voter in members else "none"
     return {
         "node_id": broker.node,
         "is_alive": not broker.fenced,
-        "is_raft_leader": is_raft_leader,
         "raft_role": role,
         "incarnation": broker.incarnation,
         "peer": f"{broker.raft_host}:{broker.raft_port}",
         "listeners": {name: f"{host}:{port}" for name, host, port in broker.listeners},
         "led_topics": lead_count,
+        "is_leaving": broker.leaving,
+        "remaining": asdict(remaining(state, broker.node)) if broker.leaving else None,
     }
 
 
@@ -71,7 +75,7 @@ def _alive(state: ClusterState) -> dict[int, bytes]:
 
 
 def _lacking(state: ClusterState, alive: Mapping[int, bytes], topic: Topic) -> int:
-    wanted = min(topic.replication_factor, len(state.brokers))
+    wanted = min(topic.replication_factor, state.staying_count)
     return sum(len(_live_replicas(alive, segment)) < wanted for segment in topic.segments)
 
 

@@ -90,6 +90,8 @@ COMMANDS: st.SearchStrategy[c.AnyCommand] = st.one_of(
         holders=HOLDERS,
         next=NEXT,
     ),
+    st.builds(c.MarkLeaving, node=NODES, leaving=st.booleans()),
+    st.builds(c.RemoveBroker, node=NODES, disk=DISK),
     st.builds(c.AddHolder, topic_id=TOPIC_IDS, sid=st.integers(1, 6), node=NODES, disk=DISK),
     st.builds(c.RemoveHolder, topic_id=TOPIC_IDS, sid=st.integers(1, 6), node=NODES, disk=DISK),
     st.builds(c.DeletePrefix, topic_id=TOPIC_IDS, log_start_offset=st.one_of(SMALL, INTEGERS)),

@@ -21,6 +21,8 @@ EXAMPLES: tuple[c.AnyCommand, ...] = (
     c.FormCluster("cluster"),
     register(1),
     c.FenceBroker(1, 7),
+    c.MarkLeaving(1, True),
+    c.RemoveBroker(1, DISKS[1]),
     c.CreateTopic(topic_id(1), "t", {"a": "b"}, 3, False, True, NEXT),
     c.DeleteTopic(topic_id(1)),
     c.ChangeConfig(topic_id(1), 4, {"a": None, "b": "c"}),

@@ -34,3 +34,7 @@ def status(*, ready: bool = True, detail: str = "") -> NodeStatus:
         ready=ready,
         detail=detail,
     )
+
+
+async def nobody(node: int, leaving: bool) -> None:
+    """Nobody leaves."""

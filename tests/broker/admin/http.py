@@ -18,7 +18,7 @@ class Answer:
         return json.loads(self.body)
 
 
-async def get(app: ASGIApp, path: str, *, method: str = "GET") -> Answer:
+async def get(app: ASGIApp, path: str, *, method: str = "GET", content_type: str = "") -> Answer:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -37,7 +37,7 @@ async def get(app: ASGIApp, path: str, *, method: str = "GET") -> Answer:
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [],
+        "headers": [(b"content-type", content_type.encode())] if content_type else [],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
     }

@@ -1,21 +1,26 @@
 """Probes that say ready when it is not, and pages that break."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import anyio
 import pytest
 from starlette.applications import Starlette
 
 from broker.admin.app import make_app
+from broker.errors import InvalidRequest, MetadataUnavailable
 from broker.ports import NodeStatus
 from broker.telemetry.metrics import READY, Registry, Sample
-from tests.broker.admin.fakes import TOPIC, status
+from tests.broker.admin.fakes import TOPIC, nobody, status
 from tests.broker.admin.http import Answer, get
 
 pytestmark = pytest.mark.anyio
 
 
-def app(node: Callable[[], NodeStatus] = status, cluster: str = "Zm9v") -> Starlette:
+def app(
+    node: Callable[[], NodeStatus] = status,
+    cluster: str = "Zm9v",
+    leave: Callable[[int, bool], Coroutine[object, object, None]] = nobody,
+) -> Starlette:
     registry = Registry()
     registry.register(lambda: [Sample(READY, int(node().ready))])
     return make_app(
@@ -23,6 +28,7 @@ def app(node: Callable[[], NodeStatus] = status, cluster: str = "Zm9v") -> Starl
         topics=lambda: [TOPIC],
         cluster=lambda: {"cluster_id": cluster},
         registry=registry,
+        leave=leave,
     )
 
 
@@ -77,3 +83,41 @@ async def test_anything_else_is_refused(method: str, path: str) -> None:
     with anyio.fail_after(5):
         answer: Answer = await get(app(), path, method=method)
     assert answer.code in {404, 405}
+
+
+async def test_a_node_is_taken_out_and_taken_back() -> None:
+    asked: list[tuple[int, bool]] = []
+
+    async def leave(node: int, leaving: bool) -> None:
+        asked.append((node, leaving))
+
+    for word in ("decommission", "recommission"):
+        path = f"/v1/nodes/3/{word}"
+        answer = await get(app(leave=leave), path, method="POST", content_type="application/json")
+        assert answer.code == 200
+    assert asked == [(3, True), (3, False)]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(InvalidRequest("no such node"), 409), (MetadataUnavailable("later"), 503)]
+)
+async def test_a_change_that_cannot_be_says_why(error: Exception, code: int) -> None:
+    async def leave(node: int, leaving: bool) -> None:
+        raise error
+
+    path = "/v1/nodes/3/decommission"
+    answer = await get(app(leave=leave), path, method="POST", content_type="application/json")
+    assert (answer.code, answer.json()) == (code, {"error": str(error)})
+
+
+async def test_a_page_in_an_operators_browser_changes_nothing() -> None:
+    """A form may be sent anywhere; what says that it is JSON may not."""
+
+    async def leave(node: int, leaving: bool) -> None:
+        raise AssertionError
+
+    path = "/v1/nodes/3/decommission"
+    for content_type in ("", "text/plain", "application/x-www-form-urlencoded"):
+        answer = await get(app(leave=leave), path, method="POST", content_type=content_type)
+        assert answer.code == 415
+    assert (await get(app(leave=leave), path)).code == 405

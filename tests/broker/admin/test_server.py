@@ -11,14 +11,14 @@ from anyio.abc import TaskStatus
 from broker.admin.app import make_app
 from broker.admin.server import AdminPortError, serve_admin
 from broker.telemetry.metrics import Registry
-from tests.broker.admin.fakes import status
+from tests.broker.admin.fakes import nobody, status
 from tests.broker.admin.http import get_from
 
 pytestmark = pytest.mark.anyio
 
 
 async def serve(*, task_status: TaskStatus[int]) -> None:
-    app = make_app(status=status, topics=list, cluster=dict, registry=Registry())
+    app = make_app(status=status, topics=list, cluster=dict, registry=Registry(), leave=nobody)
     await serve_admin(app, "127.0.0.1", 0, started=task_status.started)
 
 
@@ -69,7 +69,9 @@ async def test_a_taken_port_names_the_flag(host: str) -> None:
         port: Any = taken.getsockname()[1]
         with pytest.raises(AdminPortError, match=rf"{port}.*--admin-port"):
             await serve_admin(
-                make_app(status=status, topics=list, cluster=dict, registry=Registry()),
+                make_app(
+                    status=status, topics=list, cluster=dict, registry=Registry(), leave=nobody
+                ),
                 host,
                 port,
                 started=lambda _: None,
@@ -77,6 +79,6 @@ async def test_a_taken_port_names_the_flag(host: str) -> None:
 
 
 async def test_a_host_that_is_none_is_named() -> None:
-    app = make_app(status=status, topics=list, cluster=dict, registry=Registry())
+    app = make_app(status=status, topics=list, cluster=dict, registry=Registry(), leave=nobody)
     with pytest.raises(AdminPortError, match="admin"):
         await serve_admin(app, "203.0.113.1", 0, started=lambda _: None)

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from broker.cli.cluster import in_words
+from broker.cli.decommission import progress
 from broker.cli.main import walrus
 
 NODES = [
@@ -22,6 +23,8 @@ NODES = [
         "peer": f"127.0.0.1:600{node}",
         "listeners": {"native": f"127.0.0.1:808{node}"},
         "led_topics": int(node == 1),
+        "is_leaving": node == 2,
+        "remaining": {"unsealed": 1, "sealed": 7} if node == 2 else None,
     }
     for node in (1, 2, 3)
 ]
@@ -69,6 +72,13 @@ def test_nodes_and_topics_are_rows() -> None:
     assert ["3", "fenced", "voter", "0", "127.0.0.1:6003", "native=127.0.0.1:8083"] in rows
     assert ["logs", "1", "4", "4", "1,2,3", "1,2", "2", "2:0", "3:17"] in rows
     assert ["orphan", "none", "1", "1", "3", "none", "1", "?"] in rows
+
+
+def test_how_far_a_node_is_that_leaves() -> None:
+    assert "alive, leaving" in in_words(FOUND)
+    assert "7 closed segments have too few copies elsewhere" in progress(FOUND, 2)
+    assert "stays" in progress(FOUND, 1)
+    assert "is out" in progress(FOUND, 9)
 
 
 def test_a_cluster_without_leader_or_topics() -> None:

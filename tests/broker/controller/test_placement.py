@@ -136,3 +136,54 @@ def test_a_replaced_disk_counts_for_nothing() -> None:
         if placement.should_copy(swapped, known, known.segments[0], node, ())
     ]
     assert set(chosen) == {2, 3}
+
+
+def leaving(made: ClusterState, *nodes: int) -> ClusterState:
+    brokers = made.brokers
+    for node in nodes:
+        brokers = brokers.set(node, msgspec.structs.replace(brokers[node], leaving=True))
+    return msgspec.structs.replace(made, brokers=brokers)
+
+
+def test_who_leaves_gets_nothing_more() -> None:
+    at = leaving(state((1, 2, 3, 4)), 2)
+    for name in ("a", "b", "c", "d"):
+        chosen = placement.for_new_topic(at, name, 3)
+        assert chosen is not None
+        assert chosen.replicas == (1, 3, 4)
+    assert "node 2 is leaving" in placement.misplaced(at, topic())
+    rolled = placement.for_roll(at, topic(2), {1, 2, 3})
+    assert rolled is not None
+    assert (rolled.writer, rolled.replicas) == (3, (1, 3, 4))
+    sealed = placement.after_seal(at, topic(2), {2, 3}, 1)
+    assert sealed is not None
+    assert (sealed.writer, sealed.replicas) == (3, (1, 3, 4))
+
+
+def test_a_pinned_topic_leaves_with_its_leader() -> None:
+    at = leaving(state((1, 2, 3, 4)), 2)
+    rolled = placement.for_roll(at, topic(2, pinned=True), {1, 2, 3}, keep_leader=True)
+    assert rolled is not None
+    assert rolled.writer == 3
+
+
+def test_who_leaves_writes_on_while_nobody_else_has_what_came_before() -> None:
+    at = leaving(state((1, 2, 3)), 2)
+    rolled = placement.for_roll(at, topic(2), {2})
+    assert rolled is not None
+    assert rolled.writer == 2
+
+
+def test_what_who_leaves_holds_is_copied_to_who_stays() -> None:
+    at = leaving(state(LIVE_5), 2)
+    sealed = topic(holders=(1, 2, 3)).segments[0]
+    makers = [node for node in LIVE_5 if placement.should_copy(at, topic(), sealed, node, away=())]
+    assert len(makers) == 1
+    assert makers[0] in (4, 5)
+
+
+def test_two_nodes_of_which_one_leaves_still_serve() -> None:
+    at = leaving(state((1, 2)), 2)
+    opened = placement.after_seal(at, topic(2, (1, 2)), {1, 2}, 2)
+    assert opened is not None
+    assert opened.replicas == (1,)
