@@ -190,10 +190,10 @@ $(BENCH)/.plots: bench/requirements.txt | $(BIN)/python
 	  --require-hashes --only-binary :all: -r bench/requirements.txt
 	@touch $@
 
-BENCH_OUTPUT ?= $(BENCH)/result
+BENCH_RESULT := $(or $(BENCH_OUTPUT),$(BENCH)/result)
 bench: $(DEV_STAMP) $(BENCH)/.kafka $(BENCH)/.rust $(BENCH)/.plots  ## against Kafka and the Rust engine; ARGS="--quick" for a few minutes
-	$(BENCH_PYTHON) -m bench --output $(BENCH_OUTPUT) $(ARGS)
-	$(BENCH)/plots/bin/python -m bench.plots $(BENCH_OUTPUT)/result.json $(BENCH_OUTPUT)
+	BENCH_OUTPUT=$(BENCH_OUTPUT) $(BENCH_PYTHON) -m bench $(ARGS)
+	$(BENCH)/plots/bin/python -m bench.plots $(BENCH_RESULT)/result.json $(BENCH_RESULT)
 
 format: $(DEV_STAMP)  ## what the linters can put right by themselves
 	$(BIN)/ruff check --fix .

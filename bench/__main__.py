@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -11,12 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from bench.cells import Options
 from bench.machine import describe, load_average
 from bench.peers import KAFKA_JARS, ROOT, RUST_PEER, Kafka
+from bench.plan import Budget, shorten
 from bench.run import Runner
-from bench.sections import SECTIONS, Options
+from bench.sections import SECTIONS
 from bench.stage import Stage
 from bench.table import page
+
+OUTPUT = Path(os.environ.get("BENCH_OUTPUT") or ROOT / "build" / "bench" / "result")
 
 QUICK = Options(
     seconds=1.0,
@@ -24,17 +29,18 @@ QUICK = Options(
     connections=(1, 100),
     topics=(1, 100),
     shares=(0.5,),
-    stored_gb=(),
+    stored_gb=(0.1,),
 )
 
 
 def main() -> None:
     chosen = _arguments()
-    options = QUICK if chosen.quick else Options()
+    options = QUICK if chosen.quick else shorten(Options(), chosen.minutes)
     if chosen.seconds is not None:
         options = replace(options, seconds=chosen.seconds)
     if chosen.stored_gb is not None:
         options = replace(options, stored_gb=tuple(map(float, chosen.stored_gb.split(","))))
+    repeats = chosen.repeats or (2 if chosen.quick else 5)
     Kafka.heap = chosen.heap
     if not list(KAFKA_JARS.glob("kafka_*.jar")) or not RUST_PEER.exists():
         sys.exit("The peers are not built: run `make bench`, which needs mvn and cargo for them.")
@@ -42,24 +48,23 @@ def main() -> None:
     cells = [cell for name in names for cell in SECTIONS[name](options)]
     if chosen.match:
         cells = [cell for cell in cells if chosen.match in cell.name]
-    result = describe("make bench ARGS=" + shlex.quote(shlex.join(sys.argv[1:])))
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=chosen.folder))
-    stage = Stage(folder)
+    result = describe(_command())
+    stage = Stage(Path(tempfile.mkdtemp(prefix="bench-", dir=chosen.folder)))
     signal.signal(signal.SIGTERM, _stop)
     before = load_average()
-    runner = Runner(stage, chosen.repeats or (2 if chosen.quick else 5))
-    left_out = []
+    runner = Runner(stage, Budget(chosen.minutes, options.seconds, repeats))
     try:
-        left_out = runner.run(cells, minutes_max=chosen.minutes)
+        runner.run(cells)
     finally:
         stage.close()
-        shutil.rmtree(folder)
+        shutil.rmtree(stage.folder)
         result |= {
             "note": chosen.note,
-            "repeats": chosen.repeats or (2 if chosen.quick else 5),
+            "repeats": repeats,
+            "seconds": options.seconds,
             "load_average": (before, load_average()),
             "cells": runner.results,
-            "left_out": left_out,
+            "left_out": runner.left_out,
         }
         chosen.output.mkdir(parents=True, exist_ok=True)
         (chosen.output / "result.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -67,19 +72,29 @@ def main() -> None:
     print(page(result))
 
 
+def _command() -> str:
+    """As one would type it."""
+    where = os.environ.get("BENCH_OUTPUT")
+    words = ["make bench", f"BENCH_OUTPUT={where}" if where else ""]
+    words.append(f"ARGS={shlex.quote(shlex.join(sys.argv[1:]))}" if sys.argv[1:] else "")
+    return " ".join(filter(None, words))
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("--quick", action="store_true", help="a few minutes: few cells, short")
+    parser.add_argument("--quick", action="store_true", help="few cells, short, twice")
     parser.add_argument("--repeats", type=int, help="runs of each cell and system; 5")
     parser.add_argument("--seconds", type=float, help="of each run, by the slower system; 3")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no cell later")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="leave out what does not fit"
+    )
     parser.add_argument("--stored-gb", help="for the recovery, as 1,10; 1")
     parser.add_argument("--only", help=f"sections, of {','.join(SECTIONS)}")
     parser.add_argument("--match", help="only cells whose name has this in it")
     parser.add_argument("--heap", default=Kafka.heap, help="of Kafka's JVM")
     parser.add_argument("--note", default="", help="a sentence for the head of the page")
     parser.add_argument("--folder", help="where the servers' data goes")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench" / "result")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the result goes")
     return parser.parse_args()
 
 

@@ -35,16 +35,15 @@ def kafka_produce(topic: str, size: int, acks: int) -> Request:
     )
 
 
-def kafka_fetch(topic: str) -> Request:
-    """The first record there is."""
+def kafka_fetch(topic: str, offset: int, *, size_max: int = 1 << 20) -> Request:
+    """The batch that holds the record at `offset`, and more up to `size_max` bytes."""
 
     def is_good(reply: bytes) -> bool:
         fetched = wire.parse_fetch(reply[4:])
         return fetched.error == 0 and bool(fetched.records)
 
-    return Request(
-        wire.request(wire.FETCH, 4, 1, wire.fetch(topic, 0)), struct.Struct(">I"), is_good
-    )
+    body = wire.fetch(topic, offset, size_max=size_max)
+    return Request(wire.request(wire.FETCH, 4, 1, body), struct.Struct(">I"), is_good)
 
 
 def native(command: bytes) -> Request:

@@ -25,6 +25,17 @@ def produce(address: str, topic: str, cell: ProducerCell, count: int) -> Sample:
     return producer_performance(text)
 
 
+def fill(address: str, topic: str, codec: str, record_size: int, count: int) -> None:
+    """`count` records, quickly."""
+    _tool(
+        "ProducerPerformance",
+        *("--bootstrap-server", address, "--topic", topic, "--throughput", "-1"),
+        *("--num-records", str(count), "--record-size", str(record_size)),
+        *("--command-property", "acks=all", "linger.ms=5", "batch.size=65536"),
+        f"compression.type={codec}",
+    )
+
+
 def consume(address: str, topic: str, count: int) -> Sample:
     """`count` records from the beginning of the topic."""
     return consumer_performance(

@@ -27,17 +27,58 @@ from engine.wal import Wal
 
 IN_FLIGHT_MAX = 20_000
 """Messages that an aiokafka producer has not heard of yet."""
+SILENCE_S_MAX = 30.0
+"""A consumer that gets nothing for so long gives up."""
 _STAMP = struct.Struct(">q")
+
+
+READY = "ready"
+"""A line that a consumer prints once it may be sent messages."""
+
+
+class Running:
+    """A client that works beside others."""
+
+    def __init__(self, kind: str, arguments: dict[str, Any]) -> None:
+        self._kind = kind
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.load", kind, json.dumps(arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_ready(self) -> None:
+        """Raises RuntimeError with what it said instead."""
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != READY:
+            self._failed(self._process.communicate()[1])
+
+    def sample(self) -> Sample:
+        """When it has ended. Raises RuntimeError with what it said."""
+        said, complaint = self._process.communicate()
+        if self._process.returncode:
+            self._failed(complaint)
+        sample: Sample = json.loads(said.splitlines()[-1])
+        return sample
+
+    def end(self) -> None:
+        """If it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def _failed(self, complaint: str) -> None:
+        raise RuntimeError(f"{self._kind} failed:\n{complaint[-2000:]}")
+
+
+def begin(kind: str, **arguments: Any) -> Running:
+    return Running(kind, arguments)
 
 
 def run(kind: str, **arguments: Any) -> Sample:
     """One sample, from a process of its own. Raises RuntimeError with what that process said."""
-    command = [sys.executable, "-m", "bench.load", kind, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{kind} failed:\n{done.stderr[-2000:]}")
-    sample: Sample = json.loads(done.stdout)
-    return sample
+    return begin(kind, **arguments).sample()
 
 
 def _payload(size: int) -> bytes:
@@ -113,18 +154,19 @@ def produce_aiokafka(
 
 
 def consume_confluent(address: str, topic: str, count: int, group: str) -> Sample:
-    """`count` messages from the beginning, from the first one on."""
-    consumer = _consumer(address, group, topic)
-    seen, began = 0, 0.0
+    """`count` messages from the beginning, from the first one on; READY when it has the topic."""
+    consumer = _consumer(address, group, topic, on_assign=lambda *_: print(READY, flush=True))
+    seen = len(consumer.consume(1, timeout=SILENCE_S_MAX))
+    began = time.perf_counter()
     while seen < count:
-        messages = consumer.consume(10_000, timeout=10.0)
+        # It returns when it has as many, so never ask for more than come.
+        messages = consumer.consume(min(10_000, count - seen), timeout=SILENCE_S_MAX)
         if not messages:
             raise TimeoutError(f"{seen} of {count} messages came")
-        began = began or time.perf_counter()
         seen += len(messages)
     took_s = time.perf_counter() - began
     consumer.close()
-    return {"messages_per_s": seen / took_s, "messages": seen}
+    return {"messages_per_s": (seen - 1) / took_s, "messages": seen}
 
 
 def consume_aiokafka(address: str, topic: str, count: int, group: str) -> Sample:
@@ -137,7 +179,7 @@ def consume_aiokafka(address: str, topic: str, count: int, group: str) -> Sample
         async with consumer:
             seen, began = 0, 0.0
             while seen < count:
-                batches = await consumer.getmany(timeout_ms=10_000)
+                batches = await consumer.getmany(timeout_ms=int(SILENCE_S_MAX * 1000))
                 if not batches:
                     raise TimeoutError(f"{seen} of {count} messages came")
                 began = began or time.perf_counter()
@@ -162,7 +204,7 @@ def end_to_end(
     durations_ms: list[float] = []
 
     def read() -> None:
-        while len(durations_ms) < count and (message := consumer.poll(10.0)) is not None:
+        while len(durations_ms) < count and (message := consumer.poll(SILENCE_S_MAX)) is not None:
             (sent_at,) = _STAMP.unpack_from(message.value() or b"")
             durations_ms.append((time.perf_counter_ns() - sent_at) / 1e6)
 
@@ -244,7 +286,7 @@ def group_commits(folder: str, count: int, files: int, batches: int) -> Sample:
     return {"messages_per_s": count * batches / took_s, **latencies(durations_ms)}
 
 
-def _consumer(address: str, group: str, topic: str) -> Consumer:
+def _consumer(address: str, group: str, topic: str, **callbacks: Any) -> Consumer:
     consumer = Consumer(
         {
             "bootstrap.servers": address,
@@ -253,7 +295,7 @@ def _consumer(address: str, group: str, topic: str) -> Consumer:
             "fetch.queue.backoff.ms": 5,
         }
     )
-    consumer.subscribe([topic])
+    consumer.subscribe([topic], **callbacks)
     return consumer
 
 

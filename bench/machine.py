@@ -22,7 +22,7 @@ def describe(command: str) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "commit": _said("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"),
+        "commit": _commit(),
         "machine": {
             "cpu": f"{os.cpu_count()} x {cpu.group(1) if cpu else platform.machine()}",
             "memory_gb": round(int(memory.group(1)) / 1e6) if memory else None,
@@ -38,6 +38,13 @@ def describe(command: str) -> dict[str, Any]:
         },
         "kafka_heap": Kafka.heap,
     }
+
+
+def _commit() -> str:
+    """Of this checkout, and whether something in it was never committed."""
+    git = ("git", "-C", str(ROOT))
+    changed = " with changes" if _said(*git, "status", "--porcelain", "-uno") else ""
+    return _said(*git, "rev-parse", "--short", "HEAD") + changed
 
 
 def load_average() -> float:

@@ -1,6 +1,6 @@
 """What a server has used, from /proc, and what it asked of the kernel, by perf.
 
-A server is its process and all its descendants.
+A server is its processes and all their descendants.
 """
 
 import os
@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +32,9 @@ _PERF_S_MAX: Final = 30.0
 _CALLS: Final = "raw_syscalls:sys_enter"
 
 
-def descendants(pid: int) -> list[int]:
-    """`pid` and what it has started, as far as it still runs."""
-    found = [pid]
+def descendants(pids: Iterable[int]) -> list[int]:
+    """`pids` and what they have started, as far as it still runs."""
+    found = list(pids)
     for one in found:
         for task in Path(f"/proc/{one}/task").glob("*/children"):
             # A thread may end while it is looked at.
@@ -50,9 +51,9 @@ class Usage:
     written_bytes: int
 
     @classmethod
-    def of(cls, pid: int) -> "Usage":
+    def of(cls, pids: Iterable[int]) -> "Usage":
         cpu_ticks = written = 0
-        for one in descendants(pid):
+        for one in descendants(pids):
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
             cpu_ticks += int(fields[11]) + int(fields[12])
             io = dict(line.split(": ") for line in Path(f"/proc/{one}/io").read_text().splitlines())
@@ -60,16 +61,16 @@ class Usage:
         return cls(cpu_ticks / _TICK, written)
 
 
-def forget_peak_memory(pid: int) -> None:
+def forget_peak_memory(pids: Iterable[int]) -> None:
     """Begin the peak anew at what is resident now."""
-    for one in descendants(pid):
+    for one in descendants(pids):
         Path(f"/proc/{one}/clear_refs").write_text("5")
 
 
-def memory_mb(pid: int, name: str = "VmHWM") -> float:
+def memory_mb(pids: Iterable[int], name: str = "VmHWM") -> float:
     """Resident memory: `VmHWM` at its peak, `VmRSS` now."""
     total_kb = 0
-    for one in descendants(pid):
+    for one in descendants(pids):
         for line in Path(f"/proc/{one}/status").read_text().splitlines():
             if line.startswith(name):
                 total_kb += int(line.split()[1])
@@ -77,15 +78,42 @@ def memory_mb(pid: int, name: str = "VmHWM") -> float:
 
 
 @contextmanager
-def metered(pid: int, sample: Sample) -> Iterator[None]:
+def metered(pids: Sequence[int], sample: Sample) -> Iterator[None]:
     """Put what the server uses meanwhile into `sample`."""
-    forget_peak_memory(pid)
-    before = Usage.of(pid)
+    forget_peak_memory(pids)
+    before = Usage.of(pids)
     yield
-    after = Usage.of(pid)
+    after = Usage.of(pids)
     sample["cpu_s"] = after.cpu_s - before.cpu_s
     sample["written_mb"] = (after.written_bytes - before.written_bytes) / 1e6
-    sample["memory_peak_mb"] = memory_mb(pid)
+    sample["memory_peak_mb"] = memory_mb(pids)
+
+
+class Bystanders:
+    """How much of the machine others took since this was made: whatever ran that we did not
+    start, and what the host of a virtual machine kept for itself."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._before_s = _others_s()
+
+    def percent(self) -> float:
+        """Of all its cores."""
+        room_s = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return max(0.0, (_others_s() - self._before_s) / room_s * 100)
+
+
+def _others_s() -> float:
+    """CPU seconds of the machine that are not ours."""
+    user, nice, system, _, _, interrupt, soft, stolen = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    ours = 0
+    for one in descendants([os.getpid()]):
+        with suppress(OSError):
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ours += sum(map(int, fields[11:15]))  # With those it waited for.
+    return (user + nice + system + interrupt + soft + stolen - ours) / _TICK
 
 
 def can_count() -> bool:
@@ -97,7 +125,7 @@ def can_count() -> bool:
 
 
 @contextmanager
-def counted(pid: int, sample: Sample) -> Iterator[None]:
+def counted(pids: Sequence[int], sample: Sample) -> Iterator[None]:
     """Put system calls and syncs, those by io_uring included, into `sample`. It slows the server
     down."""
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +137,7 @@ def counted(pid: int, sample: Sample) -> Iterator[None]:
         command += ["-D", "-1", f"--control=fifo:{control},{said}"]
         # Opened for both directions, so that neither side waits for the other to open.
         speak, listen = os.open(control, os.O_RDWR), os.open(said, os.O_RDWR)
-        command += ["-p", ",".join(map(str, descendants(pid)))]
+        command += ["-p", ",".join(map(str, descendants(pids)))]
         perf = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             os.write(speak, b"enable\n")

@@ -1,4 +1,7 @@
-"""The servers that are compared: processes on 127.0.0.1, each with its data in its own folder."""
+"""The servers that are compared: processes on 127.0.0.1, each with its data in its own folder.
+
+A peer is one process, or a cluster of three of the same kind.
+"""
 
 import os
 import signal
@@ -7,6 +10,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -29,14 +33,54 @@ JVM_FLAGS: Final = (
 
 
 class Peer(ABC):
-    """One server. `start` may be called again after `stop`: same ports, same data."""
+    """One server or cluster. `start` may be called again after `stop`: same ports, same data."""
 
     name: ClassVar[str]
+    replicas: ClassVar[int] = 1
+    """Copies of each topic."""
 
     def __init__(self, folder: Path, durability: str) -> None:
-        self.folder = folder / f"{self.name}-{durability}"
+        self.folder = folder
         self.durability = durability
-        self.port = free_port()
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where clients find it, as `bootstrap.servers`."""
+
+    @property
+    def port(self) -> int:
+        """On 127.0.0.1; of a cluster, the first node's."""
+        return int(self.address.partition(",")[0].rpartition(":")[2])
+
+    @property
+    @abstractmethod
+    def pids(self) -> list[int]:
+        """Of its processes, without what they started."""
+
+    @abstractmethod
+    def start(self, *, wait: bool = True) -> None:
+        """`wait`: until it takes connections. Raises TimeoutError, RuntimeError."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises RuntimeError if it has ended."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """As its operator would."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """As `kill -9` does."""
+
+
+class Node(Peer):
+    """One process. `command` may assume that `folder` is there."""
+
+    def __init__(self, folder: Path, durability: str) -> None:
+        super().__init__(folder / f"{self.name}-{durability}", durability)
+        self._port = free_port()
         """Where its clients connect: of the Kafka protocol, if it speaks that."""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -50,12 +94,12 @@ class Peer(ABC):
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self._port}"
 
     @property
-    def pid(self) -> int:
+    def pids(self) -> list[int]:
         assert self._process is not None
-        return self._process.pid
+        return [self._process.pid]
 
     def start(self, *, wait: bool = True) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,15 +112,18 @@ class Peer(ABC):
                 cwd=self.folder,
                 env=self.environment,
             )
+        if wait:
+            self.wait_listening()
+
+    def wait_listening(self) -> None:
         deadline = time.monotonic() + START_S_MAX
-        while wait and not self._listens():
+        while not self._listens():
             self.check()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} does not listen after {START_S_MAX:.0f} s")
             time.sleep(0.02)
 
     def check(self) -> None:
-        """Raises RuntimeError if it has ended."""
         assert self._process is not None
         if self._process.poll() is not None:
             text = (self.folder / "log").read_text(errors="replace")
@@ -84,10 +131,14 @@ class Peer(ABC):
                 f"{self.name} ended with {self._process.returncode}:\n{text[-2000:]}"
             )
 
+    def ask_to_stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGTERM)
+        self.ask_to_stop()
         try:
             self._process.wait(STOP_S_MAX)
         except subprocess.TimeoutExpired:
@@ -96,7 +147,6 @@ class Peer(ABC):
         self._process = None
 
     def kill(self) -> None:
-        """As `kill -9` does."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -106,7 +156,7 @@ class Peer(ABC):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-class Walrus(Peer):
+class Walrus(Node):
     """This project, from this checkout."""
 
     name = "walrus"
@@ -114,6 +164,8 @@ class Walrus(Peer):
     def __init__(self, folder: Path, durability: str) -> None:
         super().__init__(folder, durability)
         self.native_port, self.admin_port, self.raft_port = (free_port() for _ in range(3))
+        self.joining: list[str] = []
+        """Flags of a member of a cluster."""
 
     def command(self) -> list[str]:
         flags = {
@@ -125,11 +177,12 @@ class Walrus(Peer):
             "fsync": {"cache": "none", "sync": "each"}[self.durability],
         }
         walrus = str(Path(sys.executable).with_name("walrus"))
-        return [walrus, "serve", *(f"--{name}={value}" for name, value in flags.items())]
+        words = [f"--{name}={value}" for name, value in flags.items()]
+        return [walrus, "serve", *words, *self.joining]
 
 
-class Kafka(Peer):
-    """Apache Kafka, one node of KRaft."""
+class Kafka(Node):
+    """Apache Kafka, a node of KRaft that is broker and controller."""
 
     name = "kafka"
     heap = "1g"
@@ -137,14 +190,17 @@ class Kafka(Peer):
 
     def __init__(self, folder: Path, durability: str) -> None:
         super().__init__(folder, durability)
-        self._controller_port = free_port()
+        self.node_id = 1
+        self.controller = f"127.0.0.1:{free_port()}"
+        self.voters = [self]
+        """All nodes of its cluster."""
 
     def command(self) -> list[str]:
         return [*self._java(), "kafka.Kafka", str(self._properties)]
 
     def start(self, *, wait: bool = True) -> None:
         if not self._properties.exists():
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._properties.write_text(self._settings())
             tool = [*self._java(), "kafka.tools.StorageTool", "format"]
             cluster = ["-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", str(self._properties)]
@@ -160,25 +216,29 @@ class Kafka(Peer):
         return ["java", *heap, *JVM_FLAGS, "-cp", f"{KAFKA_JARS}/*"]
 
     def _settings(self) -> str:
+        count = len(self.voters)
+        voters = ",".join(f"{node.node_id}@{node.controller}" for node in self.voters)
         sync = "log.flush.interval.messages=1\n" if self.durability == "sync" else ""
         return sync + (
-            "process.roles=broker,controller\nnode.id=1\n"
-            f"controller.quorum.voters=1@127.0.0.1:{self._controller_port}\n"
-            f"listeners=PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{self._controller_port}\n"
+            f"process.roles=broker,controller\nnode.id={self.node_id}\n"
+            f"controller.quorum.voters={voters}\n"
+            f"listeners=PLAINTEXT://{self.address},CONTROLLER://{self.controller}\n"
             f"advertised.listeners=PLAINTEXT://{self.address}\n"
             "controller.listener.names=CONTROLLER\n"
             "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n"
             f"log.dirs={self.folder / 'data'}\n"
             "num.partitions=1\noffsets.topic.num.partitions=1\n"
-            "offsets.topic.replication.factor=1\n"
-            "transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n"
-            "share.coordinator.state.topic.replication.factor=1\n"
+            f"default.replication.factor={count}\nmin.insync.replicas={count // 2 + 1}\n"
+            f"offsets.topic.replication.factor={count}\n"
+            f"transaction.state.log.replication.factor={count}\n"
+            "transaction.state.log.min.isr=1\n"
+            f"share.coordinator.state.topic.replication.factor={count}\n"
             "share.coordinator.state.topic.min.isr=1\n"
             "group.initial.rebalance.delay.ms=0\n"
         )
 
 
-class RustEngine(Peer):
+class RustEngine(Node):
     """The Walrus engine behind the native protocol: see `rust/src/main.rs`."""
 
     name = "walrus-rust"
@@ -194,3 +254,73 @@ class RustEngine(Peer):
 
     def command(self) -> list[str]:
         return [str(RUST_PEER), "serve", str(self.port)]
+
+
+class Cluster(Peer):
+    """Three nodes of one kind."""
+
+    replicas = 3
+
+    def __init__(self, folder: Path, durability: str) -> None:
+        super().__init__(folder / f"{self.name}-{durability}", durability)
+        self._nodes: Sequence[Node] = self._members()
+
+    @abstractmethod
+    def _members(self) -> Sequence[Node]:
+        """Each in a folder of its own, and told of the others."""
+
+    @property
+    def address(self) -> str:
+        return ",".join(node.address for node in self._nodes)
+
+    @property
+    def pids(self) -> list[int]:
+        return [pid for node in self._nodes for pid in node.pids]
+
+    def start(self, *, wait: bool = True) -> None:
+        for node in self._nodes:
+            node.start(wait=False)
+        for node in self._nodes if wait else ():
+            node.wait_listening()
+
+    def check(self) -> None:
+        for node in self._nodes:
+            node.check()
+
+    def stop(self) -> None:
+        for node in self._nodes:
+            node.ask_to_stop()
+        for node in self._nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        for node in self._nodes:
+            node.kill()
+
+
+class WalrusCluster(Cluster):
+    """Three of ours; acks=all is a majority."""
+
+    name = "walrus"
+
+    def _members(self) -> Sequence[Node]:
+        numbers = range(1, self.replicas + 1)
+        nodes = [Walrus(self.folder / str(number), self.durability) for number in numbers]
+        for number, node in zip(numbers, nodes, strict=True):
+            others = ",".join(f"127.0.0.1:{one.raft_port}" for one in nodes if one is not node)
+            node.joining = [f"--node-id={number}", f"--join={others}"]
+        nodes[0].joining.append("--bootstrap")
+        return nodes
+
+
+class KafkaCluster(Cluster):
+    """Three combined nodes; acks=all is every replica in sync, of which two must be."""
+
+    name = "kafka"
+
+    def _members(self) -> Sequence[Node]:
+        numbers = range(1, self.replicas + 1)
+        nodes = [Kafka(self.folder / str(number), self.durability) for number in numbers]
+        for number, node in zip(numbers, nodes, strict=True):
+            node.node_id, node.voters = number, nodes
+        return nodes

@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from bench.stats import spreads
-from bench.table import advantage
+from bench.table import PICTURES, advantage, picture_file, rows_of
 
 _COLOURS = {"walrus": "#1b6ca8", "kafka": "#c8553d", "walrus-rust": "#c8553d"}
 Row = Mapping[str, Any]
@@ -21,34 +21,22 @@ Row = Mapping[str, Any]
 
 def draw(result: Mapping[str, Any], folder: Path) -> list[Path]:
     """Every picture for which the result has rows."""
-    rows = [row for row in result["cells"] if "failure" not in row]
-    pictures: list[tuple[str, str, Callable[[list[Row]], None]]] = [
-        ("producer", "throughput against latency", _throughput_against_latency),
-        ("end to end", "latency percentiles", _percentiles),
-        ("producer", "cpu against record size", _cost_by(r"(\d+) B", "record size, bytes")),
-        ("topics", "cpu against topics", _cost_by(r"to (\d+) topics", "topics")),
-        ("connections", "cpu against connections", _cost_by(r"(\d+) connections", "connections")),
-    ]
     drawn = []
-    for section, title, picture in pictures:
-        found = [row for row in rows if row["section"] == section]
-        if not found:
+    for title, section in PICTURES:
+        rows = rows_of(result["cells"], section)
+        if not rows:
             continue
-        plt.figure(figsize=(8, 5))
-        picture(found)
-        plt.title(title)
-        plt.grid(alpha=0.3)
+        plt.figure(figsize=(9, 0.28 * len(rows) + 1.5) if section is None else (8, 5))
+        DRAWN_BY[title](rows)
+        if section is not None:
+            plt.title(title)
+            plt.grid(alpha=0.3)
         plt.tight_layout()
-        path = folder / f"{title.replace(' ', '-')}.svg"
+        path = folder / picture_file(title)
         plt.savefig(path, metadata={"Date": None})
         plt.close()
         drawn.append(path)
-    plt.figure(figsize=(9, 0.28 * len(rows) + 1.5))
-    _ratios(rows)
-    path = folder / "ratios.svg"
-    plt.savefig(path, metadata={"Date": None})
-    plt.close()
-    return [*drawn, path]
+    return drawn
 
 
 def _ratios(rows: Sequence[Row]) -> None:
@@ -100,7 +88,7 @@ def _cost_by(pattern: str, label: str) -> Callable[[Sequence[Row]], None]:
                 size = re.search(pattern, row["name"])
                 found = spreads(row["samples"].get(name, ()))
                 if size and "cpu_s_per_million" in found:
-                    points.append((int(size.group(1)), found["cpu_s_per_million"].median))
+                    points.append((float(size.group(1)), found["cpu_s_per_million"].median))
             if points:
                 plt.scatter(*zip(*points, strict=True), label=name, color=colour)
         plt.xscale("log")
@@ -120,6 +108,16 @@ def _points(rows: Sequence[Row], x: str, y: str) -> dict[str, list[tuple[float, 
             points.setdefault(name, []).append((found[x].median, found[y].median))
     return points
 
+
+DRAWN_BY: Mapping[str, Callable[[Sequence[Row]], None]] = {
+    "ratios": _ratios,
+    "throughput against latency": _throughput_against_latency,
+    "latency percentiles": _percentiles,
+    "cpu against record size": _cost_by(r"(\d+) B", "record size, bytes"),
+    "cpu against topics": _cost_by(r"to (\d+) topics", "topics"),
+    "cpu against connections": _cost_by(r"(\d+) connections", "connections"),
+    "cpu against stored bytes": _cost_by(r"with ([\d.]+) GB stored", "GB stored in the topic"),
+}
 
 if __name__ == "__main__":
     for written in draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])):

@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from bench.meter import can_count, counted
+from bench.cells import Cell, Measure
+from bench.meter import Bystanders, can_count, counted
 from bench.peers import Peer
-from bench.sections import Cell, Measure
+from bench.plan import Budget
 from bench.stage import Stage
 from bench.stats import Sample, Spread
 
@@ -15,36 +16,57 @@ from bench.stats import Sample, Spread
 class Runner:
     """One run of the whole."""
 
-    def __init__(self, stage: Stage, repeats: int) -> None:
+    def __init__(self, stage: Stage, budget: Budget) -> None:
         self._stage = stage
-        self._repeats = repeats
+        self._budget = budget
         self._can_count = can_count()
         self.results: list[dict[str, Any]] = []
         """A row per cell, as it goes into the JSON file."""
+        self.left_out: list[str] = []
+        """Those that there was no time for."""
 
-    def run(self, cells: Sequence[Cell], *, minutes_max: float) -> list[str]:
-        """A cell that fails is reported as failed; the others go on. After `minutes_max` none is
-        begun any more; answers the names of those that were left out."""
+    def run(self, cells: Sequence[Cell]) -> None:
+        """A cell that fails is reported as failed; the others go on. One that there is no time for
+        is thought of again after each of the others."""
         began = time.monotonic()
-        for number, cell in enumerate(cells):
-            if time.monotonic() - began > minutes_max * 60:
-                return [f"{cell.section}: {cell.name}" for cell in cells[number:]]
-            left = (time.monotonic() - began) / number * (len(cells) - number) if number else 0
-            eta = f", {left / 60:.0f} min left" if number else ""
-            _say(f"[{number + 1}/{len(cells)}{eta}] {cell.section}: {cell.name}")
-            row = {"section": cell.section, "name": cell.name, "headline": cell.headline}
-            try:
-                self.results.append(row | self._cell(cell))
-            except (OSError, RuntimeError, ValueError) as error:
-                _say(f"    FAILED: {error}")
-                self.results.append(row | {"failure": str(error)})
-        return []
+        left, expected_s = list(cells), 0.0
+        while True:
+            passed_s = time.monotonic() - began
+            # What went wrong in the first cells says little about the others.
+            pace = (passed_s + 60) / (expected_s + 60)
+            out = self._budget.left_out(left, passed_s=passed_s, pace=pace)
+            todo = [cell for index, cell in enumerate(left) if index not in out]
+            if not todo:
+                break
+            self._announce(todo, pace)
+            cell = todo.pop(0)
+            left = [one for one in left if one is not cell]
+            self.results.append(self._row(cell))
+            expected_s += self._budget.expected_s(cell)
+            if all(one.label != cell.label for one in todo):
+                self._stage.release(cell.label)
+        self.left_out = [f"{cell.section}: {cell.name}" for cell in left]
+
+    def _announce(self, todo: Sequence[Cell], pace: float) -> None:
+        done, left_s = len(self.results), pace * sum(map(self._budget.expected_s, todo))
+        progress = f"{done + 1}/{done + len(todo)}, {left_s / 60:.0f} min left"
+        _say(f"[{progress}] {todo[0].section}: {todo[0].name}")
+
+    def _row(self, cell: Cell) -> dict[str, Any]:
+        row = {"section": cell.section, "name": cell.name, "headline": cell.headline}
+        bystanders = Bystanders()
+        try:
+            row |= self._cell(cell)
+        except (OSError, RuntimeError, ValueError) as error:
+            _say(f"    FAILED: {error}")
+            row |= {"failure": str(error)}
+        return row | {"bystanders_percent": bystanders.percent()}
 
     def _cell(self, cell: Cell) -> dict[str, Any]:
         peers = [self._stage.peer(kind, cell.durability, cell.label) for kind in cell.peers]
         measure = cell.begin(self._stage, peers)
         samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
-        for _ in range(self._repeats):
+        for _ in range(self._budget.repeats):
             for peer in peers:
                 samples[peer.name].append(measure(peer))
         for name, found in samples.items():
@@ -59,7 +81,7 @@ class Runner:
 def _counts(peer: Peer, measure: Measure) -> Sample:
     """Of one more run, whose times are not reported."""
     found: Sample = {}
-    with counted(peer.pid, found):
+    with counted(peer.pids, found):
         messages = measure(peer)["messages"]
     return {name: count / messages * 1000 for name, count in found.items()}
 

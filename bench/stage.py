@@ -1,13 +1,15 @@
 """The servers of one run: started when first needed, shared by the cells, stopped together."""
 
+import shutil
+import time
 from itertools import count
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench.java import produce
+from bench import java
 from bench.matrix import ProducerCell
-from bench.peers import Kafka, Peer, Walrus
+from bench.peers import START_S_MAX, Kafka, Peer, RustEngine, Walrus
 
 WARM_UP_COUNT = 150_000
 """Messages that a server gets before anything is measured: a JVM compiles meanwhile."""
@@ -20,6 +22,7 @@ class Stage:
         self.folder = folder
         self._peers: dict[tuple[type[Peer], str, str], Peer] = {}
         self._numbers = count(1)
+        self._filled: dict[tuple[Peer, int, str], tuple[str, int]] = {}
 
     def peer(self, kind: type[Peer], durability: str, label: str = "shared") -> Peer:
         """A running server. One with a `label` of its own shares its data with no other cell."""
@@ -27,19 +30,38 @@ class Stage:
         if key not in self._peers:
             peer = self._peers[key] = kind(self.folder / label, durability)
             peer.start()
+            if not isinstance(peer, RustEngine):
+                _wait_for_brokers(peer)
             if label == "shared" and isinstance(peer, Kafka | Walrus):
                 self._warm_up(peer)
         return self._peers[key]
+
+    def release(self, label: str) -> None:
+        """Stop the servers of `label` and delete their data: no later cell needs them."""
+        for key in [key for key in self._peers if key[2] == label]:
+            peer = self._peers.pop(key)
+            peer.stop()
+            shutil.rmtree(peer.folder)
 
     def topics(self, peer: Peer, count: int = 1) -> list[str]:
         """New ones, with one partition each."""
         names = [f"bench-{next(self._numbers)}" for _ in range(count)]
         admin = AdminClient({"bootstrap.servers": peer.address})
         for begin in range(0, count, 100):
-            wanted = [NewTopic(name, 1, 1) for name in names[begin : begin + 100]]
+            wanted = [NewTopic(name, 1, peer.replicas) for name in names[begin : begin + 100]]
             for future in admin.create_topics(wanted).values():
                 future.result()
         return names
+
+    def filled_topic(self, peer: Peer, record_size: int, codec: str, count: int) -> str:
+        """One with at least `count` records, for consumers; others may read it, too."""
+        key = (peer, record_size, codec)
+        topic, filled = self._filled.get(key, ("", 0))
+        if filled < count:
+            (topic,) = self.topics(peer)
+            java.fill(peer.address, topic, codec, record_size, count)
+            self._filled[key] = (topic, count)
+        return topic
 
     def close(self) -> None:
         for peer in self._peers.values():
@@ -49,4 +71,15 @@ class Stage:
         share = 1 if peer.durability == "cache" else 20
         for size in (100, 1000):
             cell = ProducerCell("java", "none", size, 0, 16_384, "all", peer.durability)
-            produce(peer.address, self.topics(peer)[0], cell, WARM_UP_COUNT // share)
+            java.produce(peer.address, self.topics(peer)[0], cell, WARM_UP_COUNT // share)
+
+
+def _wait_for_brokers(peer: Peer) -> None:
+    """Until every node of a cluster is known, so that topics get all their copies."""
+    admin = AdminClient({"bootstrap.servers": peer.address})
+    deadline = time.monotonic() + START_S_MAX
+    while len(admin.list_topics(timeout=START_S_MAX).brokers) < peer.replicas:
+        peer.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{peer.name} is not complete after {START_S_MAX:.0f} s")
+        time.sleep(0.2)

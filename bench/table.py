@@ -1,6 +1,7 @@
 """Results as a page (pure)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any, Final
 
 from bench.stats import Sample, Spread, ratio, spreads
@@ -11,6 +12,17 @@ LESS_IS_BETTER: Final = {"seconds", "cpu_percent", "p99_ms"}
 
 MARGIN: Final = 0.03
 """Ratios so near to 1 are called even."""
+
+PICTURES: Final = (
+    ("ratios", None),
+    ("throughput against latency", "producer"),
+    ("latency percentiles", "end to end"),
+    ("cpu against record size", "producer"),
+    ("cpu against topics", "topics"),
+    ("cpu against connections", "connections"),
+    ("cpu against stored bytes", "stored"),
+)
+"""Title of a picture, and the section whose rows it shows; None for all."""
 
 _UNITS: Final = {
     "messages_per_s": "messages/s",
@@ -33,13 +45,29 @@ _COUNTS: Final = (("system_calls", "calls per 1000"), ("syncs", "syncs per 1000"
 
 def page(result: Mapping[str, Any]) -> str:
     """The whole, in Markdown: first what a peer does better."""
-    parts = [_head(result), _behind(result["cells"])]
+    parts = [_head(result), _behind(result["cells"]), _pictures(result["cells"])]
     for section in dict.fromkeys(row["section"] for row in result["cells"]):
         rows = [row for row in result["cells"] if row["section"] == section]
         parts.append(f"## {section.capitalize()}\n\n" + _section(rows))
     if result["left_out"]:
         parts.append("## Left out for want of time\n\n- " + "\n- ".join(result["left_out"]))
     return "\n\n".join(parts) + "\n"
+
+
+def picture_file(title: str) -> str:
+    """Beside the page."""
+    return title.replace(" ", "-") + ".svg"
+
+
+def rows_of(cells: Sequence[Mapping[str, Any]], section: str | None) -> list[Mapping[str, Any]]:
+    """What a picture shows."""
+    good = [row for row in cells if "failure" not in row]
+    return [row for row in good if section in (None, row["section"])]
+
+
+def _pictures(cells: Sequence[Mapping[str, Any]]) -> str:
+    shown = [title for title, section in PICTURES if rows_of(cells, section)]
+    return "Pictures: " + ", ".join(f"[{title}]({picture_file(title)})" for title in shown) + "."
 
 
 def advantage(row: Mapping[str, Any]) -> float | None:
@@ -66,12 +94,23 @@ def _head(result: Mapping[str, Any]) -> str:
         f"`{result['command']}` at commit {result['commit']}, {result['date']}.\n"
         f"{machine['cpu']}, {machine['memory_gb']} GB, Linux {machine['kernel']},"
         f" {machine['file_system']}. {listed}. Kafka's heap: {result['kafka_heap']}.\n"
-        f"Client and servers share the machine. Load average before {before:.1f}, after"
-        f" {after:.1f}. {result['note']}\n\n"
-        f"Medians of {result['repeats']} runs with the lowest and the highest in brackets, the two"
-        " systems in turns. *Times* is the median of the ratios of neighbours in time: how many"
-        " times better than the peer, so that below 1 the peer is ahead. Costs are those of the"
-        " server, ours / theirs. System calls and syncs were counted in one more run."
+        f"Client and servers share the machine. {_bystanders(result['cells'])} Load average before"
+        f" {before:.1f}, after {after:.1f}. {result['note']}\n\n"
+        f"Medians of {result['repeats']} runs of about {result['seconds']:g} s with the lowest and"
+        " the highest in brackets, the two systems in turns. *Times* is the median of the ratios"
+        " of neighbours in time: how many times better than the peer, so that below 1 the peer is"
+        " ahead. Costs are those of the servers, ours / theirs. System calls and syncs were counted"
+        " in one more run."
+    )
+
+
+def _bystanders(cells: Sequence[Mapping[str, Any]]) -> str:
+    shares = [row["bystanders_percent"] for row in cells]
+    if not shares:
+        return ""
+    return (
+        f"Whatever else ran on it took {median(shares):.0f} % of its CPU time in the median cell,"
+        f" {max(shares):.0f} % in the worst."
     )
 
 

@@ -13,6 +13,7 @@ def row(name: str, ours: float, theirs: float, headline: str = "messages_per_s")
         "headline": headline,
         "samples": samples,
         "counts": {},
+        "bystanders_percent": 12.0,
     }
 
 
@@ -26,6 +27,7 @@ def result(*cells: dict[str, Any]) -> dict[str, Any]:
         "kafka_heap": "1g",
         "load_average": (0.5, 1.5),
         "repeats": 3,
+        "seconds": 1.0,
         "note": "",
         "cells": cells,
         "left_out": [],
@@ -49,9 +51,10 @@ def test_a_defeat_that_hides_at_the_end() -> None:
 
 
 def test_a_cell_that_failed_is_told() -> None:
-    failed = {"section": "producer", "name": "hard", "headline": "seconds", "failure": "too hard"}
+    failed = {"section": "producer", "name": "hard", "headline": "seconds"}
+    row_of_it = failed | {"failure": "too hard", "bystanders_percent": 90.0}
 
-    assert "failed: hard: too hard" in page(result(failed, row("fast", 2, 1)))
+    assert "failed: hard: too hard" in page(result(row_of_it, row("fast", 2, 1)))
 
 
 def test_a_cell_that_was_not_run_is_told() -> None:
@@ -72,3 +75,13 @@ def test_costs_stand_beside_each_other() -> None:
     assert "1.5 / 3" in text
     assert "10 / 1,234" in text
     assert "0 / 2" in text
+
+
+def test_a_machine_that_was_busy_elsewhere_is_told() -> None:
+    assert "took 12 % of its CPU time in the median cell" in page(result(row("fast", 2, 1)))
+
+
+def test_the_page_names_the_pictures_that_are_drawn_beside_it() -> None:
+    text = page(result(row("fast", 2, 1)))
+    assert "(ratios.svg)" in text and "(throughput-against-latency.svg)" in text
+    assert "topics.svg" not in text

@@ -1,0 +1,37 @@
+"""From a producer to a consumer, at a part of what the slower system can do."""
+
+from functools import partial
+
+from bench import load
+from bench.cells import CALIBRATION, Cell, Measure, Options, common_count, with_cost
+from bench.peers import Peer
+from bench.stage import Stage
+from bench.stats import Sample
+
+
+def end_to_end(options: Options) -> list[Cell]:
+    return [
+        Cell(
+            "end to end",
+            f"confluent 1000 B acks all {durability} at {share:.0%} of the peak",
+            partial(begin_end_to_end, options, share),
+            durability,
+            headline="p99_ms",
+            rank=1 if share == 0.5 else 2,
+        )
+        for share in options.shares
+        for durability in ("cache", "sync")
+    ]
+
+
+def begin_end_to_end(options: Options, share: float, stage: Stage, peers: list[Peer]) -> Measure:
+    """The peak is that of the slower one, so that both get the same load."""
+
+    def run(count: int, rate: float, peer: Peer) -> Sample:
+        (topic,) = stage.topics(peer)
+        work = {"address": peer.address, "topic": topic, "count": count, "rate": rate}
+        return with_cost(peer, count, lambda: load.run("end_to_end", **work, record_size=1000))
+
+    calibration = 2 * CALIBRATION[peers[0].durability]
+    peak = min(run(calibration, 0, peer)["messages_per_s"] for peer in peers)
+    return partial(run, common_count([peak * share], options.seconds), peak * share)

@@ -1,0 +1,127 @@
+"""Producers: a pairwise selection of settings, many topics, many connections."""
+
+from functools import partial
+
+from bench import java, load
+from bench.cells import CALIBRATION, LOOP_S, Cell, Measure, Options, closed, common_count, with_cost
+from bench.closed_loop import kafka_produce
+from bench.matrix import ProducerCell, producer_cells
+from bench.peers import Peer
+from bench.stage import Stage
+from bench.stats import Sample
+
+
+def producers(options: Options) -> list[Cell]:
+    # Every third one of a pairwise selection still meets many pairs.
+    return [
+        Cell(
+            "producer",
+            cell.name,
+            partial(begin_producer, options, cell),
+            cell.durability,
+            is_counted=True,
+            rank=2 if number % 3 else 1,
+        )
+        for number, cell in enumerate(producer_cells(options.producer_cells))
+    ]
+
+
+def begin_producer(
+    options: Options, cell: ProducerCell, stage: Stage, peers: list[Peer]
+) -> Measure:
+    """Both send so many messages as the slower one sends in the time that is wanted."""
+
+    def run(count: int, peer: Peer) -> Sample:
+        (topic,) = stage.topics(peer)
+        sent = count + count // 3 if cell.client == "java" else count
+        return with_cost(peer, sent, lambda: _produce(cell, peer, topic, count))
+
+    first = [run(CALIBRATION[cell.durability], peer)["messages_per_s"] for peer in peers]
+    # Once more: the first number is that of a client that has hardly begun.
+    rough = common_count(first, options.seconds / 3)
+    rates = [run(rough, peer)["messages_per_s"] for peer in peers]
+    return partial(run, common_count(rates, options.seconds))
+
+
+def _produce(cell: ProducerCell, peer: Peer, topic: str, count: int) -> Sample:
+    if cell.client == "java":
+        return java.produce(peer.address, topic, cell, count)
+    work = {
+        "address": peer.address,
+        "topics": [topic],
+        "count": count,
+        "record_size": cell.record_size,
+        "acks": -1 if cell.acks == "all" else int(cell.acks),
+    }
+    if cell.client == "confluent":
+        settings = {
+            "linger.ms": cell.linger_ms,
+            "batch.size": cell.batch_size,
+            "compression.type": cell.codec,
+        }
+        return load.run("produce_confluent", **work, **settings)
+    return load.run(
+        "produce_aiokafka",
+        **work,
+        linger_ms=cell.linger_ms,
+        max_batch_size=cell.batch_size,
+        compression_type=None if cell.codec == "none" else cell.codec,
+    )
+
+
+def topics(options: Options) -> list[Cell]:
+    return [
+        Cell(
+            "topics",
+            f"confluent 1000 B to {count} topics, {durability}",
+            partial(_begin_topics, options, count),
+            durability,
+            is_counted=True,
+            rank={100: 1, 1: 2}.get(count, 3),
+            setup_s=count / 50,
+        )
+        for count in options.topics
+        for durability in ("cache", "sync")
+    ]
+
+
+def _begin_topics(options: Options, count: int, stage: Stage, peers: list[Peer]) -> Measure:
+    names = {id(peer): stage.topics(peer, count) for peer in peers}
+
+    def run(messages: int, peer: Peer) -> Sample:
+        work = {"address": peer.address, "topics": names[id(peer)], "count": messages}
+        return with_cost(
+            peer, messages, lambda: load.run("produce_confluent", **work, record_size=1000)
+        )
+
+    calibration = max(CALIBRATION[peers[0].durability], 2 * count)
+    rates = [run(calibration, peer)["messages_per_s"] for peer in peers]
+    return partial(run, common_count(rates, options.seconds))
+
+
+def connections(options: Options) -> list[Cell]:
+    return [
+        Cell(
+            "connections",
+            f"one 1000 B record per request, {count} connections, {durability}",
+            partial(_begin_connections, options, count),
+            durability,
+            is_counted=True,
+            rank=3 if count > 100 else 1,
+            client_s=LOOP_S,
+        )
+        for count in options.connections
+        for durability in ("cache", "sync")
+    ]
+
+
+def _begin_connections(options: Options, count: int, stage: Stage, peers: list[Peer]) -> Measure:
+    names = {id(peer): stage.topics(peer)[0] for peer in peers}
+
+    def run(peer: Peer) -> Sample:
+        request = kafka_produce(names[id(peer)], 1000, acks=-1)
+        return closed(peer, peer.port, request, count, options.seconds)
+
+    for peer in peers:
+        run(peer)
+    return run
