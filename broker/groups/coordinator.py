@@ -63,7 +63,7 @@ class GroupConfig:
     offsets_retention_ms: int = 7 * 86_400_000
     """How long the positions of a group without members are kept; Kafka's default."""
     groups_max: int = 50_000
-    """On this node. Each costs a kilobyte or two, even if it only exists by name."""
+    """On this node. Each costs some three kilobytes with a position, ten with a member."""
 
 
 class Coordinator:
