@@ -2,11 +2,13 @@
 
 The fields of an event are parted by tabs, the first is its kind:
 
-    assigned, revoked   the topics a member now has, by commas
+    assigned, revoked   the topics a member now has, by commas; when
     read                topic, offset, value
-    committed           topic, offset
+    committed           topic, offset, when it began and ended
     acked               topic, offset, value
     closed              it ended as it should
+
+Moments are seconds of the machine's monotonic clock.
 """
 
 import subprocess
@@ -46,7 +48,8 @@ class Client:
     def _run(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.events.append(line.rstrip("\n").split("\t"))
+            if line.endswith("\n"):  # else it was killed within it
+                self.events.append(line.rstrip("\n").split("\t"))
 
     def of(self, *kinds: str) -> list[list[str]]:
         """The events of these kinds, without the kind."""

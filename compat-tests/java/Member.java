@@ -56,12 +56,18 @@ public final class Member {
 
     private static void commit(ConsumerRecord<String, String> record) {
         TopicPartition partition = new TopicPartition(record.topic(), record.partition());
+        double begun = now();
         try {
             consumer.commitSync(Map.of(partition, new OffsetAndMetadata(record.offset() + 1)));
-            tell("committed", record.topic(), record.offset() + 1);
+            tell("committed", record.topic(), record.offset() + 1, begun, now());
         } catch (CommitFailedException | RebalanceInProgressException moved) {
             tell("uncommitted", record.topic(), record.offset() + 1);
         }
+    }
+
+    /** Seconds of the clock that all programs of a machine share. */
+    private static double now() {
+        return System.nanoTime() / 1e9;
     }
 
     private static void waitForEnd() {
@@ -81,12 +87,12 @@ public final class Member {
     private static final class Teller implements ConsumerRebalanceListener {
         @Override
         public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
-            tell("assigned", names());
+            tell("assigned", names(), now());
         }
 
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
-            tell("revoked", names());
+            tell("revoked", names(), now());
         }
 
         private String names() {
