@@ -17,6 +17,7 @@ import msgspec
 from raft import brokers, groups, holders, leaving, segments, topics
 from raft.commands import (
     Abandon,
+    AcceptLoss,
     AddHolder,
     AllocateProducerIds,
     Applied,
@@ -76,6 +77,7 @@ TRANSITIONS: Mapping[type[Command], Callable[[Draft, Any], Applied]] = {
     DeletePrefix: topics.delete_prefix,
     BeginSeal: segments.begin_seal,
     BeginSealMany: segments.begin_seal_many,
+    AcceptLoss: segments.accept_loss,
     CommitSealMany: segments.commit_seal_many,
     CommitRoll: segments.commit_roll,
     AddHolder: holders.add_holder,

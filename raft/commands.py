@@ -136,6 +136,17 @@ class BeginSealMany(Command, frozen=True, tag="begin_seal_many"):
     incarnation: int
 
 
+class AcceptLoss(Command, frozen=True, tag="accept_loss"):
+    """An operator's word: too many copies of a segment that is being sealed are gone, and it shall
+    end with what is left. Begins another attempt, as BeginSeal does; noted in the segment for
+    ever."""
+
+    topic_id: Uuid
+    sid: int
+    expect_epoch: int
+    recoverer: int
+
+
 class SealItem(msgspec.Struct, frozen=True, array_like=True):
     topic_id: Uuid
     sid: int
@@ -222,6 +233,7 @@ AnyCommand = (
     | ChangeGroupConfig
     | BeginSeal
     | BeginSealMany
+    | AcceptLoss
     | CommitSealMany
     | CommitRoll
     | AddHolder

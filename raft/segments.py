@@ -3,6 +3,7 @@
 import msgspec
 
 from raft.commands import (
+    AcceptLoss,
     Applied,
     BeginSeal,
     BeginSealMany,
@@ -128,6 +129,23 @@ def begin_seal(draft: Draft, command: BeginSeal) -> Applied:
     require(command.recoverer in draft.state.brokers, Refusal.UNKNOWN_BROKER)
     topic = _sealing(topic, command.recoverer)
     draft.put_topic(topic)
+    return draft.applied(topic.epoch)
+
+
+def accept_loss(draft: Draft, command: AcceptLoss) -> Applied:
+    """Only of a segment that is being sealed, and of which too few disks are left to vouch for its
+    end: nobody may give up what only has to be waited for."""
+    topic = draft.topic(command.topic_id)
+    require(topic.last.sid == command.sid, Refusal.STALE_SEGMENT)
+    require(topic.last.state is SegmentState.SEALING, Refusal.NOT_SEALING)
+    require(topic.epoch == command.expect_epoch, Refusal.STALE_EPOCH)
+    require(command.recoverer in draft.state.brokers, Refusal.UNKNOWN_BROKER)
+    live = {node for node, one in draft.state.brokers.items() if not one.fenced}
+    vouching = live & set(topic.last.replicas) - {node for node, _ in topic.last.void}
+    count = len(topic.last.replicas)
+    require(len(vouching) <= count - (count // 2 + 1), Refusal.NOT_STUCK)
+    topic = _sealing(topic, command.recoverer)
+    draft.put_topic(with_last(topic, _replace(topic.last, accepts_loss=True)))
     return draft.applied(topic.epoch)
 
 

@@ -58,6 +58,7 @@ class Refusal(StrEnum):
     STALE_EPOCH = "stale epoch"
     NOT_OPEN = "not open"
     NOT_SEALING = "not sealing"
+    NOT_STUCK = "not stuck"
     NOT_SEALED = "not sealed"
     BAD_END = "bad end"
     TOO_FEW_HOLDERS = "too few holders"
@@ -113,6 +114,8 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     recoverer: int
     appended_ms: int = -1
     """See `SealedEnd.appended_ms`; -1 until SEALED."""
+    accepts_loss: bool = False
+    """An operator has accepted that acknowledged records may be missing: see `AcceptLoss`."""
 
 
 class Topic(msgspec.Struct, frozen=True, array_like=True):

@@ -9,6 +9,7 @@
 
     POST /v1/nodes/ID/decommission    take a node out for good; what is left to do is in /v1/cluster
     POST /v1/nodes/ID/recommission    let it stay after all
+    POST /v1/topics/NAME/unclean-seal {"force": NAME}: go on with what is left of a topic
 
 What is asked by GET is answered from memory and changes nothing. A POST must say that it is JSON:
 no page in an operator's browser can send that to another host unasked.
@@ -36,10 +37,11 @@ def make_app(
     cluster: Callable[[], Mapping[str, object]],
     registry: Registry,
     leave: Callable[[int, bool], Coroutine[object, object, None]],
+    unclean_seal: Callable[[str, str], Coroutine[object, object, None]],
 ) -> Starlette:
     """The routes over these callables, which are called on the event loop and must not block.
 
-    `leave(node, leaving)` raises RequestError.
+    `leave(node, leaving)` and `unclean_seal(topic, force)` raise RequestError.
     """
 
     # Coroutines all: starlette would run a plain function on a worker thread, beside the loop that
@@ -70,6 +72,13 @@ def make_app(
     async def recommission(request: Request) -> Response:
         return await _done(request, leave(request.path_params["node"], False))
 
+    async def seal(request: Request) -> Response:
+        try:
+            force = msgspec.json.decode(await request.body(), type=_UncleanSeal).force
+        except msgspec.MsgspecError as error:
+            return _json({"error": f"the body: {error}"}, 400)
+        return await _done(request, unclean_seal(request.path_params["topic"], force))
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
@@ -79,8 +88,13 @@ def make_app(
             Route("/v1/cluster", cluster_status),
             Route("/v1/nodes/{node:int}/decommission", decommission, methods=["POST"]),
             Route("/v1/nodes/{node:int}/recommission", recommission, methods=["POST"]),
+            Route("/v1/topics/{topic}/unclean-seal", seal, methods=["POST"]),
         ]
     )
+
+
+class _UncleanSeal(msgspec.Struct):
+    force: str = ""
 
 
 async def _done(request: Request, work: Coroutine[object, object, None]) -> Response:

@@ -8,6 +8,7 @@ import click
 from broker.cli.admin_client import AdminError, address_option, fail, get
 from broker.cli.decommission import decommission
 from broker.cli.shapes import table
+from broker.cli.unclean_seal import unclean_seal
 
 NODE_HEADER = ("NODE", "STATE", "RAFT", "LEADS", "PEER", "LISTENERS")
 TOPIC_HEADER = ("TOPIC", "LEADER", "EPOCH", "SEGMENTS", "REPLICAS", "LIVE", "UNDER-REPL.", "LAG")
@@ -19,6 +20,7 @@ def cluster() -> None:
 
 
 cluster.add_command(decommission)
+cluster.add_command(unclean_seal)
 
 
 @cluster.command()

@@ -37,6 +37,7 @@ from broker.controller.router import Routed, append_here
 from broker.controller.sealed import SealedCopies
 from broker.controller.supervisor import Supervisor
 from broker.controller.topics import Topics
+from broker.controller.unclean import accept_loss
 from broker.controller.views import Views, broker_addresses
 from broker.errors import (
     MetadataUnavailable,
@@ -421,6 +422,10 @@ class LocalController:
     async def delete_topic(self, topic_id: UUID) -> None:
         await self._topics.delete(topic_id.bytes)
         await self._everywhere.seen()
+
+    async def unclean_seal(self, name: str, *, force: str) -> None:
+        """See `unclean.accept_loss`."""
+        await accept_loss(self._metadata, name, force=force)
 
     async def caught_up(self) -> None:
         """Wait until this node sees every change of the metadata that was made before. Raises

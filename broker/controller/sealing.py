@@ -135,6 +135,7 @@ class Sealing:
             last.replicas,
             void,
             spares=tuple(node for node in live if node not in last.replicas),
+            accepts_loss=last.accepts_loss,
         )
         with scope:
             async with self._limiter:

@@ -214,7 +214,7 @@ def describe(answer: SealAnswer) -> str:
     match answer:
         case Definite(end):
             return f"ends at {end.end_offset}"
-        case Unknown(why):
+        case Unknown(why=why):
             return f"cannot vouch: {why}"
         case Refused(promised_epoch):
             return f"promised epoch {promised_epoch} already"

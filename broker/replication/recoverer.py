@@ -33,6 +33,10 @@ COPY_TIMEOUT_S = 60.0
 
 RETRY_PAUSE_S = 0.1
 
+LOSS_PATIENCE_S = 2.0
+"""How long replicas that are there may take to say what they have, before what has been said is all
+that counts: less than a recoverer is given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patient:
@@ -46,6 +50,8 @@ class Patient:
     void: frozenset[int]
     spares: tuple[int, ...]
     """Live nodes outside the replica set, in the order in which they are to be asked to help."""
+    accepts_loss: bool = False
+    """An operator has: what is left is good enough."""
 
 
 class Recoverer:
@@ -93,9 +99,15 @@ class Recoverer:
             end_offset = await _persist(lambda: self._copy(patient, effect))
             perform(recovery.copied(effect.target, end_offset))
 
+        async def accept_loss() -> None:
+            await anyio.sleep(LOSS_PATIENCE_S)
+            perform(recovery.accept_loss())
+
         tasks: TaskGroup
         async with anyio.create_task_group() as tasks:
             perform(recovery.begin())
+            if patient.accepts_loss:
+                tasks.start_soon(accept_loss)
         if decision is None:
             # Everybody has answered. Others may say more later, and are asked with the next epoch.
             _log.error(
@@ -152,19 +164,21 @@ def to_reply(answer: SealAnswer) -> messages.SealReply:
     match answer:
         case Definite(end):
             return messages.SealReply("definite", *end)
-        case Unknown(why):
-            return messages.SealReply("unknown", why=why)
+        case Unknown(why=why, end=end):
+            told = messages.SealReply("unknown", why=why)
+            return told if end is None else messages.SealReply("unknown", *end, 0, why)
         case Refused(promised_epoch):
             return messages.SealReply("refused", promised_epoch=promised_epoch)
 
 
 def from_reply(reply: messages.SealReply) -> SealAnswer:
     """From the wire."""
+    end = SegmentEnd(reply.end_offset, reply.size, reply.digest, reply.max_timestamp)
     if reply.kind == "definite":
-        return Definite(SegmentEnd(reply.end_offset, reply.size, reply.digest, reply.max_timestamp))
+        return Definite(end)
     if reply.kind == "refused":
         return Refused(reply.promised_epoch)
-    return Unknown(reply.why)
+    return Unknown(reply.why, end if reply.end_offset >= 0 else None)
 
 
 async def _persist(question: Callable[[], Awaitable[T]]) -> T:

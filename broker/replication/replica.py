@@ -34,6 +34,8 @@ class Unknown:
     cannot vouch."""
 
     why: str
+    end: SegmentEnd | None = None
+    """Where it ends nevertheless, if that is known: what is left of it is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Replica:
     def promised(self, end: SegmentEnd) -> SealAnswer:
         """The promise and everything below `end` are durable: the answer that may now be sent."""
         self.end_offset = end.end_offset
-        return Unknown(self.unknown) if self.unknown else Definite(end)
+        return Unknown(self.unknown, end) if self.unknown else Definite(end)
 
     def sealed(self, end_offset: int) -> None:
         """The metadata has fixed the segment's end and this copy matches it."""

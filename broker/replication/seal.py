@@ -6,7 +6,7 @@
 
 The recoverer may die at any point: another one starts with a higher epoch, and the commit is a
 compare-and-set, so at most one end is ever fixed. Fewer definite answers than needed means
-unavailable, never lossy.
+unavailable, never lossy, unless an operator says that what is left is enough.
 """
 
 from dataclasses import dataclass
@@ -76,6 +76,7 @@ class Recovery:
         self._durable: dict[int, int] = {}
         self._chosen: SegmentEnd | None = None
         self._is_done = False
+        self._accepts_loss = False
 
     def begin(self) -> list[SealEffect]:
         return [AskSeal(node, self.seal_epoch) for node in self.replicas]
@@ -88,29 +89,41 @@ class Recovery:
             self._is_done = True
             return [Superseded(answer.promised_epoch)]
         if node in self.void and isinstance(answer, Definite):
-            answer = Unknown("the metadata says this disk may have lost writes")
+            answer = Unknown("the metadata says this disk may have lost writes", answer.end)
         self._answers[node] = answer
-        if isinstance(answer, Definite):
-            self._durable[node] = answer.end.end_offset
+        if node in self._ends():
+            self._durable[node] = self._ends()[node].end_offset
         return self._choose() if self._chosen is None else self._repair(node)
+
+    def accept_loss(self) -> list[SealEffect]:
+        """An operator's word: choose the longest of what has been answered so far, or of the next
+        answer, by disks that cannot vouch, too. Acknowledged records may be missing in it."""
+        if self._is_done or self._chosen is not None:
+            return []
+        self._accepts_loss = True
+        for node, end in self._ends().items():
+            self._durable[node] = end.end_offset
+        return self._choose()
 
     def copied(self, node: int, end_offset: int) -> list[SealEffect]:
         """`node` is durable up to `end_offset` under this seal's promise."""
         self._durable[node] = max(self._durable.get(node, 0), end_offset)
         return self._commit_if_safe()
 
-    def _definite(self) -> dict[int, SegmentEnd]:
-        return {
-            node: answer.end
-            for node, answer in self._answers.items()
-            if isinstance(answer, Definite)
-        }
+    def _ends(self) -> dict[int, SegmentEnd]:
+        """The ends that count."""
+        found: dict[int, SegmentEnd] = {}
+        for node, answer in self._answers.items():
+            counts = isinstance(answer, Definite) or self._accepts_loss
+            if counts and not isinstance(answer, Refused) and answer.end is not None:
+                found[node] = answer.end
+        return found
 
     def _choose(self) -> list[SealEffect]:
-        definite = self._definite()
-        if len(definite) < seal_quorum(len(self.replicas)):
+        ends = self._ends()
+        if len(ends) < (1 if self._accepts_loss else seal_quorum(len(self.replicas))):
             return []
-        self._chosen = max(definite.values(), key=lambda end: end.end_offset)
+        self._chosen = max(ends.values(), key=lambda end: end.end_offset)
         effects: list[SealEffect] = []
         missing = max(0, ack_quorum(len(self.replicas)) - len(self._answers))
         for node in (*self._answers, *self.spares[:missing]):
@@ -122,7 +135,7 @@ class Recovery:
         assert chosen is not None
         effects: list[SealEffect] = []
         if self._durable.get(node, -1) < chosen.end_offset:
-            source = next(n for n, end in self._definite().items() if end == chosen)
+            source = next(n for n, end in self._ends().items() if end == chosen)
             effects.append(Copy(source, node, chosen))
         return effects + (self._commit_if_safe() if commit else [])
 

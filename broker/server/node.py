@@ -325,6 +325,7 @@ class Node:
             cluster=self._overview,
             registry=self._registry,
             leave=self._leave,
+            unclean_seal=self._unclean_seal,
         )
         await serve_admin(
             app, self._config.admin_host, self._config.admin_port, started=task_status.started
@@ -332,6 +333,9 @@ class Node:
 
     async def _leave(self, node: int, leaving: bool) -> None:
         await self._controller.departures.mark(node, leaving=leaving)
+
+    async def _unclean_seal(self, topic: str, force: str) -> None:
+        await self._controller.unclean_seal(topic, force=force)
 
     def status(self) -> NodeStatus:
         return NodeStatus(

@@ -111,6 +111,7 @@ def _segment(alive: Mapping[int, bytes], segment: Segment) -> dict[str, object]:
         "size": segment.size if is_sealed else None,
         "replicas": segment.replicas,
         "live_replicas": _live_replicas(alive, segment),
+        "accepts_loss": segment.accepts_loss,
     }
 
 

@@ -90,6 +90,13 @@ COMMANDS: st.SearchStrategy[c.AnyCommand] = st.one_of(
         holders=HOLDERS,
         next=NEXT,
     ),
+    st.builds(
+        c.AcceptLoss,
+        topic_id=TOPIC_IDS,
+        sid=st.integers(1, 6),
+        expect_epoch=st.integers(1, 8),
+        recoverer=NODES,
+    ),
     st.builds(c.MarkLeaving, node=NODES, leaving=st.booleans()),
     st.builds(c.RemoveBroker, node=NODES, disk=DISK),
     st.builds(c.AddHolder, topic_id=TOPIC_IDS, sid=st.integers(1, 6), node=NODES, disk=DISK),

@@ -495,3 +495,24 @@ def test_a_view_that_somebody_keeps_does_not_change() -> None:
     at.create(2, "u")
     at.ok(c.DeleteTopic(topic_id(1)))
     assert state_hash(kept) == before
+
+
+def test_nobody_gives_up_what_only_has_to_be_waited_for() -> None:
+    at = world(3)
+    at.create(replicas=(1, 2, 3))
+
+    def accept() -> c.AcceptLoss:
+        return c.AcceptLoss(topic_id(1), at.topic().last.sid, at.topic().epoch, 1)
+
+    assert at.refused(accept()) == "not sealing"
+    at.ok(begin_seal(at))
+    assert at.refused(accept()) == "not stuck"
+    at.ok(c.FenceBroker(2, at.state.brokers[2].incarnation))
+    assert at.refused(accept()) == "not stuck", "two of three can say where it ends"
+    at.ok(c.FenceBroker(3, at.state.brokers[3].incarnation))
+    at.register(3, disk=b"n" * 16)
+    assert at.ok(accept()).value == 3
+    assert at.topic().last.accepts_loss
+    at.ok(begin_seal(at))
+    assert at.topic().last.accepts_loss, "it is said once"
+    assert at.refused(msgspec.structs.replace(accept(), expect_epoch=1)) == "stale epoch"

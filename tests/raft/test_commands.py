@@ -29,6 +29,7 @@ EXAMPLES: tuple[c.AnyCommand, ...] = (
     c.ChangeGroupConfig("g", {"a": "b"}, {"a": "c"}),
     c.BeginSeal(topic_id(1), 2, 5, 1),
     c.BeginSealMany(1, 7),
+    c.AcceptLoss(topic_id(1), 2, 5, 1),
     c.CommitSealMany((c.SealItem(topic_id(1), 2, 6, sealed_end(0, 10), holders((1, 2)), NEXT),)),
     c.CommitRoll(topic_id(1), 2, 5, sealed_end(0, 10), holders((1, 2)), NEXT),
     c.AddHolder(topic_id(1), 2, 3, DISKS[3]),

@@ -38,3 +38,7 @@ def status(*, ready: bool = True, detail: str = "") -> NodeStatus:
 
 async def nobody(node: int, leaving: bool) -> None:
     """Nobody leaves."""
+
+
+async def nothing(topic: str, force: str) -> None:
+    """No topic is stuck."""

@@ -18,11 +18,13 @@ class Answer:
         return json.loads(self.body)
 
 
-async def get(app: ASGIApp, path: str, *, method: str = "GET", content_type: str = "") -> Answer:
+async def get(
+    app: ASGIApp, path: str, *, method: str = "GET", content_type: str = "", body: bytes = b""
+) -> Answer:
     sent: list[Message] = []
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -10,7 +10,7 @@ from broker.admin.app import make_app
 from broker.errors import InvalidRequest, MetadataUnavailable
 from broker.ports import NodeStatus
 from broker.telemetry.metrics import READY, Registry, Sample
-from tests.broker.admin.fakes import TOPIC, nobody, status
+from tests.broker.admin.fakes import TOPIC, nobody, nothing, status
 from tests.broker.admin.http import Answer, get
 
 pytestmark = pytest.mark.anyio
@@ -20,6 +20,7 @@ def app(
     node: Callable[[], NodeStatus] = status,
     cluster: str = "Zm9v",
     leave: Callable[[int, bool], Coroutine[object, object, None]] = nobody,
+    unclean_seal: Callable[[str, str], Coroutine[object, object, None]] = nothing,
 ) -> Starlette:
     registry = Registry()
     registry.register(lambda: [Sample(READY, int(node().ready))])
@@ -29,6 +30,7 @@ def app(
         cluster=lambda: {"cluster_id": cluster},
         registry=registry,
         leave=leave,
+        unclean_seal=unclean_seal,
     )
 
 
@@ -121,3 +123,18 @@ async def test_a_page_in_an_operators_browser_changes_nothing() -> None:
         answer = await get(app(leave=leave), path, method="POST", content_type=content_type)
         assert answer.code == 415
     assert (await get(app(leave=leave), path)).code == 405
+
+
+async def test_a_topic_goes_on_with_what_is_left() -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def unclean_seal(topic: str, force: str) -> None:
+        asked.append((topic, force))
+
+    path, made = "/v1/topics/logs/unclean-seal", app(unclean_seal=unclean_seal)
+    for body in (b'{"force": "logs"}', b"{}"):
+        answer = await get(made, path, method="POST", content_type="application/json", body=body)
+        assert answer.code == 200
+    assert asked == [("logs", "logs"), ("logs", "")]
+    answer = await get(made, path, method="POST", content_type="application/json", body=b"null")
+    assert answer.code == 400

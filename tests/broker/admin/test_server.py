@@ -7,18 +7,30 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import TaskStatus
+from starlette.applications import Starlette
 
 from broker.admin.app import make_app
 from broker.admin.server import AdminPortError, serve_admin
 from broker.telemetry.metrics import Registry
-from tests.broker.admin.fakes import nobody, status
+from tests.broker.admin.fakes import nobody, nothing, status
 from tests.broker.admin.http import get_from
 
 pytestmark = pytest.mark.anyio
 
 
+def made() -> Starlette:
+    return make_app(
+        status=status,
+        topics=list,
+        cluster=dict,
+        registry=Registry(),
+        leave=nobody,
+        unclean_seal=nothing,
+    )
+
+
 async def serve(*, task_status: TaskStatus[int]) -> None:
-    app = make_app(status=status, topics=list, cluster=dict, registry=Registry(), leave=nobody)
+    app = made()
     await serve_admin(app, "127.0.0.1", 0, started=task_status.started)
 
 
@@ -69,9 +81,7 @@ async def test_a_taken_port_names_the_flag(host: str) -> None:
         port: Any = taken.getsockname()[1]
         with pytest.raises(AdminPortError, match=rf"{port}.*--admin-port"):
             await serve_admin(
-                make_app(
-                    status=status, topics=list, cluster=dict, registry=Registry(), leave=nobody
-                ),
+                made(),
                 host,
                 port,
                 started=lambda _: None,
@@ -79,6 +89,6 @@ async def test_a_taken_port_names_the_flag(host: str) -> None:
 
 
 async def test_a_host_that_is_none_is_named() -> None:
-    app = make_app(status=status, topics=list, cluster=dict, registry=Registry(), leave=nobody)
+    app = made()
     with pytest.raises(AdminPortError, match="admin"):
         await serve_admin(app, "203.0.113.1", 0, started=lambda _: None)

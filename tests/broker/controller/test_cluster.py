@@ -7,6 +7,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from broker.errors import InvalidRequest
 from broker.ports import ACKS_ALL
 from engine.backends._memory import MemoryBackend
 from raft.state import SegmentState
@@ -212,3 +213,19 @@ async def test_two_disks_of_three_lost_stop_their_topic_and_nothing_else(tmp_pat
         partition = made.controller(created.leader_id).partition(created)
         await put(partition, b"goes on")
         assert values(await read_all(partition)) == [b"goes on"]
+        await _accept_what_is_left(made, kept)
+
+
+async def _accept_what_is_left(made: Cluster, kept: int) -> None:
+    unclean_seal = made.controller(kept).unclean_seal
+    with pytest.raises(InvalidRequest, match=f"nodes {kept} can"):
+        await unclean_seal("t", force="")
+    with pytest.raises(InvalidRequest, match="not stuck"):
+        await unclean_seal("u", force="u")
+    await unclean_seal("t", force="t")
+    partition = await made.leader()
+    assert len(await read_all(partition)) == 5, "the one copy that was left had it all"
+    await put(partition, b"and on")
+    await settled_copies(made)
+    topic = made.raft.state.topics[partition.metadata.topic_id]
+    assert topic.segments[0].accepts_loss

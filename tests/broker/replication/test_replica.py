@@ -41,7 +41,7 @@ def test_a_promise_from_before_the_restart_still_holds() -> None:
 def test_a_copy_that_may_have_lost_data_says_so() -> None:
     copy = Replica(epoch=3, end_offset=0, unknown="the disk is new")
     copy.ask_promise(4)
-    assert copy.promised(END) == Unknown("the disk is new")
+    assert copy.promised(END) == Unknown("the disk is new", END)
 
 
 def test_a_sealed_copy_takes_nothing() -> None:

@@ -107,3 +107,38 @@ def _check(
         assert effect.end.end_offset >= acknowledged, f"seed {seed}"
         assert len(effect.holders) >= ack_quorum(replica_count), f"seed {seed}"
         assert all(ends[node] >= effect.end.end_offset for node in effect.holders), f"seed {seed}"
+
+
+class TestAcceptedLoss:
+    """Two disks of three are gone for good, and an operator says so."""
+
+    def test_what_is_left_is_enough_when_it_is_said(self) -> None:
+        recovery = Recovery(seal_epoch=4, replicas=(1, 2, 3))
+        assert recovery.answered(1, Definite(end(10))) == []
+        assert recovery.answered(2, Unknown("replaced", end(0))) == []
+        assert recovery.accept_loss() == [Copy(1, 2, end(10))]
+        assert recovery.copied(2, 10) == [Commit(end(10), (1, 2))]
+
+    def test_what_a_doubtful_disk_still_has_is_taken(self) -> None:
+        recovery = Recovery(seal_epoch=4, replicas=(1, 2, 3), void=frozenset({2}))
+        recovery.answered(1, Unknown("replaced", end(0)))
+        recovery.answered(2, Definite(end(7)))
+        assert recovery.accept_loss() == [Copy(2, 1, end(7))]
+        assert recovery.copied(1, 7) == [Commit(end(7), (1, 2))]
+
+    def test_nobody_has_answered_yet(self) -> None:
+        recovery = Recovery(seal_epoch=4, replicas=(1, 2, 3), spares=(4,))
+        assert recovery.accept_loss() == []
+        assert recovery.answered(3, Definite(end(5))) == [Copy(3, 4, end(5))]
+        assert recovery.copied(4, 5) == [Commit(end(5), (3, 4))]
+
+    def test_it_comes_too_late_to_change_anything(self) -> None:
+        recovery = Recovery(seal_epoch=4, replicas=(1, 2, 3))
+        recovery.answered(1, Definite(end(10)))
+        recovery.answered(2, Definite(end(10)))
+        assert recovery.accept_loss() == []
+
+    def test_an_answer_that_names_no_end_decides_nothing(self) -> None:
+        recovery = Recovery(seal_epoch=4, replicas=(1, 2, 3))
+        recovery.answered(1, Unknown("no idea"))
+        assert recovery.accept_loss() == []

@@ -1,0 +1,97 @@
+"""To go on with what is left, after too many copies of a topic's last segment were lost for good.
+
+A segment whose writer is gone ends where enough of its replicas say it does. When too many of their
+disks are lost, nobody can say so, and the topic waits: whoever is away may have the rest. Only an
+operator can know that they will not come back. What they decide is a command in the metadata, and
+stays noted in the segment.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from broker.controller import placement
+from broker.controller.metadata import Metadata
+from broker.errors import InvalidRequest, MetadataUnavailable
+from broker.replication.quorum import seal_quorum
+from raft.commands import AcceptLoss
+from raft.state import ClusterState, SegmentState, Topic
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A topic that cannot be sealed."""
+
+    sid: int
+    base_offset: int
+    vouching: tuple[int, ...]
+    """Live replicas whose disks hold all that they ever acknowledged."""
+    doubtful: tuple[int, ...]
+    """Live replicas whose disks were replaced, or lost writes."""
+    away: tuple[int, ...]
+    needed: int
+
+    def in_words(self, name: str) -> str:
+        """For the operator, before they decide."""
+        return (
+            f"{name} waits: of the replicas of its segment {self.sid}, {self.needed} would have to"
+            f" say where it ends, and {_nodes(self.vouching)} can; {_nodes(self.doubtful)} lost"
+            f" their disks or writes, {_nodes(self.away)} are away. Records from offset"
+            f" {self.base_offset} on that were acknowledged may be on these alone: bring them back"
+            " with their disks if that is possible. To go on with what is left, which loses those"
+            f" records for good, name the topic: --force {name}"
+        )
+
+
+def stuck(state: ClusterState, topic: Topic) -> Stuck | None:
+    """None while the topic is open, or will be sealed by itself (pure)."""
+    last = topic.last
+    if last.state is not SegmentState.SEALING:
+        return None
+    live = [node for node in last.replicas if node in placement.live_nodes(state)]
+    void = {node for node, _ in last.void}
+    vouching = tuple(node for node in live if node not in void)
+    needed = seal_quorum(len(last.replicas))
+    if len(vouching) >= needed:
+        return None
+    return Stuck(
+        sid=last.sid,
+        base_offset=last.base_offset,
+        vouching=vouching,
+        doubtful=tuple(node for node in live if node in void),
+        away=tuple(node for node in last.replicas if node not in live),
+        needed=needed,
+    )
+
+
+async def accept_loss(metadata: Metadata, name: str, *, force: str) -> None:
+    """Have the topic go on with what is left. `force` is its name once more.
+
+    Raises InvalidRequest, which says what may be lost, or that there is no need, and
+    MetadataUnavailable.
+    """
+    state = metadata.state
+    topic = state.topic_named(name)
+    if topic is None:
+        raise InvalidRequest(f"there is no topic {name}")
+    found = stuck(state, topic)
+    if found is None:
+        raise InvalidRequest(
+            f"{name} is not stuck: it is open, or enough of its replicas are there to seal it"
+            " without a loss"
+        )
+    if force != name:
+        raise InvalidRequest(found.in_words(name))
+    answering = found.vouching or found.doubtful or tuple(placement.live_nodes(state))
+    applied = await metadata.propose(
+        AcceptLoss(topic.topic_id, topic.last.sid, topic.epoch, answering[0])
+    )
+    if applied.refusal:
+        raise MetadataUnavailable(f"{name} has changed meanwhile: {applied.refusal}; look again")
+    _log.warning("an operator accepts what is left", topic=name, sid=found.sid, lost=found)
+
+
+def _nodes(nodes: tuple[int, ...]) -> str:
+    return "nodes " + ", ".join(map(str, nodes)) if nodes else "no node"

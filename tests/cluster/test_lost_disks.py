@@ -1,0 +1,65 @@
+"""Two disks of three are gone for good: nothing is guessed, and an operator may accept the rest."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos.verdict import read_all
+from tests.cluster.clients import native, numbered, put
+from tests.cluster.conftest import MakeCluster
+from tests.cluster.processes import ROOT, Node, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+
+def _unclean_seal(topic: str, *flags: str, by: Node) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "broker.cli.main", "cluster", "unclean-seal", topic)
+    addr = ("--addr", f"127.0.0.1:{by.admin_port}")
+    return subprocess.run(
+        [*command, *addr, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_two_disks_of_three_and_a_majority_that_lives(make_cluster: MakeCluster) -> None:
+    """Of five nodes, whose metadata is safe."""
+    cluster = make_cluster()
+    for _ in range(2):
+        cluster.add().start()
+    cluster.wait_ready()
+    cluster.register("logs")
+    payloads = numbered("message", range(20))
+    with native(cluster.nodes[1]) as client:
+        for payload in payloads:
+            put(client, "logs", payload)
+    topic = cluster.nodes[1].topic("logs")
+    refused = _unclean_seal("logs", "--force", "logs", by=cluster.nodes[1])
+    assert refused.returncode == 1
+    assert "not stuck" in refused.stderr
+    lost = [topic["leader_id"], next(n for n in topic["replicas"] if n != topic["leader_id"])]
+    (kept,) = set(topic["replicas"]) - set(lost)
+    by = next(node for node_id, node in cluster.nodes.items() if node_id not in topic["replicas"])
+    for node_id in lost:
+        cluster.nodes[node_id].kill()
+        shutil.rmtree(cluster.nodes[node_id].folder / "data")
+        cluster.nodes[node_id].join = by.peer
+    for node_id in lost:
+        cluster.nodes[node_id].start()
+    cluster.wait_ready()
+    assert by.topic("logs")["leader_id"] == -1
+    told = _unclean_seal("logs", by=by)
+    assert told.returncode == 1
+    assert f"nodes {kept} can" in told.stderr
+    assert "--force logs" in told.stderr
+    done = _unclean_seal("logs", "--force", "logs", by=by)
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: by.topic("logs")["leader_id"] > 0, "the topic goes on")
+    with native(by) as client:
+        put(client, "logs", b"and on")
+    found = [value for _, value in read_all(by.kafka, "logs")]
+    assert found == [*payloads, b"and on"], "the disk that was left had followed"
+    segments = next(one for one in by.json("/v1/cluster")["topics"] if one["name"] == "logs")[
+        "segments"
+    ]
+    assert segments[0]["accepts_loss"]
