@@ -128,7 +128,7 @@ def seal_at_the_shortest() -> Patches:
     """The recoverer takes the shortest answer, as if only that were common to all."""
 
     def choose(self: Recovery) -> list[SealEffect]:
-        definite = self._definite()
+        definite = self._ends()
         if len(definite) < quorum.seal_quorum(len(self.replicas)):
             return []
         self._chosen = min(definite.values(), key=lambda end: end.end_offset)
