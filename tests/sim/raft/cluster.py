@@ -23,6 +23,10 @@ TOPICS_MAX = 150
 """Enough to see one lost, few enough to hash often."""
 
 
+class LastWords(PowerCut):
+    """A machine went dark right after a message had left it."""
+
+
 class _Link:
     def __init__(self, member: "Member") -> None:
         self._member = member
@@ -32,7 +36,7 @@ class _Link:
         is_sent = member.cluster.network.send(member.name, voter, data)
         member.messages_left -= 1
         if member.messages_left == 0:
-            raise PowerCut
+            raise LastWords
         return is_sent
 
 
@@ -104,8 +108,8 @@ class Member:
         self.cluster.scheduler.after(rng.uniform(0.001, 0.3), run)
         return lambda: None
 
-    def kill(self, *, power: bool) -> None:
-        """SIGKILL, or the plug."""
+    def kill(self, *, power: bool, is_heard: bool = False) -> None:
+        """SIGKILL, or the plug. What it had sent may still be heard, or is for sure."""
         if self.node is None:
             return
         self.node = None
@@ -114,14 +118,16 @@ class Member:
         self.disk.on_operation = lambda _operation: None
         self.disk = self.disk.after_power_cut() if power else self.disk.after_kill()
         if self.name in self.cluster.network.nodes:
-            self.cluster.network.detach(self.name, is_heard=self.cluster.rng.random() < 0.5)
+            is_heard = is_heard or self.cluster.rng.random() < 0.5
+            self.cluster.network.detach(self.name, is_heard=is_heard)
 
     def guard(self, step: Callable[[], object]) -> bool:
         """Run a step of the process; False if the machine died on the way."""
         try:
             step()
-        except PowerCut:
-            self.kill(power=self.cluster.rng.random() < 0.5)
+        except PowerCut as cut:
+            has_spoken = isinstance(cut, LastWords)
+            self.kill(power=has_spoken or self.cluster.rng.random() < 0.5, is_heard=has_spoken)
             self.cluster.restart_later(self)
             return False
         except Violation:

@@ -177,7 +177,12 @@ class Network:
             self._scheduler.after(late_s, lambda: self._echo(source, target, data))
 
     def _echo(self, source: str, target: str, data: bytes) -> None:
-        if target in self.nodes and (source, target) not in self.cut:
+        if (source, target) not in self.cut:
+            self.repeat(source, target, data)
+
+    def repeat(self, source: str, target: str, data: bytes) -> None:
+        """Deliver what was said at some time, as if it had waited at the target since."""
+        if target in self.nodes:
             self.on_message(source, target, data)
             self.nodes[target].receive(source, data)
 

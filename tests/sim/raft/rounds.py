@@ -5,6 +5,7 @@ carried on by a third who heard half of it. It is the Raft paper's figure 8, in 
 length. Patience is taken from everybody, because no promise rests on it."""
 
 import random
+from collections import deque
 from functools import partial
 
 from raft import messages
@@ -16,6 +17,7 @@ from tests.sim.raft.network import RECONNECT_S
 
 SETTLE_S = 0.03
 """Until a company is connected."""
+SAID_MAX = 40
 
 
 class Rounds:
@@ -28,6 +30,8 @@ class Rounds:
         self._rng = rng
         self._end = end
         self._until = 0.0
+        self._said: dict[str, deque[tuple[str, bytes]]] = {}
+        """The last messages to each, and from whom: some come again in a later round."""
         self._left: dict[tuple[str, str], int] = {}
         """Messages with entries that may still pass in this round; any number, when it is not
         here."""
@@ -39,6 +43,7 @@ class Rounds:
         self._until = min(self._end, now + self._rng.choice([3.0, 8.0, 15.0]))
         self._changes_members = self._rng.random() < 0.5
         self._power_rate = self._rng.choice([0.0, 0.1, 0.3])
+        self._repeat_rate = self._rng.choice([0.0, 0.3, 0.7])
         self._network.reconnect_s = (0.001, 0.01)
         self._network.echo_rate = self._rng.choice([0.0, 0.1, 0.4])
         if not is_running:
@@ -46,6 +51,8 @@ class Rounds:
 
     def may_pass(self, source: str, target: str, data: bytes) -> bool:
         """Whether this message is not one too many of its round."""
+        if self._scheduler.now < self._until:
+            self._said.setdefault(target, deque(maxlen=SAID_MAX)).append((source, data))
         left = self._left.get((source, target))
         if left is None:
             return True
@@ -82,6 +89,9 @@ class Rounds:
             after(SETTLE_S + self._rng.choice([0.0, 0.003]), partial(self._elect, [rival], rival))
         for _ in range(self._rng.choice([0, 1, 1, 2])):
             after(SETTLE_S + self._rng.uniform(0.005, 0.05), partial(self._ask, candidate))
+        if self._rng.random() < self._repeat_rate:
+            for target in sorted(company):
+                self._repeat(target)
         if self._rng.random() < self._power_rate:
             unlucky = self._rng.choice(sorted(company))
             after(SETTLE_S + self._rng.uniform(0.0, 0.1), partial(self._power, unlucky))
@@ -136,6 +146,12 @@ class Rounds:
         if wish is not None:
             member.guard(partial(node._membership.requested, "", wish))
             member.wake()
+
+    def _repeat(self, target: str) -> None:
+        said = self._said.get(target, ())
+        for source, data in self._rng.sample(said, min(len(said), self._rng.randint(0, 4))):
+            late_s = SETTLE_S + self._rng.uniform(0.005, 0.1)
+            self._scheduler.after(late_s, partial(self._network.repeat, source, target, data))
 
     def _power(self, name: str) -> None:
         member = self._cluster.members.get(name)
