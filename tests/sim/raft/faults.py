@@ -361,19 +361,6 @@ class VotesForTheOutdated(SimNode):
     raft_class = _VotesForTheOutdated
 
 
-class _StandsWithoutAVote(Raft):
-    def _members_changed(self) -> None:
-        deadline = self._SyncObj__raftElectionDeadline
-        super()._members_changed()
-        self._SyncObj__raftElectionDeadline = deadline
-
-
-class StandsWithoutAVote(SimNode):
-    """Who was about to stand for election does so, though its vote was taken away meanwhile."""
-
-    raft_class = _StandsWithoutAVote
-
-
 # ---- members -------------------------------------------------------------------------------------
 
 
@@ -480,7 +467,6 @@ FAULTS: Mapping[str, type[SimNode]] = {
         VotesInThePast,
         ElectsByHalf,
         VotesForTheOutdated,
-        StandsWithoutAVote,
         ChangesAllAtOnce,
         ChangesBeforeItsTerm,
         KeepsItsNameOnANewDisk,

@@ -17,7 +17,7 @@ from tests.sim.raft.network import RECONNECT_S
 
 SETTLE_S = 0.03
 """Until a company is connected."""
-SAID_MAX = 40
+SAID_MAX = 100
 
 
 class Rounds:
@@ -42,6 +42,9 @@ class Rounds:
         is_running = now < self._until
         self._until = min(self._end, now + self._rng.choice([3.0, 8.0, 15.0]))
         self._changes_members = self._rng.random() < 0.5
+        names = sorted(self._cluster.members)
+        self._rivals = self._rng.sample(names, min(len(names), self._rng.choice([2, len(names)])))
+        """Those who stand: two depose each other again and again, or anybody does."""
         self._power_rate = self._rng.choice([0.0, 0.1, 0.3])
         self._repeat_rate = self._rng.choice([0.0, 0.3, 0.7])
         self._network.reconnect_s = (0.001, 0.01)
@@ -71,7 +74,8 @@ class Rounds:
             self._network.reconnect_s = RECONNECT_S
             return
         names = list(self._cluster.members)
-        candidate = self._rng.choice(live).name
+        rivals = [member for member in live if member.name in self._rivals]
+        candidate = self._rng.choice(rivals or live).name
         others = [name for name in names if name != candidate]
         enough = len(names) // 2
         count = self._rng.choice(
@@ -149,7 +153,7 @@ class Rounds:
 
     def _repeat(self, target: str) -> None:
         said = self._said.get(target, ())
-        for source, data in self._rng.sample(said, min(len(said), self._rng.randint(0, 4))):
+        for source, data in self._rng.sample(said, min(len(said), self._rng.choice([0, 1, 3, 10]))):
             late_s = SETTLE_S + self._rng.uniform(0.005, 0.1)
             self._scheduler.after(late_s, partial(self._network.repeat, source, target, data))
 
