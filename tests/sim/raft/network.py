@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 RECONNECT_S = (0.01, 0.4)
+PATIENCE_S = (0.05, 2.0)
+"""How long a connection that lost something goes on."""
 ECHO_S = (0.005, 0.2, 2.0, 8.0)
 LOST = float("inf")
 """Arrival of everything behind a lost message."""
@@ -65,6 +67,7 @@ class Network:
         """Share of the messages that arrive once more, or at last, much later, whatever became of
         the connection: what a receiver reads from a socket whose peer has long dialled anew."""
         self.reconnect_s = RECONNECT_S
+        self.patience_s = PATIENCE_S
         self.may_pass: Callable[[str, str, bytes], bool] = lambda _from, _to, _data: True
         """What does not is lost, with the connection."""
         self.on_message: Callable[[str, str, bytes], None] = lambda _from, _to, _data: None
@@ -189,7 +192,7 @@ class Network:
     def _lose(self, source: str, target: str, number: int) -> None:
         """TCP would repeat it until the connection dies: so it dies."""
         pair = frozenset((source, target))
-        patience_s = self._rng(source, target).uniform(0.05, 2.0)
+        patience_s = self._rng(source, target).uniform(*self.patience_s)
         self._scheduler.after(patience_s, lambda: self._reset(pair, number))
         self._arrivals[source, target, number] = LOST
 

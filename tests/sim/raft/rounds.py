@@ -13,7 +13,7 @@ from raft.ground import NEVER
 from raft.members import MemberChange
 from raft.messages import Append
 from tests.sim.raft.cluster import Cluster, Member, SimNode
-from tests.sim.raft.network import RECONNECT_S
+from tests.sim.raft.network import PATIENCE_S, RECONNECT_S
 
 SETTLE_S = 0.03
 """Until a company is connected."""
@@ -48,6 +48,7 @@ class Rounds:
         self._power_rate = self._rng.choice([0.0, 0.1, 0.3])
         self._repeat_rate = self._rng.choice([0.0, 0.3, 0.7])
         self._network.reconnect_s = (0.001, 0.01)
+        self._network.patience_s = (0.01, 0.1)
         self._network.echo_rate = self._rng.choice([0.0, 0.1, 0.4])
         if not is_running:
             self._round()
@@ -72,6 +73,7 @@ class Rounds:
             self._until = 0.0
             self._network.set_cut(set(), 0.0)
             self._network.reconnect_s = RECONNECT_S
+            self._network.patience_s = PATIENCE_S
             return
         names = list(self._cluster.members)
         rivals = [member for member in live if member.name in self._rivals]
@@ -83,9 +85,7 @@ class Rounds:
         )
         company = {candidate, *self._rng.sample(others, min(count, len(others)))}
         self._separate(names, company)
-        for target in sorted(company):
-            if self._rng.random() < 0.4:
-                self._left[candidate, target] = self._rng.choice([0, 1, 1, 2])
+        self._ration(candidate, company)
         after = self._scheduler.after
         after(SETTLE_S, partial(self._elect, sorted(company), candidate))
         if self._rng.random() < 0.25:
@@ -115,6 +115,12 @@ class Rounds:
             cut = {(a, b) for a, b in cut if b not in company}
         self._network.set_cut(cut, 0.0)
 
+    def _ration(self, candidate: str, company: set[str]) -> None:
+        """How many messages with entries each may get."""
+        rations = self._rng.choice([(), (0, 1, 1, 2, 9, 9), (0, 0, 9)])
+        for target in sorted(company) if rations else ():
+            self._left[candidate, target] = self._rng.choice(rations)
+
     def _elect(self, company: list[str], candidate: str) -> None:
         for name in company:
             node = self._node(name)
@@ -129,7 +135,7 @@ class Rounds:
         member = self._cluster.members.get(name)
         if member is None or member.node is None:
             return
-        for _ in range(self._rng.choice([1, 1, 3])):
+        for _ in range(self._rng.choice([1, 1, 3, 10])):
             self._cluster.ask(member)
         if self._changes_members and self._rng.random() < 0.5:
             self._change_members(member)
@@ -152,7 +158,9 @@ class Rounds:
             member.wake()
 
     def _repeat(self, target: str) -> None:
-        said = self._said.get(target, ())
+        said = list(self._said.get(target, ()))
+        if self._rng.random() < 0.5:
+            said = [each for each in said if not isinstance(messages.decode(each[1]), Append)]
         for source, data in self._rng.sample(said, min(len(said), self._rng.choice([0, 1, 3, 10]))):
             late_s = SETTLE_S + self._rng.uniform(0.005, 0.1)
             self._scheduler.after(late_s, partial(self._network.repeat, source, target, data))
