@@ -48,7 +48,6 @@ WITNESSES: Mapping[str, Callable[[], None]] = {
     "VotesInThePast": test_replica.test_a_term_that_is_over_gets_no_more_votes,
     "ElectsByHalf": test_replica.test_half_of_the_voters_elect_nobody,
     "VotesForTheOutdated": test_core.test_a_candidate_who_lacks_what_is_committed_is_not_elected,
-    "StandsWithoutAVote": (test_replica.test_who_loses_its_vote_before_it_can_stand_does_not_stand),
     "ChangesAllAtOnce": test_membership.test_a_change_waits_for_the_one_before_it,
     "ChangesBeforeItsTerm": (
         test_membership.test_a_new_leader_changes_nobody_before_its_own_term_is_committed
