@@ -128,12 +128,15 @@ class HardenedRaft(Elections):
                 raise AssertionError(f"entry {index} names no members: {wrong}") from wrong
 
     def _members_changed(self) -> None:
-        """Give pysyncobj the voters and learners it is to count and to send to."""
+        """Give pysyncobj the voters and learners it is to count and to send to, in the same order
+        in every process: a run of the simulator says everything by its seed."""
         members, peer = self.members, self.peer
         now = self.machine.now()
-        self._SyncObj__otherNodes = {peer(voter) for voter in members.voters if voter != self.me}
-        self._SyncObj__readonlyNodes = {peer(v) for v in members.learners if v != self.me}
-        for node in self._SyncObj__otherNodes | self._SyncObj__readonlyNodes:
+        voters = [peer(voter) for voter in members.voters if voter != self.me]
+        learners = [peer(voter) for voter in members.learners if voter != self.me]
+        self._SyncObj__otherNodes = dict.fromkeys(voters).keys()
+        self._SyncObj__readonlyNodes = dict.fromkeys(learners).keys()
+        for node in (*voters, *learners):
             self._SyncObj__raftMatchIndex.setdefault(node, 0)
             self._SyncObj__raftNextIndex.setdefault(node, self.log.last_index + 1)
             self._SyncObj__lastResponseTime.setdefault(node, now)

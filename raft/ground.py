@@ -4,6 +4,7 @@
 """
 
 import random
+from collections.abc import Set
 from typing import Any, Protocol
 
 from raft.journal import Journal
@@ -80,8 +81,8 @@ class Ground:
     _SyncObj__raftNextIndex: dict[Any, int]
     _SyncObj__raftMatchIndex: dict[Any, int]
     _SyncObj__lastResponseTime: dict[Any, float]
-    _SyncObj__otherNodes: set[Any]
-    _SyncObj__readonlyNodes: set[Any]
+    _SyncObj__otherNodes: Set[Any]
+    _SyncObj__readonlyNodes: Set[Any]
     _SyncObj__connectedNodes: set[Any]
     _SyncObj__setState: Any
     _SyncObj__setCurrentTerm: Any
