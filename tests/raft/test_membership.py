@@ -107,6 +107,35 @@ def test_a_change_waits_for_the_one_before_it() -> None:
     assert not leader._raft.change_members(Members(("a",)))
 
 
+def test_only_a_leader_changes_members_and_only_one_voter_at_a_time() -> None:
+    lab = Growing(ABC)
+    leader = lab.elect("a")
+    lab.run(0.3)
+    before = lab.log("b")
+    assert not lab.nodes["b"]._raft.change_members(Members(("a", "b")))
+    assert not leader._raft.change_members(Members(("a",)))
+    assert not leader._raft.change_members(Members(("a", "x", "y", "c")))
+    assert lab.log("a") == lab.log("b") == before
+
+
+def test_who_comes_after_five_voters_learns_and_votes_when_one_of_them_goes() -> None:
+    lab = Growing("abcde")
+    leader = lab.elect("a")
+    for name in "fg":
+        lab.join(name).change_members(joins=name, on_done=lambda _error: None)
+    lab.run(2.0)
+    assert leader.members == Members(tuple("abcde"), ("f", "g"))
+    lab.ask("g")
+    lab.run(0.3)
+    assert lab.nodes["f"].state == lab.nodes["g"].state == leader.state
+    heard, on_done = outcome()
+    lab.nodes["c"].change_members(leaves="e", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None]
+    assert len(leader.members.voters) == 5
+    assert len(leader.members.learners) == 1
+
+
 def test_a_new_leader_changes_nobody_before_its_own_term_is_committed() -> None:
     """Until then it may not know of a change that its predecessor committed."""
     lab = Growing("abcd")

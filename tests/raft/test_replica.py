@@ -11,7 +11,8 @@ from raft import messages
 from raft.commands import Applied
 from raft.errors import CorruptJournalError, NoLeader, RaftError
 from raft.journal import JOURNAL_NAME
-from raft.messages import Append, TimeoutNow, Vote, VoteReply
+from raft.members import Members
+from raft.messages import Append, AppendReply, TimeoutNow, Vote, VoteReply
 from tests.raft.lab import Lab
 from tests.sim.raft.disk import SimDisk
 
@@ -155,6 +156,34 @@ def test_a_log_that_contradicts_a_snapshot_goes() -> None:
     assert lab.log("a") == lab.log("b")
 
 
+def test_a_deposed_leader_is_told_of_the_new_term() -> None:
+    lab = Lab(ABC)
+    term = lab.elect("a").term
+    lab.elect("b")
+    lab.held.add(("c", "a"))
+    lab.inject("a", "c", Append(term, 1, 0, 0, ()))
+    reply = messages.decode(lab.wires["c", "a"][-1])
+    assert isinstance(reply, AppendReply)
+    assert (reply.ok, reply.term) == (False, lab.nodes["b"].term)
+
+
+def test_entries_from_before_the_beginning_of_a_log_are_agreed_to() -> None:
+    """They are in the snapshot that it begins after; what it has behind them stays."""
+    lab = Lab(ABC, compact_entries=10, trailing_entries=0)
+    lab.elect("a")
+    for _ in range(30):
+        lab.ask("a")
+        lab.run(0.02)
+    follower = lab.nodes["b"]
+    before, term = lab.log("b"), follower.term
+    assert follower._raft.log.first_index > 8
+    lab.held.add(("b", "a"))
+    entries = ((term, b"\x00old"),) * 3
+    lab.inject("a", "b", Append(term, 4, term, 7, entries))
+    assert messages.decode(lab.wires["b", "a"][-1]) == AppendReply(term, ok=True, index=7)
+    assert lab.log("b") == before
+
+
 # ---- elections -----------------------------------------------------------------------------------
 
 
@@ -191,6 +220,25 @@ def test_half_of_the_voters_elect_nobody() -> None:
     assert lab.leaders() == []
 
 
+def test_of_a_new_term_nobody_is_known_to_lead() -> None:
+    lab = Lab(ABC)
+    lab.elect("a")
+    lab.run(0.3)
+    follower = lab.nodes["b"]
+    assert follower.leader == "a"
+    lab.inject("c", "b", VoteReply(follower.term + 1, is_pre=False, granted=False))
+    assert follower.leader is None
+
+
+def test_only_the_leader_asks_somebody_to_take_over() -> None:
+    lab = Lab(ABC)
+    term = lab.elect("a").term
+    lab.run(0.3)
+    lab.inject("c", "b", TimeoutNow(term))
+    lab.run(0.3)
+    assert lab.leaders() == [("a", term)]
+
+
 def test_who_loses_its_vote_before_it_can_stand_does_not_stand() -> None:
     """A leader asked it to take over, and then let it go."""
     lab = Lab("abcd")
@@ -198,7 +246,7 @@ def test_who_loses_its_vote_before_it_can_stand_does_not_stand() -> None:
     lab.run(0.3)
     term = leader.term
     node = lab.nodes["b"]
-    assert leader._raft.change_members(leader.members.__class__(("a", "c", "d")))
+    assert leader._raft.change_members(Members(("a", "c", "d")))
     entries = tuple((term, command) for command, _, _ in leader._raft.log[-1:])
     index, prev_term, _ = lab.log("b")[-1]
     node.receive("a", messages.encode(TimeoutNow(term)))
