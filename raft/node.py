@@ -242,8 +242,8 @@ class RaftNode(Replica):
         """A leader that goes hands over first, so that the others need not wait for its silence."""
         if self._stopping_at == NEVER:
             return False
-        is_alone = not self._raft.is_leader or len(self._raft.members.voters) < 2
-        if is_alone or self._clock() >= self._stopping_at:
+        is_alone = len(self._raft.members.voters) < 2 or not self.reaches_majority
+        if is_alone or not self._raft.is_leader or self._clock() >= self._stopping_at:
             return True
         self._membership.hand_over()
         return False

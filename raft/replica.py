@@ -52,6 +52,13 @@ class Replica(StateMachine):
             "trail": f"{self.state.trail:016x}",
         }
 
+    @property
+    def reaches_majority(self) -> bool:
+        """Whether it is connected to enough voters for anything to be decided."""
+        voters, connected = self.members.voters, self._connected
+        reached = sum(voter == self._voter_id or voter in connected for voter in voters)
+        return 2 * reached > len(voters)
+
     # ---- the tick --------------------------------------------------------------------------------
 
     def tick(self) -> None:

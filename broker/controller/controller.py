@@ -70,6 +70,10 @@ RETENTION_INTERVAL_MS = 300_000
 HAND_OVER_S = 5.0
 """How long a node that stops tries to give its topics to others."""
 
+ALONE_S, ALONE_CHECK_S = 0.3, 0.05
+"""For how long no majority may be connected before a node that stops gives up handing over, and how
+often is looked."""
+
 START_PATIENCE_S = 10.0
 """How long a start waits until this node's topics can be written again. Alone it always can; in a
 cluster, other nodes may have to come first."""
@@ -289,10 +293,21 @@ class LocalController:
         that it goes, so that nobody waits for its silence."""
         self._is_rejoining = True  # Being fenced is what we ask for below.
         with anyio.move_on_after(HAND_OVER_S):
-            await self._roll_away("the node stops")
-            if len(self._metadata.state.brokers) > 1:
-                with suppress(RequestError):
-                    await self._metadata.propose(FenceBroker(self._node_id, self._incarnation))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._until_alone, tasks.cancel_scope)
+                await self._roll_away("the node stops")
+                if len(self._metadata.state.brokers) > 1:
+                    with suppress(RequestError):
+                        await self._metadata.propose(FenceBroker(self._node_id, self._incarnation))
+                tasks.cancel_scope.cancel()
+
+    async def _until_alone(self, handing_over: anyio.CancelScope) -> None:
+        """When all nodes stop at once, the last of them have nobody to hand over to."""
+        alone_s = 0.0
+        while alone_s < ALONE_S:
+            await anyio.sleep(ALONE_CHECK_S)
+            alone_s = 0.0 if self._metadata.reaches_majority else alone_s + ALONE_CHECK_S
+        handing_over.cancel()
 
     async def _roll_away(self, reason: str) -> None:
         """Have others lead what this node leads, as far as they can."""

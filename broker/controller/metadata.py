@@ -93,6 +93,11 @@ class Metadata:
         """Who votes in Raft, and who learns."""
         return self._raft.members
 
+    @property
+    def reaches_majority(self) -> bool:
+        """Whether anything can be decided just now, as far as connections tell."""
+        return self._raft.reaches_majority
+
     async def expel(self, voter: str) -> None:
         """Have `voter` leave Raft. Ask again while it is still among `members`."""
         done = anyio.Event()

@@ -20,7 +20,7 @@ from broker.replication.copies import Copies
 from broker.replication.peers import Peers, PeerUnreachable
 from broker.replication.store import Store
 from engine.batch import iter_headers
-from engine.errors import EngineError, SegmentClosedError
+from engine.errors import EngineError
 from engine.producer_state import ProducerState
 from engine.segment import Segment
 from raft.state import Segment as SegmentMetadata
@@ -85,8 +85,6 @@ class Windows:
                 return known
             if local is not None and local.sealed:
                 return (await self._read(local, segment.end_offset)).snapshot()
-        except SegmentClosedError as error:
-            raise PeerUnreachable("the files go while they are read") from error
         except (EngineError, OSError) as error:
             raise StorageFailed(f"window of segment {segment.sid}: {error}") from error
         return None

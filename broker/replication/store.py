@@ -20,7 +20,7 @@ from broker.errors import StorageFailed
 from broker.replication.space import Space
 from engine.backends import Backend
 from engine.durability import FsyncPolicy
-from engine.errors import CorruptSegmentError
+from engine.errors import CorruptSegmentError, SegmentClosedError
 from engine.format import SegmentEnd
 from engine.log import TopicLog
 from engine.segment import Segment
@@ -152,7 +152,8 @@ async def _outcome(start: Callable[[Callable[[T | Exception], None]], None], wha
         await waiter
     # Out of the callback's reach: what the engine keeps of it must not keep megabytes of records.
     result = results.pop()
-    if isinstance(result, OSError | CorruptSegmentError):
+    # A segment may be dropped while somebody still asks for it.
+    if isinstance(result, OSError | CorruptSegmentError | SegmentClosedError):
         raise StorageFailed(f"{what}: {result}") from result
     if isinstance(result, Exception):
         raise result

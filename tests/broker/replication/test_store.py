@@ -1,0 +1,51 @@
+"""A question about a segment that is being dropped, which must not end the node that is asked."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from broker.errors import StorageFailed
+from broker.replication.copies import Copies, LocalCopy
+from broker.replication.replica import Refused
+from broker.replication.store import Store
+from engine.backends._memory import MemoryBackend
+from engine.durability import FsyncPolicy
+from engine.format import SegmentEnd
+from tests.broker.one_node import TOPICS
+
+TOPIC_ID, SID = b"t" * 16, 1
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    store = Store(TOPICS, MemoryBackend(), FsyncPolicy.parse("each"))
+    store.attach()
+    yield store
+    store.detach()
+
+
+async def dropped(store: Store) -> LocalCopy:
+    log = store.log("t", TOPIC_ID)
+    copy = Copies(store, on_failed=lambda key, error: None).open(
+        log, TOPIC_ID, sid=SID, base_offset=0, epoch=1, window=None
+    )
+    await store.drop(log, SID)
+    return copy
+
+
+async def test_a_seal_of_a_segment_that_is_dropped(store: Store) -> None:
+    copy = await dropped(store)
+    with pytest.raises(StorageFailed, match="dropped"):
+        await copy.answer_seal(5)
+    with pytest.raises(StorageFailed, match="dropped"):
+        await store.seal(copy.segment, SegmentEnd(0, 0, 0, -1))
+
+
+async def test_a_seal_that_was_promised_to_another(store: Store) -> None:
+    """That one is no failure: the asker is told."""
+    copy = Copies(store, on_failed=lambda key, error: None).open(
+        store.log("t", TOPIC_ID), TOPIC_ID, sid=SID, base_offset=0, epoch=1, window=None
+    )
+    await copy.answer_seal(7)
+    copy.replica.promised_epoch = 0
+    assert await copy.answer_seal(5) == Refused(7)
