@@ -4,12 +4,10 @@ A bound that is exceeded is a request that became dearer: find out why before ra
 counts belong to the pinned Python and kio; docs/performance.md tells what is in them.
 """
 
-import json
 import signal
 import socket
 import struct
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,25 +16,15 @@ from pathlib import Path
 import pytest
 
 from harness import wire
+from harness.counted import COUNT, ROUNDS, counting_server, instructions, repeat
 from harness.server import Server
-
-COUNT = 25
-"""Requests that are counted together, one after the other; as many go before."""
-
-ROUNDS = 4
-"""The cheapest is taken: what the node does beside the requests falls into some of them."""
 
 Ask = Callable[[], None]
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    counting = Path(__file__).parent / "harness" / "counting.py"
-    server = Server(
-        tmp_path,
-        prefix=(sys.executable, str(counting)),
-        environment={"COUNTS": str(tmp_path / "counts.json")},
-    )
+    server = counting_server(tmp_path)
     server.start()
     yield server
     server.stop()
@@ -86,11 +74,6 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
 
-def repeat(ask: Ask) -> None:
-    for _ in range(COUNT):
-        ask()
-
-
 INSTRUCTIONS = {"produce": 10_500, "fetch": 9_000, "put": 13_000, "get": 18_000}
 """Of the interpreter, in the thread that serves, per request."""
 
@@ -99,35 +82,13 @@ def test_a_request_that_takes_more_instructions(
     server: Server, ask: Ask, request: pytest.FixtureRequest
 ) -> None:
     kind = request.node.callspec.params["ask"]
-    repeat(ask)
 
-    rounds = [counted(server, ask) for _ in range(ROUNDS)]
+    counts = instructions(server, ask)
 
-    counts = min(rounds, key=lambda counts: sum(counts.values()))
     per_request = sum(counts.values()) / COUNT
     most = "\n".join(f"{count / COUNT:8.1f} {name}" for name, count in counts.most_common(60))
     assert per_request <= INSTRUCTIONS[kind], f"{kind}: {per_request:.0f} instructions:\n{most}"
     assert per_request > INSTRUCTIONS[kind] / 3, f"{kind}: {per_request:.0f}: the bound is stale"
-
-
-def counted(server: Server, ask: Ask) -> Counter[str]:
-    """The instructions of one round, by function."""
-    signalled(server, signal.SIGUSR1, "counting")
-    repeat(ask)
-    signalled(server, signal.SIGUSR2, "counted")
-    return Counter(json.loads(Path(server.environment["COUNTS"]).read_text()))
-
-
-def signalled(server: Server, number: signal.Signals, answer: str) -> None:
-    """Send the signal, and return when the server has said `answer`."""
-    with server.log_path.open() as log:
-        log.seek(0, 2)
-        assert server.process is not None
-        server.process.send_signal(number)
-        said = ""
-        while answer not in said:
-            assert server.process.poll() is None
-            said += log.read()
 
 
 SYSTEM_CALLS = {"produce": 17, "fetch": 12, "put": 36, "get": 38}

@@ -6,9 +6,9 @@ Two levels are enough for the sizes metadata has (up to 100,000 keys); a deeper 
 slower.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from itertools import chain
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from zlib import crc32
 
 K = TypeVar("K", bound=bytes | str | int)
@@ -22,6 +22,15 @@ def _bucket_of(key: bytes | str | int) -> int:
     if isinstance(key, int):
         return key % _BUCKET_COUNT
     return crc32(key if isinstance(key, bytes) else key.encode()) % _BUCKET_COUNT
+
+
+class _Values(ValuesView[V]):
+    """Walked without looking each key up again: metadata is walked at every change."""
+
+    _mapping: "PMap[Any, V]"
+
+    def __iter__(self) -> Iterator[V]:
+        return chain.from_iterable(bucket.values() for bucket in self._mapping._buckets)
 
 
 class PMap(Mapping[K, V]):
@@ -48,6 +57,9 @@ class PMap(Mapping[K, V]):
 
     def __iter__(self) -> Iterator[K]:
         return chain.from_iterable(self._buckets)
+
+    def values(self) -> ValuesView[V]:
+        return _Values(self)
 
     def __len__(self) -> int:
         return self._count

@@ -4,7 +4,7 @@ A leader that does not hold an old segment names a replica that does (KIP-392); 
 `SealedCopies` reads it. What the open segment holds is the leader's alone.
 """
 
-from broker.controller.views import offset_map
+from broker.controller.views import sealed_segment_of
 from broker.errors import NotLeader, OffsetOutOfRange, UnknownLeaderEpoch
 from broker.ports import TopicView
 from broker.replication.store import Store
@@ -44,13 +44,13 @@ class SealedCopies:
         answer."""
         if offset < self.log_start_offset:
             raise OffsetOutOfRange(f"offset {offset}, the log starts at {self.log_start_offset}")
-        span = offset_map(self._topic).span_of(offset)
-        if span is not None and span.end_offset is not None:
+        wanted = sealed_segment_of(self._topic, offset)
+        if wanted is not None:
             log = self._store.log(self._topic.name, self._topic.topic_id)
-            segment = log.get(span.sid)
-            if segment is not None and segment.durable_offset >= span.end_offset:
+            segment = log.get(wanted.sid)
+            if segment is not None and segment.durable_offset >= wanted.end_offset:
                 return await self._store.read(
-                    segment, offset, size_max=size_max, end_offset=span.end_offset
+                    segment, offset, size_max=size_max, end_offset=wanted.end_offset
                 )
         raise NotLeader(
             f"offset {offset} of {self._view.name} is not in a sealed segment that is held here",

@@ -5,7 +5,7 @@ what they left open.
 says. Every proposal is a compare-and-set, so two supervisors at once (an old leader that does not
 know) do no harm."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -16,7 +16,7 @@ from broker.controller.metadata import Metadata
 from broker.errors import RequestError
 from broker.ports import Clock
 from raft.commands import BeginSeal, FenceBroker
-from raft.state import ClusterState, Segment, SegmentState, Topic
+from raft.state import ClusterState, SegmentState, Topic
 
 _log = structlog.get_logger(__name__)
 
@@ -49,15 +49,17 @@ class Silence:
     """The node that led before this one, if it is known."""
 
 
-def decide(state: ClusterState, silence: Silence) -> list[FenceBroker | BeginSeal]:
-    """The commands that are due."""
+def decide(
+    state: ClusterState, silence: Silence, topics: Iterable[Topic]
+) -> list[FenceBroker | BeginSeal]:
+    """The commands that are due. `topics` are the `unsettled` ones."""
     due: list[FenceBroker | BeginSeal] = []
     for node, broker in sorted(state.brokers.items()):
         grace_s = TIME_TO_LIVE_S if node == silence.predecessor else GRACE_S
         last_heard = max(silence.seen.get(node, 0.0), silence.led_since + grace_s - TIME_TO_LIVE_S)
         if not broker.fenced and silence.now - last_heard > TIME_TO_LIVE_S:
             due.append(FenceBroker(node, broker.incarnation))
-    for topic in state.topics.values():
+    for topic in topics:
         if _needs_seal(state, topic, silence):
             recoverer = _recoverer(state, topic)
             if recoverer is not None:
@@ -98,13 +100,31 @@ def _is_live(state: ClusterState, node: int) -> bool:
     return broker is not None and not broker.fenced
 
 
-def unsealed(state: ClusterState) -> dict[bytes, Segment]:
-    """Topics whose last segment is being sealed."""
-    return {
-        topic_id: topic.segments[-1]
-        for topic_id, topic in state.topics.items()
-        if topic.segments[-1].state is SegmentState.SEALING
-    }
+def unsettled(state: ClusterState) -> tuple[Topic, ...]:
+    """Topics whose last segment is being sealed, or is to be, since its writer is gone."""
+    alive = {(node, one.incarnation) for node, one in state.brokers.items() if not one.fenced}
+    return tuple(
+        topic
+        for topic in state.topics.values()
+        if (last := topic.segments[-1]).state is not SegmentState.OPEN
+        or (last.writer, last.writer_incarnation) not in alive
+    )
+
+
+class Unsettled:
+    """The same, found anew only when something has changed: the supervisor asks ten times a second,
+    and a node may have thousands of topics."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, object] = (None, None)
+        self._topics: tuple[Topic, ...] = ()
+
+    def topics(self, state: ClusterState) -> tuple[Topic, ...]:
+        topics, brokers = self._of
+        if topics is not state.topics or brokers is not state.brokers:
+            self._of = state.topics, state.brokers
+            self._topics = unsettled(state)
+        return self._topics
 
 
 class Supervisor:
@@ -129,6 +149,7 @@ class Supervisor:
         self._led_since: float | None = None
         self._known: dict[int, int] = {}
         self._sealing_since: dict[bytes, tuple[int, float]] = {}
+        self._unsettled = Unsettled()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -150,12 +171,14 @@ class Supervisor:
                 # everybody gets a time to live from now on.
                 self._led_since = max(self._led_since, now - GRACE_S + TIME_TO_LIVE_S)
             self._liveness.seen[self._node] = now  # whoever decides is alive
-            self._watch_seals(now)
+            state = self._metadata.state
+            topics = self._unsettled.topics(state)
+            self._watch_seals(topics, now)
             self._welcome(now)
             silence = Silence(
                 now, self._liveness.seen, self._led_since, self._sealing_since, self._predecessor
             )
-            for command in decide(self._metadata.state, silence):
+            for command in decide(state, silence, topics):
                 await self._propose(command)
 
     def _welcome(self, now: float) -> None:
@@ -165,8 +188,9 @@ class Supervisor:
                 self._known[node] = broker.incarnation
                 self._liveness.seen[node] = now
 
-    def _watch_seals(self, now: float) -> None:
-        sealing = unsealed(self._metadata.state)
+    def _watch_seals(self, topics: Iterable[Topic], now: float) -> None:
+        last = {topic.topic_id: topic.segments[-1] for topic in topics}
+        sealing = {key: one for key, one in last.items() if one.state is SegmentState.SEALING}
         for topic_id in self._sealing_since.keys() - sealing.keys():
             del self._sealing_since[topic_id]
         for topic_id, segment in sealing.items():

@@ -1,5 +1,7 @@
 """From the metadata's values to the views that the protocols work with (pure)."""
 
+from bisect import bisect_right
+from operator import attrgetter
 from uuid import UUID
 
 from broker.offset_map import OffsetMap, Span
@@ -70,6 +72,20 @@ def offset_map(topic: Topic) -> OffsetMap:
             for segment in topic.kept
         ]
     )
+
+
+def sealed_segment_of(topic: Topic, offset: int) -> Segment | None:
+    """The sealed segment that holds `offset`; None if none does. Cheap however long the chain is,
+    for whoever asks but once."""
+    place = bisect_right(topic.segments, offset, key=_base_offset) - 1
+    if place < 0:
+        return None
+    segment = topic.segments[place]
+    is_sealed = segment.state is SegmentState.SEALED
+    return segment if is_sealed and offset < segment.end_offset else None
+
+
+_base_offset = attrgetter("base_offset")
 
 
 def first_epoch_of_run(topic: Topic) -> int:

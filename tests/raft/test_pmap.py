@@ -26,6 +26,7 @@ def test_it_behaves_like_a_dict_and_old_versions_stay(
             del model[key]
         assert (dict(now), len(now)) == (model, len(model))
         assert (key in now) == (key in model)
+        assert list(now.values()) == [now[key] for key in now]
     for old, was in history:
         assert dict(old) == was
     assert PMap(model.items()) == now

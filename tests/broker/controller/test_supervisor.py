@@ -5,13 +5,21 @@ from types import SimpleNamespace
 from typing import cast
 
 import anyio
+import msgspec
 import pytest
 
 from broker.controller.liveness import TIME_TO_LIVE_S, Liveness
 from broker.controller.metadata import Metadata
-from broker.controller.supervisor import GRACE_S, Silence, Supervisor, decide
-from raft.commands import AnyCommand, Applied, FenceBroker
-from raft.state import EMPTY, Broker, ClusterState
+from broker.controller.supervisor import (
+    GRACE_S,
+    Silence,
+    Supervisor,
+    Unsettled,
+    decide,
+    unsettled,
+)
+from raft.commands import AnyCommand, Applied, BeginSeal, FenceBroker
+from raft.state import EMPTY, Broker, ClusterState, Segment, SegmentState, Topic
 
 
 def cluster(*nodes: int) -> ClusterState:
@@ -23,8 +31,12 @@ def cluster(*nodes: int) -> ClusterState:
     return type(EMPTY)(brokers=brokers)
 
 
+def commands(state: ClusterState, silence: Silence) -> list[FenceBroker | BeginSeal]:
+    return decide(state, silence, unsettled(state))
+
+
 def fenced(now: float, seen: dict[int, float], led_since: float = -GRACE_S) -> list[int]:
-    due = decide(cluster(1, 2, 3), Silence(now, seen, led_since, {}))
+    due = commands(cluster(1, 2, 3), Silence(now, seen, led_since, {}))
     return [command.node for command in due if isinstance(command, FenceBroker)]
 
 
@@ -43,10 +55,37 @@ def test_a_new_leader_has_heard_of_nobody_and_waits() -> None:
 def test_a_leader_that_was_lost_is_waited_for_once_and_not_twice() -> None:
     state, led_since = cluster(1, 2, 3), 10.0
     now = led_since + TIME_TO_LIVE_S + 0.1
-    due = decide(state, Silence(now, {1: now}, led_since, {}, predecessor=2))
+    due = commands(state, Silence(now, {1: now}, led_since, {}, predecessor=2))
     assert [command.node for command in due if isinstance(command, FenceBroker)] == [2]
-    heard = decide(state, Silence(now, {1: now, 2: now - 0.5}, led_since, {}, predecessor=2))
+    heard = commands(state, Silence(now, {1: now, 2: now - 0.5}, led_since, {}, predecessor=2))
     assert heard == []
+
+
+def with_topic(state: ClusterState, writer: int, segment: SegmentState) -> ClusterState:
+    """A topic that `writer` writes, or wrote."""
+    last = Segment(1, segment, 1, writer, 100 + writer, (1, 2, 3), (), 0, -1, -1, -1, -1, (), 0, -1)
+    topic = Topic(bytes(16), "t", {}, 0, 3, False, False, 1, 2, 0, (last,), 0, 0)
+    return msgspec.structs.replace(state, topics=EMPTY.topics.set(topic.topic_id, topic))
+
+
+def with_writer(state: ClusterState, **changes: object) -> ClusterState:
+    """Node 2, changed."""
+    changed = msgspec.structs.replace(state.brokers[2], **changes)
+    return msgspec.structs.replace(state, brokers=state.brokers.set(2, changed))
+
+
+def test_a_topic_whose_writer_dies_later_is_not_overlooked() -> None:
+    """What needs care is remembered between two looks, as long as nothing has changed."""
+    found = Unsettled()
+    open_one = with_topic(cluster(1, 2, 3), 2, SegmentState.OPEN)
+    dead = with_writer(open_one, fenced=True)
+    back = with_writer(open_one, incarnation=999)
+    sealing = with_topic(open_one, 2, SegmentState.SEALING)
+    for state, count in ((open_one, 0), (dead, 1), (back, 1), (open_one, 0), (sealing, 1)):
+        for _ in range(2):
+            assert len(found.topics(state)) == count
+    due = commands(dead, Silence(10.0, {1: 10.0, 2: 10.0, 3: 10.0}, 0.0, {}))
+    assert [type(command) for command in due] == [BeginSeal]
 
 
 class Clock:

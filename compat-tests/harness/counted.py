@@ -1,0 +1,58 @@
+"""What the serving thread of a node does for some requests, counted in the interpreter's
+instructions: see `counting.py`, which runs there."""
+
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.server import Server
+
+COUNT = 25
+"""Requests that are counted together, one after the other; as many go before."""
+
+ROUNDS = 4
+"""The cheapest is taken: what the node does beside the requests falls into some of them."""
+
+
+def counting_server(folder: Path, environment: Mapping[str, str] | None = None) -> Server:
+    """Not started yet."""
+    program = Path(__file__).parent / "counting.py"
+    return Server(
+        folder,
+        prefix=(sys.executable, str(program)),
+        environment={"COUNTS": str(folder / "counts.json"), **(environment or {})},
+    )
+
+
+def repeat(ask: Callable[[], object]) -> None:
+    for _ in range(COUNT):
+        ask()
+
+
+def instructions(server: Server, ask: Callable[[], object]) -> Counter[str]:
+    """Those of the cheapest round, COUNT requests, by function."""
+    repeat(ask)
+    rounds = [_counted(server, ask) for _ in range(ROUNDS)]
+    return min(rounds, key=lambda counts: sum(counts.values()))
+
+
+def _counted(server: Server, ask: Callable[[], object]) -> Counter[str]:
+    _signalled(server, signal.SIGUSR1, "counting")
+    repeat(ask)
+    _signalled(server, signal.SIGUSR2, "counted")
+    return Counter(json.loads(Path(server.environment["COUNTS"]).read_text()))
+
+
+def _signalled(server: Server, number: signal.Signals, answer: str) -> None:
+    """Send the signal, and return when the server has said `answer`."""
+    with server.log_path.open() as log:
+        log.seek(0, 2)
+        assert server.process is not None
+        server.process.send_signal(number)
+        said = ""
+        while answer not in said:
+            assert server.process.poll() is None
+            said += log.read()
