@@ -208,7 +208,7 @@ class Readable(Protocol):
         """A live replica that holds what this node would have to ask for; -1 where there is no need
         or nobody (KIP-392)."""
 
-    async def read(self, offset: int, *, size_max: int) -> bytes: ...
+    async def read(self, offset: int, *, size_max: int) -> Buffer: ...
 
 
 class AnyPartition(Protocol):
@@ -228,7 +228,7 @@ class AnyPartition(Protocol):
 
     async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None: ...
 
-    async def read(self, offset: int, *, size_max: int) -> bytes: ...
+    async def read(self, offset: int, *, size_max: int) -> Buffer: ...
 
 
 class Partition(AnyPartition, Protocol):
@@ -263,7 +263,7 @@ class Partition(AnyPartition, Protocol):
         Raises NotLeader, StorageFailed.
         """
 
-    async def read(self, offset: int, *, size_max: int) -> bytes:
+    async def read(self, offset: int, *, size_max: int) -> Buffer:
         """Whole batches below the high watermark, the first being the one that contains `offset`.
 
         At most `size_max` bytes, but always at least one batch if there is one. b"" at the high

@@ -38,7 +38,7 @@ class BatchRead:
         offset: Offset,
         end_offset: Offset,
         size_max: Size,
-        on_done: Callable[[bytes | Exception], None],
+        on_done: Callable[[Buffer | Exception], None],
     ) -> None:
         """`position` is the start of a batch at or before the wanted one; `limit` is the end of
         what was written."""
@@ -78,16 +78,16 @@ class BatchRead:
         if result is not None:
             self._on_done(result)
 
-    def _take(self, data: Buffer) -> bytes | None:
+    def _take(self, data: Buffer) -> Buffer | None:
         """The result, or None if another read was started."""
         start = self._skip(data)
         if start is None:
             return None
         end, first_size = self._extent(data, start)
         if end > start:
-            if start == 0 and end == len(data) and isinstance(data, bytes):
-                return data
-            return bytes(memoryview(data)[start:end])
+            # A copy costs more than the reading did, unless it is of the smaller part.
+            result = memoryview(data)[start:end]
+            return result if len(result) > len(data) // 2 else bytes(result)
         if first_size == 0:
             return b""
         self._position += start

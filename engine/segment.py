@@ -290,7 +290,7 @@ class Segment:
         *,
         size_max: Size,
         end_offset: Offset,
-        on_done: Callable[[bytes | Exception], None],
+        on_done: Callable[[Buffer | Exception], None],
     ) -> None:
         """Whole batches, the first being the one that contains `offset`, all below `end_offset` (a
         batch's end).

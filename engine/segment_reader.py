@@ -7,7 +7,7 @@ need, or made from the log if they are missing or turn out to be wrong.
 from collections.abc import Callable
 from functools import partial
 
-from engine.batch import BatchHeader, Offset, Position, Size
+from engine.batch import BatchHeader, Buffer, Offset, Position, Size
 from engine.errors import CorruptBatchError, CorruptSegmentError
 from engine.format import SegmentEnd
 from engine.index import SegmentIndex
@@ -20,7 +20,7 @@ from engine.services import Services
 RESUME_COUNT_MAX = 64
 """Places at which sequential readers of a segment are expected next."""
 
-ReadDone = Callable[[bytes | Exception], None]
+ReadDone = Callable[[Buffer | Exception], None]
 
 
 class SegmentReader:
@@ -60,7 +60,7 @@ class SegmentReader:
             assert self.index is not None
             position = self._resume.get(offset) or self.index.position_before(offset)
 
-            def done(result: bytes | Exception) -> None:
+            def done(result: Buffer | Exception) -> None:
                 self._services.open_files.release(self._files.log_path)
                 if result == b"":
                     result = CorruptBatchError(f"no batch reaches offset {offset}")

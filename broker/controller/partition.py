@@ -267,7 +267,7 @@ class LocalPartition:
             else:
                 return
 
-    async def read(self, offset: int, *, size_max: int) -> bytes:
+    async def read(self, offset: int, *, size_max: int) -> Buffer:
         high_watermark = self.high_watermark
         if not self.log_start_offset <= offset <= self.end_offset:
             raise OffsetOutOfRange(

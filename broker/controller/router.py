@@ -124,7 +124,7 @@ class Routed:
         if self._appended_here is not None:
             await self._appended_here.committed(end_offset, acks=acks, timeout_s=timeout_s)
 
-    async def read(self, offset: int, *, size_max: int) -> bytes:
+    async def read(self, offset: int, *, size_max: int) -> Buffer:
         """As `Partition.read`."""
         failure: BrokerError = NotLeader(f"{self._topic.name} has no leader")
         pause_s = PAUSES_S[0]
@@ -138,7 +138,7 @@ class Routed:
                     pause_s = min(2 * pause_s, PAUSES_S[1])
         raise failure if isinstance(failure, RequestError) else NotLeader(str(failure))
 
-    async def _read_once(self, offset: int, size_max: int) -> bytes:
+    async def _read_once(self, offset: int, size_max: int) -> Buffer:
         view = self._view()
         if view.leader_id == self._controller.node_id:
             return await self._controller.partition(view).read(offset, size_max=size_max)

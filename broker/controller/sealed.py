@@ -6,7 +6,7 @@ A leader that does not hold an old segment names a replica that does (KIP-392); 
 
 from broker.controller.views import sealed_segment_of
 from broker.errors import NotLeader, OffsetOutOfRange, UnknownLeaderEpoch
-from broker.ports import TopicView
+from broker.ports import Buffer, TopicView
 from broker.replication.store import Store
 from raft.state import Segment, Topic
 
@@ -39,7 +39,7 @@ class SealedCopies:
         """Nobody: this node was preferred itself."""
         return NOBODY
 
-    async def read(self, offset: int, *, size_max: int) -> bytes:
+    async def read(self, offset: int, *, size_max: int) -> Buffer:
         """As `Partition.read`. Raises NotLeader where only the leader, or another holder, can
         answer."""
         if offset < self.log_start_offset:

@@ -136,7 +136,7 @@ class Windows:
         raise PeerUnreachable(f"the window of segment {segment.sid} of {topic.name}: {why}")
 
 
-def _update(data: bytes, window: ProducerState) -> int:
+def _update(data: Buffer, window: ProducerState) -> int:
     offset = -1
     for _, header in iter_headers(data):
         window.update(header)

@@ -20,7 +20,7 @@ from broker.controller.controller import LocalController
 from broker.controller.partition import LocalPartition
 from broker.errors import NotLeader, RequestError
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
-from broker.ports import ACKS_ALL, Clock
+from broker.ports import ACKS_ALL, Buffer, Clock
 from engine.batch import Record, build, iter_headers, iter_records
 
 _log = structlog.get_logger(__name__)
@@ -89,7 +89,7 @@ class StateLog:
         partition.keyed_snapshot = lambda: encode_snapshot(shard.live)
         return shard
 
-    def _replay(self, data: bytes) -> int:
+    def _replay(self, data: Buffer) -> int:
         next_offset = 0
         for position, header in iter_headers(data):
             batch = memoryview(data)[position : position + header.size]

@@ -133,7 +133,7 @@ class Feed:
             self._on_live(False)
 
 
-def _end_of(data: bytes) -> int:
+def _end_of(data: Buffer) -> int:
     end_offset = -1
     for _, header in iter_headers(data):
         end_offset = header.next_offset

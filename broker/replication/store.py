@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from broker.errors import StorageFailed
+from broker.ports import Buffer
 from broker.replication.space import Space
 from engine.backends import Backend
 from engine.durability import FsyncPolicy
@@ -94,7 +95,9 @@ class Store:
     async def stored(self) -> list[StoredSegment]:
         return await self.run(self.wal.stored)
 
-    async def read(self, segment: Segment, offset: int, *, size_max: int, end_offset: int) -> bytes:
+    async def read(
+        self, segment: Segment, offset: int, *, size_max: int, end_offset: int
+    ) -> Buffer:
         """See `Segment.read`: whole batches, the first holding `offset`, all below `end_offset`."""
         return await _outcome(
             lambda on_done: segment.read(

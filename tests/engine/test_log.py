@@ -55,7 +55,7 @@ def test_dropped_segment_is_gone_with_its_descriptor() -> None:
     rig = Rig(backend)
     sealed(rig, 1)
     sealed(rig, 2, 5)
-    assert isinstance(rig.read(rig.log.get(1), 0, end=5), bytes)  # type: ignore[arg-type]
+    assert len(rig.read(rig.log.get(1), 0, end=5)) > 0  # type: ignore[arg-type]
     segment = rig.log.get(1)
     assert segment is not None
     assert rig.result(lambda done: rig.log.drop(1, done)) is None

@@ -8,7 +8,7 @@ import pytest
 from crc32c import crc32c
 
 from engine.backends._memory import MemoryBackend
-from engine.batch import BatchHeader
+from engine.batch import BatchHeader, Buffer
 from engine.errors import (
     CorruptSegmentError,
     FormatVersionError,
@@ -282,7 +282,7 @@ def test_read_of_a_batch_larger_than_every_limit(rig: Rig) -> None:
 def test_read_never_sees_what_is_only_queued(rig: Rig) -> None:
     segment, batches = filled(rig)
     rig.append(segment)
-    results: list[bytes | Exception] = []
+    results: list[Buffer | Exception] = []
     segment.read(0, size_max=10**6, end_offset=11, on_done=results.append)
     rig.wal.reap()
     assert results == [b"".join(batches)]

@@ -54,7 +54,7 @@ from broker.kafka_api.fetch_sessions import (
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders
 from broker.kafka_api.wire import maker
-from broker.ports import Partition, Readable, TopicView
+from broker.ports import Buffer, Partition, Readable, TopicView
 
 if TYPE_CHECKING:
     from kio.schema.fetch.v17.request import FetchRequest
@@ -79,7 +79,7 @@ class _Read:
 
     high_watermark: int
     log_start_offset: int
-    records: bytes
+    records: Buffer
     is_more_at_once: bool
     """The records end where a sealed segment ends: the next request has more without waiting."""
     preferred_reader: int = -1
@@ -194,7 +194,7 @@ async def _read(
             marks = max(partition.high_watermark, wanted.fetch_offset), partition.log_start_offset
             return _Read(*marks, b"", is_more_at_once=True, preferred_reader=preferred)
     size_max = max(min(wanted.partition_max_bytes, size_left), 0)
-    records = b""
+    records: Buffer = b""
     if is_first or size_max > 0:
         records = await partition.read(wanted.fetch_offset, size_max=size_max)
         if len(records) > size_max and not is_first:
@@ -237,7 +237,7 @@ def _topic(ctx: Context, asked: Asked) -> TopicView:
     return ctx.controller.topic_by_id(asked.topic_id)
 
 
-def _before_zstd(records: bytes) -> bytes:
+def _before_zstd(records: Buffer) -> Buffer:
     """The batches before the first that is compressed with zstd. Raises UnsupportedCompression for
     an empty rest."""
     position = 0

@@ -20,7 +20,7 @@ from broker.errors import (
     RequestError,
     UnknownTopic,
 )
-from broker.ports import ACKS_ALL, ACKS_LEADER, Appended
+from broker.ports import ACKS_ALL, ACKS_LEADER, Appended, Buffer
 from engine.batch import HEADER_SIZE, Record, build, iter_headers, iter_records
 from tests.sim.cluster.node import WALL_START_MS, Process, World
 from tests.sim.cluster.troubles import TOPIC
@@ -359,7 +359,7 @@ async def _fetch(position: int, epoch: int, size_max: int, process: Process) -> 
     if found:
         topic_id = partition.topic.topic_id.bytes
         process.world.committed(topic_id, found[-1][0] + 1, "a consumer was served")
-    return data, partition.high_watermark
+    return bytes(data), partition.high_watermark
 
 
 async def coordinator(group: str, process: Process) -> int:
@@ -396,7 +396,7 @@ def make_batch(values: Sequence[bytes], producer: tuple[int, int, int] = (-1, -1
     )
 
 
-def records_of(data: bytes) -> list[tuple[int, bytes]]:
+def records_of(data: Buffer) -> list[tuple[int, bytes]]:
     """(offset, value) of every record."""
     found: list[tuple[int, bytes]] = []
     for position, header in iter_headers(data):
