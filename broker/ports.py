@@ -345,6 +345,9 @@ class Controller(Protocol):
         """Raises NotLeader when another node, or no node yet, leads it, and UnknownTopicId when it
         is gone."""
 
+    def led(self, name: str) -> QuickPartition | None:
+        """The partition of the topic of that name, if this node leads it."""
+
     def anywhere(self, topic: TopicView, *, resends: bool = True) -> AnyPartition:
         """The partition wherever it is led. Asks again through failovers; a batch whose outcome is
         unknown is sent again only if it `resends`: then it must carry a producer id and sequence.
@@ -360,9 +363,6 @@ EditConfigs = Callable[[Mapping[str, str]], Mapping[str, str]]
 
 class AdminController(Controller, Protocol):
     """What Kafka's clients and admin tools ask beyond that."""
-
-    def led(self, name: str) -> QuickPartition | None:
-        """The partition of the topic of that name, if this node leads it."""
 
     def sealed_copies(self, topic: TopicView) -> Readable:
         """What this node holds of a topic that another one leads. Raises UnknownTopicId."""

@@ -26,6 +26,7 @@ import structlog
 
 from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
 from broker.groups.expiry import CURSOR_PREFIX
+from broker.native_api.gate import Gate
 from broker.native_api.reader import SECTION_SIZE_MAX, TopicReader, Unpacker, UnreadableBatch
 from broker.ports import AnyPartition, Controller, Finish, GroupOffsets, TopicView
 
@@ -50,7 +51,7 @@ class Ticket:
     __slots__ = ("_failure", "_value", "done")
 
     def __init__(self) -> None:
-        self.done = anyio.Event()
+        self.done = Gate()
         self._value: bytes | None = None
         self._failure: RequestError | None = None
 

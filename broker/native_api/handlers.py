@@ -44,7 +44,7 @@ async def begin_register(ctx: Context, command: commands.Register) -> Finish:
 
 async def begin_put(ctx: Context, command: commands.Put) -> tuple[Pack, Finish]:
     """PUT: takes its place in the topic's pack now, answers when that is durable."""
-    topic = _public(ctx, command.topic)
+    topic = public_topic(ctx, command.topic)
     pack = ctx.packer.put(topic, command.payload)
     return pack, partial(_finish_put, topic, pack)
 
@@ -59,7 +59,7 @@ async def _finish_put(topic: TopicView, pack: Pack) -> Reply:
 
 async def begin_get(ctx: Context, command: commands.Get) -> tuple[Ticket, Finish]:
     """GET: takes its place in the line now, answers when the cursor is durably past its record."""
-    topic = _public(ctx, command.topic)
+    topic = public_topic(ctx, command.topic)
     ticket = await ctx.cursors.get(topic)
     return ticket, partial(_finish_get, topic, ticket)
 
@@ -113,7 +113,7 @@ def refusal(failure: RequestError, name: str, topic: TopicView | None = None) ->
     return error(text_of(failure, name, segment))
 
 
-def _public(ctx: Context, name: str) -> TopicView:
+def public_topic(ctx: Context, name: str) -> TopicView:
     """The topic, unless clients have no business in it."""
     topic = ctx.controller.topic(name)
     if topic.is_internal:

@@ -4,11 +4,16 @@ Every PUT that arrives in the same turn of the event loop joins the topic's pack
 round, the pack is built and appended as a whole, so it is stored as a whole or not at all, and
 everyone in it is answered once it is durable. A lone PUT is a pack of one and waits for nobody.
 
+Where nothing has to be waited for, a pack is appended and answered without a task; the task takes
+over where something has.
+
 Packs carry this process's own producer id and a sequence per topic, so that a batch which the
 broker itself sends twice is stored once.
 """
 
+import asyncio
 from collections import deque
+from functools import partial
 from uuid import UUID
 
 import anyio
@@ -17,7 +22,8 @@ import structlog
 
 from broker.controller.topic_config import value_of
 from broker.errors import OutcomeUnknown, OutOfOrderSequence, RequestError, StorageFailed
-from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, TopicView
+from broker.native_api.gate import Gate
+from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, Pending, TopicView
 from engine.batch import HEADER_SIZE, SEQUENCE_MAX, Record, build
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -36,15 +42,17 @@ id."""
 class Pack:
     """PUTs that share one batch, and one fate."""
 
-    __slots__ = ("_size", "_size_max", "done", "failure", "payloads")
+    __slots__ = ("_size", "_size_max", "done", "failure", "payloads", "puts")
 
     def __init__(self, size_max: int) -> None:
         self.payloads: list[bytes] = []
         self._size = HEADER_SIZE
         """An upper bound of the batch's bytes."""
         self._size_max = size_max
-        self.done = anyio.Event()
+        self.done = Gate()
         """Durable, or failed."""
+        self.puts: list[Pending] = []
+        """Those of its PUTs for which no task waits."""
         self.failure: RequestError | None = None
 
     def takes(self, payload: bytes) -> bool:
@@ -68,6 +76,9 @@ class Pack:
         """Tell everyone."""
         self.failure = failure
         self.done.set()
+        puts, self.puts = self.puts, []
+        for put in puts:
+            put.settle()
 
 
 class Packer:
@@ -83,26 +94,69 @@ class Packer:
         self._identity = _Identity(controller)
         self._tasks: anyio.abc.TaskGroup | None = None
 
+        self._loop: asyncio.AbstractEventLoop | None = None
+
     async def run(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Append packs until cancelled."""
+        self._loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as self._tasks:
             task_status.started()
             await anyio.sleep_forever()
 
     def put(self, topic: TopicView, payload: bytes) -> Pack:
         """Fix the place of `payload` behind every earlier `put` of this topic."""
-        assert self._tasks is not None, "the packer is not running"
+        assert self._loop is not None, "the packer is not running"
         lane = self._lanes.get(topic.topic_id)
         if lane is None:
             lane = self._lanes[topic.topic_id] = deque()
-            self._tasks.start_soon(self._append_all, topic, lane)
+            self._loop.call_soon(self._append_now, topic, lane)
         if not lane or not lane[-1].takes(payload):
             pack = Pack(int(value_of(topic.configs, "max.message.bytes")))
             pack.takes(payload)
             lane.append(pack)
         return lane[-1]
+
+    def _append_now(self, topic: TopicView, lane: deque[Pack]) -> None:
+        """At the end of the turn: append what came in it, as long as nothing has to be waited
+        for."""
+        partition = self._controller.led(topic.name)
+        while lane:
+            pack, name = lane[0], self._identity.names.get(topic.topic_id)
+            try:
+                if partition is None or name is None or partition.topic is not topic:
+                    break
+                batch = self._build(pack, name)
+                appended = partition.append_now(batch, acks=ACKS_ALL)
+                if appended is None:
+                    break
+            except Exception:  # noqa: BLE001  The task meets it again and knows what to do.
+                break
+            lane.popleft()
+            self._named(topic, pack, name)
+            partition.when_committed(
+                appended.end_offset,
+                partial(self._committed, topic, pack),
+                acks=ACKS_ALL,
+                timeout_s=self._timeout_s,
+            )
+        if lane:
+            assert self._tasks is not None
+            self._tasks.start_soon(self._append_all, topic, lane)
+        else:
+            del self._lanes[topic.topic_id]
+
+    def _committed(self, topic: TopicView, pack: Pack, failure: Exception | None) -> None:
+        if failure is None or isinstance(failure, RequestError):
+            pack.end(failure)
+        else:
+            pack.end(self._fault(topic, failure))
+
+    def _fault(self, topic: TopicView, error: Exception) -> StorageFailed:
+        """Whatever it is, it befell this pack alone."""
+        _log.error("a native PUT failed by a fault of ours", topic=topic.name, exc_info=error)
+        return StorageFailed(f"internal error: {type(error).__name__}")
 
     async def _append_all(self, topic: TopicView, lane: deque[Pack]) -> None:
         while lane:
@@ -112,9 +166,8 @@ class Packer:
                 appended = await self._append(topic, partition, pack)
             except RequestError as error:
                 pack.end(error)
-            except Exception as error:  # noqa: BLE001  Whatever it is, it befell this pack alone.
-                _log.exception("a native PUT failed by a fault of ours", topic=topic.name)
-                pack.end(StorageFailed(f"internal error: {type(error).__name__}"))
+            except Exception as error:  # noqa: BLE001
+                pack.end(self._fault(topic, error))
             else:
                 assert self._tasks is not None
                 if lane:
@@ -142,28 +195,35 @@ class Packer:
             raise
 
     async def _append_once(self, topic: TopicView, partition: AnyPartition, pack: Pack) -> Appended:
-        producer_id, sequence = await self._identity.name(topic.topic_id)
-        batch = build(
+        name = await self._identity.name(topic.topic_id)
+        appended = await partition.append(self._build(pack, name), acks=ACKS_ALL)
+        self._named(topic, pack, name)
+        return appended
+
+    def _build(self, pack: Pack, name: tuple[int, int]) -> bytearray:
+        producer_id, sequence = name
+        return build(
             [Record(index, 0, None, payload) for index, payload in enumerate(pack.payloads)],
             base_timestamp=self._clock.now_ms(),
             producer_id=producer_id,
             producer_epoch=0,
             base_sequence=sequence,
         )
-        appended = await partition.append(batch, acks=ACKS_ALL)
+
+    def _named(self, topic: TopicView, pack: Pack, name: tuple[int, int]) -> None:
+        """The pack is appended under that name; the next one has the next."""
+        producer_id, sequence = name
         next_sequence = (sequence + len(pack.payloads)) & SEQUENCE_MAX
         self._identity.names[topic.topic_id] = producer_id, next_sequence
         pack.payloads = []
-        return appended
 
     async def _settle(self, partition: AnyPartition, pack: Pack, appended: Appended) -> None:
         try:
             await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=self._timeout_s)
         except RequestError as error:
             pack.end(error)
-        except Exception as error:  # noqa: BLE001  Whatever it is, it befell this pack alone.
-            _log.exception("a native PUT failed by a fault of ours", topic=partition.topic.name)
-            pack.end(StorageFailed(f"internal error: {type(error).__name__}"))
+        except Exception as error:  # noqa: BLE001
+            pack.end(self._fault(partition.topic, error))
         else:
             pack.end()
 

@@ -12,7 +12,7 @@ from broker.errors import RequestError
 from broker.native_api import commands, handlers, strangers
 from broker.native_api.commands import CommandError, Get, Metrics, Put, Register, State, parse
 from broker.native_api.cursor import Ticket
-from broker.native_api.framing import EMPTY, INVALID_LENGTH, error, is_error
+from broker.native_api.framing import EMPTY, INVALID_LENGTH, OK, error, is_error
 from broker.native_api.handlers import Context, refusal
 from broker.native_api.packer import Pack
 from broker.ports import Finish, Pending, Reply, TopicView
@@ -45,6 +45,7 @@ class NativeSession:
     ) -> None:
         self._ctx = ctx
         self._meter = meter
+        self._puts = meter.of("PUT")
         self._monotonic = monotonic
         self._peer = peer
         self._is_first = True
@@ -55,7 +56,40 @@ class NativeSession:
         self._gets = anyio.Semaphore(GETS_IN_FLIGHT_MAX, fast_acquire=True)
 
     def begin_now(self, frame: memoryview) -> Pending | None:
-        return None
+        """Stage 1 of a PUT behind which no GET of this connection is under way."""
+        data = bytes(frame)
+        if not data.startswith(b"PUT "):
+            return None
+        while self._untaken and self._untaken[0].done.is_set():
+            self._untaken.popleft()
+        words = data.split(b" ", 2)
+        if self._untaken or len(words) != 3:
+            return None
+        try:
+            topic = handlers.public_topic(self._ctx, words[1].decode())
+        except (UnicodeDecodeError, RequestError):
+            return None  # The general way has the words for it.
+        self._is_first = False
+        put = _Put(self, topic, self._ctx.packer.put(topic, words[2]), self._monotonic())
+        put.pack.puts.append(put)
+        self._remember(put.pack)
+        return put
+
+    def _remember(self, pack: Pack) -> None:
+        """What a GET of this connection must wait for."""
+        unsettled = self._unsettled
+        while unsettled and unsettled[0].done.is_set():
+            unsettled.popleft()
+        if not unsettled or unsettled[-1] is not pack:
+            unsettled.append(pack)
+
+    def answer_put(self, topic: TopicView, pack: Pack, began_at: float) -> Reply:
+        """The reply to a PUT whose pack is settled."""
+        failure = pack.failure
+        reply = OK if failure is None else refusal(failure, topic.name, topic)
+        outcome = "OK" if failure is None else "ERR"
+        self._puts.record(outcome, self._monotonic() - began_at)
+        return reply
 
     async def begin(self, frame: memoryview) -> Finish:
         """Stage 1. Never the peer's last word: whatever a frame holds, it is answered."""
@@ -96,11 +130,8 @@ class NativeSession:
     async def _begin_put(self, command: Put) -> Finish:
         while self._untaken:
             await self._untaken.popleft().done.wait()
-        while self._unsettled and self._unsettled[0].done.is_set():
-            self._unsettled.popleft()
         pack, finish = await handlers.begin_put(self._ctx, command)
-        if not self._unsettled or self._unsettled[-1] is not pack:
-            self._unsettled.append(pack)
+        self._remember(pack)
         return finish
 
     async def _begin_get(self, command: Get) -> Finish:
@@ -136,6 +167,24 @@ class NativeSession:
         reply = await finish()
         stats.record(_outcome(reply), self._monotonic() - started_at)
         return reply
+
+
+class _Put(Pending):
+    """One PUT for which no task waits."""
+
+    __slots__ = ("_began_at", "_session", "_topic", "pack")
+
+    def __init__(
+        self, session: NativeSession, topic: TopicView, pack: Pack, began_at: float
+    ) -> None:
+        super().__init__()
+        self._session = session
+        self._topic = topic
+        self.pack = pack
+        self._began_at = began_at
+
+    def take(self) -> Reply:
+        return self._session.answer_put(self._topic, self.pack, self._began_at)
 
 
 def _saying(reply: Reply) -> Finish:

@@ -4,7 +4,8 @@ Appends are visible at once unless `hold()` keeps them from becoming durable; ev
 test's explicit choice.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID, uuid4
 
 import anyio
@@ -21,6 +22,7 @@ from broker.errors import (
     UnknownTopic,
 )
 from broker.ports import (
+    ACKS_ALL,
     Appended,
     BrokerAddress,
     Buffer,
@@ -73,6 +75,9 @@ class FakePartition:
         self._next_sequence: dict[int, int] = {}
         self._gate = anyio.Event()
         self._gate.set()
+        self._waiting: list[tuple[int, Callable[[Exception | None], None]]] = []
+        self.must_wait = False
+        """An append would have to wait for something."""
         self.is_lost = False
 
     def preferred_reader(self, offset: int) -> int:
@@ -91,6 +96,9 @@ class FakePartition:
 
     def let_go(self) -> None:
         self._gate.set()
+        waiting, self._waiting = self._waiting, []
+        for end_offset, wake in waiting:
+            self.when_committed(end_offset, wake, acks=ACKS_ALL, timeout_s=0)
 
     def check_epoch(self, leader_epoch: int) -> None:
         pass
@@ -108,6 +116,12 @@ class FakePartition:
         return base_offset
 
     async def append(self, batch: Buffer, *, acks: int) -> Appended:
+        return self._append(batch)
+
+    def append_now(self, batch: bytearray, *, acks: int) -> Appended | None:
+        return None if self.must_wait else self._append(batch)
+
+    def _append(self, batch: Buffer) -> Appended:
         if self.failures:
             raise self.failures.pop(0)
         header = parse_header(batch)
@@ -132,6 +146,30 @@ class FakePartition:
         if scope.cancelled_caught or self.is_lost:
             raise OutcomeUnknown("not committed in time")
         self.high_watermark = max(self.high_watermark, end_offset)
+
+    def when_committed(
+        self,
+        end_offset: int,
+        wake: Callable[[Exception | None], None],
+        *,
+        acks: int,
+        timeout_s: float,
+    ) -> None:
+        if self.is_lost:
+            wake(OutcomeUnknown("not committed in time"))
+        elif self._gate.is_set():
+            self.high_watermark = max(self.high_watermark, end_offset)
+            wake(None)
+        else:
+            self._waiting.append((end_offset, wake))
+            if timeout_s:
+                late = OutcomeUnknown("not committed in time")
+                asyncio.get_running_loop().call_later(timeout_s, self._give_up, wake, late)
+
+    def _give_up(self, wake: Callable[[Exception | None], None], failure: Exception) -> None:
+        if any(waiting[1] is wake for waiting in self._waiting):
+            self._waiting = [waiting for waiting in self._waiting if waiting[1] is not wake]
+            wake(failure)
 
     async def read(self, offset: int, *, size_max: int) -> bytes:
         self.read_count += 1
@@ -238,6 +276,10 @@ class FakeController:
         if not self.is_leader:
             raise NotLeader(f"node 2 leads {topic.name}", leader_id=2)
         return self.partitions[topic.topic_id]
+
+    def led(self, name: str) -> FakePartition | None:
+        view = self.views.get(name)
+        return self.partitions[view.topic_id] if view is not None and self.is_leader else None
 
     async def producer_id(self) -> int:
         await anyio.lowlevel.checkpoint()
