@@ -77,13 +77,13 @@ async def test_the_answers_of_a_pack_and_of_a_round_leave_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
-    send = SocketStream.send
+    send_now = SocketStream.send_now
 
-    async def counting(self: SocketStream, buffers: Sequence[Buffer]) -> int:
-        sizes.append(await send(self, buffers))
+    def counting(self: SocketStream, buffers: Sequence[Buffer]) -> int:
+        sizes.append(send_now(self, buffers))
         return sizes[-1]
 
-    monkeypatch.setattr(SocketStream, "send", counting)
+    monkeypatch.setattr(SocketStream, "send_now", counting)
     async with running() as node:
         logs = node.controller.add("logs")
         logs.hold()
@@ -124,6 +124,30 @@ async def test_put_is_answered_only_when_durable() -> None:
         assert node.answered("PUT") == 0
         logs.let_go()
         assert await client.receive() == b"OK"
+
+
+async def test_puts_that_must_wait_for_a_rollover_are_answered_in_their_order() -> None:
+    async with running() as node:
+        logs = node.controller.add("logs")
+        assert await node.ask(b"PUT logs 0") == [b"OK"]
+        logs.must_wait = True
+        assert await node.ask(b"PUT logs 1", b"PUT logs 2", b"GET logs") == [b"OK", b"OK", b"OK 0"]
+        logs.must_wait = False
+        assert await node.ask(b"PUT logs 3", b"GET logs", b"GET logs", b"GET logs") == [
+            b"OK",
+            b"OK 1",
+            b"OK 2",
+            b"OK 3",
+        ]
+
+
+async def test_a_put_that_was_not_committed_is_an_error_and_counted_as_one() -> None:
+    async with running() as node:
+        logs = node.controller.add("logs")
+        assert await node.ask(b"PUT logs 0") == [b"OK"]
+        logs.is_lost = True
+        (answer,) = await node.ask(b"PUT logs 1")
+        assert answer.startswith(b"ERR ")
 
 
 async def test_get_is_answered_only_when_the_cursor_is_durable() -> None:
