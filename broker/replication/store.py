@@ -62,10 +62,17 @@ class Store:
 
     def _wake(self) -> None:
         if self._loop is not None:
-            self._loop.call_soon(self.wal.flush)
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.wal.flush()
+        self._make_room()
 
     def _reap(self) -> None:
         self.wal.reap()
+        self._make_room()
+
+    def _make_room(self) -> None:
         if self._room is not None and self.wal.queue_size <= WRITE_QUEUE_SIZE_MAX // 2:
             self._room.set()
             self._room = None

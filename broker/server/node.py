@@ -78,7 +78,7 @@ def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]
     joins = bool(config.join) and not config.bootstrap
     data = DataDir(config.data_dir, node_id=config.node_id, joins=joins)
     try:
-        backend = choose(disable_uring=config.disable_io_uring)
+        backend = choose(disable_uring=config.disable_io_uring, monotonic=SystemClock().monotonic)
         space = Space(data.free_size, reserve_size=config.disk_reserve_bytes)
         store = Store(data.topics_path, backend, FsyncPolicy.parse(config.fsync), space)
 

@@ -17,6 +17,11 @@ T = TypeVar("T")
 
 WriteDone = Callable[[OSError | None], None]
 ReadDone = Callable[[Buffer | OSError], None]
+Monotonic = Callable[[], float]
+"""Seconds that never go back."""
+
+IOV_COUNT_MAX = os.sysconf("SC_IOV_MAX")
+"""Buffers that one pwritev or writev takes."""
 
 
 class Fs(Protocol):
@@ -90,7 +95,8 @@ class Backend(Protocol):
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
     ) -> None:
-        """Queue: write all bytes, continuing short writes, then fdatasync if `sync`."""
+        """Queue: write all bytes, continuing short writes, then fdatasync if `sync`. Without it
+        `submit` may call `on_done`."""
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         """Queue an fdatasync."""
@@ -116,30 +122,37 @@ class BackendUnavailableError(Exception):
     """The backend cannot run here; the text says why."""
 
 
-def choose(*, disable_uring: bool = False, prefer: str | None = None) -> Backend:
+def choose(
+    *,
+    disable_uring: bool = False,
+    prefer: str | None = None,
+    monotonic: Monotonic | None = None,
+) -> Backend:
     """The best backend that works here: io_uring, else pread.
 
-    `prefer` ("uring" or "pread") insists on one. Raises ValueError for another name, and
-    BackendUnavailableError if the preferred one does not work.
+    With a `monotonic` clock, writes without a sync are done in the turn of whoever submits them, as
+    long as the disk keeps up. `prefer` ("uring" or "pread") insists on one. Raises ValueError for
+    another name, and BackendUnavailableError if the preferred one does not work.
     """
     from engine.backends._pread import PreadBackend
 
     if prefer not in (None, "uring", "pread"):
         raise ValueError(f"no storage backend named {prefer!r}: use uring or pread")
     if prefer == "pread":
-        return PreadBackend(reason="asked for")
+        return PreadBackend(reason="asked for", monotonic=monotonic)
     if disable_uring and prefer is None:
-        return PreadBackend(reason="WALRUS_DISABLE_IO_URING is set")
+        return PreadBackend(reason="WALRUS_DISABLE_IO_URING is set", monotonic=monotonic)
     try:
         from engine.backends._uring import UringBackend
 
         return UringBackend(
-            reason="asked for" if prefer else "the kernel allows it, and a test write worked"
+            reason="asked for" if prefer else "the kernel allows it, and a test write worked",
+            monotonic=monotonic,
         )
     except (ImportError, BackendUnavailableError) as error:
         if prefer is not None:
             raise BackendUnavailableError(str(error)) from error
-        return PreadBackend(reason=str(error))
+        return PreadBackend(reason=str(error), monotonic=monotonic)
 
 
 def only_os_errors(on_done: Callable[[T | OSError], None], result: T | Exception) -> None:
@@ -148,7 +161,3 @@ def only_os_errors(on_done: Callable[[T | OSError], None], result: T | Exception
     if isinstance(result, Exception) and not isinstance(result, OSError):
         raise result
     on_done(result)
-
-
-IOV_COUNT_MAX = os.sysconf("SC_IOV_MAX")
-"""Buffers that one pwritev or writev takes."""

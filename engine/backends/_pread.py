@@ -1,13 +1,19 @@
 """pwritev, fdatasync and pread on a few threads: works everywhere."""
 
-import errno
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from engine.backends import IOV_COUNT_MAX, Fs, ReadDone, WriteDone, only_os_errors
-from engine.backends._posix import Completions, PosixFs, Workers, read_cached, skip
+from engine.backends import Fs, Monotonic, ReadDone, WriteDone, only_os_errors
+from engine.backends._posix import (
+    Completions,
+    InTurn,
+    PosixFs,
+    Workers,
+    read_cached,
+    write_all,
+)
 from engine.batch import Buffer
 
 T = TypeVar("T")
@@ -18,11 +24,12 @@ class PreadBackend:
 
     name = "pread"
 
-    def __init__(self, *, reason: str) -> None:
+    def __init__(self, *, reason: str, monotonic: Monotonic | None = None) -> None:
         self.reason = reason
         self.fs: Fs = PosixFs()
         self._completions = Completions()
         self._workers = Workers(self._completions)
+        self._in_turn = InTurn(self._completions, monotonic)
         self._queued: list[tuple[Callable[[], None], WriteDone]] = []
 
     def fileno(self) -> int:
@@ -39,7 +46,10 @@ class PreadBackend:
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
     ) -> None:
-        self._queued.append((partial(_write_all, file, position, buffers, sync), on_done))
+        if not sync and self._in_turn.takes(buffers):
+            self._in_turn.add(file, position, buffers, on_done)
+            return
+        self._queued.append((partial(write_all, file, position, buffers, sync), on_done))
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         self._queued.append((partial(os.fdatasync, file), on_done))
@@ -57,6 +67,7 @@ class PreadBackend:
         self._workers.run(job, on_done)
 
     def submit(self) -> None:
+        self._in_turn.run()
         queued, self._queued = self._queued, []
         for job, on_done in queued:
             self._workers.run(job, partial(only_os_errors, on_done))
@@ -65,19 +76,7 @@ class PreadBackend:
         self._completions.wait()
 
     def close(self) -> None:
+        self._in_turn.run(call_back=False)
         self.submit()
         self._workers.close()
         self._completions.close()
-
-
-def _write_all(file: int, position: int, buffers: Sequence[Buffer], sync: bool) -> None:
-    rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
-    while rest:
-        chunk = rest[:IOV_COUNT_MAX]
-        written = os.pwritev(file, chunk, position)
-        if written == 0:
-            raise OSError(errno.EIO, "pwritev wrote nothing")
-        position += written
-        rest = skip(rest, written)
-    if sync:
-        os.fdatasync(file)

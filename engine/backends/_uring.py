@@ -9,6 +9,8 @@ What is peculiar about it:
     a whole object is passed as that object, and a view of a part is copied: the one copy here.
   * A short write breaks the link (the sync answers ECANCELED); the rest is queued as a pair of its
     own.
+  * A write without a sync goes to the page cache in the caller's turn (`InTurn`): ext4 makes the
+    ring hand it to a thread.
   * Reads come from the page cache or go to a thread, as in `_pread`: the ring would cost more than
     it saves.
   * The completion queue never overflows: at most OPERATION_COUNT_MAX operations are in the ring,
@@ -29,11 +31,12 @@ from engine.backends import (
     IOV_COUNT_MAX,
     BackendUnavailableError,
     Fs,
+    Monotonic,
     ReadDone,
     WriteDone,
     only_os_errors,
 )
-from engine.backends._posix import Completions, PosixFs, Workers, read_cached, skip
+from engine.backends._posix import Completions, InTurn, PosixFs, Workers, read_cached, skip
 from engine.batch import Buffer
 
 T = TypeVar("T")
@@ -78,7 +81,7 @@ class UringBackend:
 
     name = "io_uring"
 
-    def __init__(self, *, reason: str) -> None:
+    def __init__(self, *, reason: str, monotonic: Monotonic | None = None) -> None:
         """Raises BackendUnavailableError, in words, if the ring cannot be made or does not work."""
         self.reason = reason
         self.fs: Fs = PosixFs()
@@ -90,6 +93,7 @@ class UringBackend:
         self._completions = Completions()
         ring_api.io_uring_register_eventfd(self._ring, self._completions.eventfd)
         self._workers = Workers(self._completions)
+        self._in_turn = InTurn(self._completions, monotonic)
         self._cqe = ring_api.Cqe()
         self._queued: deque[_Operation] = deque()
         self._operations: dict[int, _Operation] = {}
@@ -124,6 +128,9 @@ class UringBackend:
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
     ) -> None:
+        if not sync and self._in_turn.takes(buffers):
+            self._in_turn.add(file, position, buffers, on_done)
+            return
         views = [memoryview(buffer) for buffer in buffers if len(buffer)]
         self._queued.append(_Operation(file, position, views, sync, on_done))
 
@@ -142,6 +149,7 @@ class UringBackend:
         self._workers.run(job, on_done)
 
     def submit(self) -> None:
+        self._in_turn.run()
         self._is_late = False
         while self._queued and len(self._operations) < OPERATION_COUNT_MAX:
             self._prepare(self._queued.popleft())
@@ -162,6 +170,7 @@ class UringBackend:
         self._completions.wait()
 
     def close(self) -> None:
+        self._in_turn.run(call_back=False)
         while self._queued or self._operations:
             self.submit()
             self._completions.wait()
