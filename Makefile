@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint unit compat compat-base compat-full build-compat-java build-compat-kafka-python build-compat-go build-compat-js build-compat-rust compat-page cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast bench lock format clean
+.PHONY: help install run test lint unit compat compat-base compat-full build-compat-java build-compat-kafka-python build-compat-registry build-compat-go build-compat-js build-compat-rust compat-page cluster-test cluster-fast compose-test chaos up down sim sim-fast spec spec-fast bench lock format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -66,7 +66,7 @@ compat-base: $(DEV_STAMP)  ## the clients in Python, C and Java; TESTS="-k test_
 	$(COMPAT_PYTEST) -m "not go and not js and not rust and not full" $(TESTS)
 
 compat-full: $(DEV_STAMP)  ## what compat-base has no time for: older versions, three nodes
-	$(MAKE) --no-print-directory build-compat-java build-compat-kafka-python
+	$(MAKE) --no-print-directory build-compat-java build-compat-kafka-python build-compat-registry
 	$(COMPAT_PYTEST) -m full $(TESTS)
 
 # What builds a client is not set up here: without Go, npm or Cargo its tests are left out, and say so
@@ -105,6 +105,15 @@ build-compat-java: $(foreach version,$(KAFKA_VERSIONS),build/kafka-jars/$(versio
 build/kafka-jars/%/.fetched: compat-tests/java/pom.xml
 	mvn --batch-mode --quiet --file $< -Dkafka.version=$* dependency:copy-dependencies \
 	  -DoutputDirectory=$(CURDIR)/$(@D)
+	@touch $@
+
+# A schema registry that keeps its schemas in topics, as its project publishes it.
+REGISTRY := io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all
+
+build-compat-registry: build/registry/.fetched
+
+build/registry/.fetched:
+	mvn --batch-mode --quiet dependency:unpack -Dartifact=$(REGISTRY) -DoutputDirectory=$(CURDIR)/$(@D)
 	@touch $@
 
 # Two versions of kafka-python, each in a folder that its tests put before all others.

@@ -61,6 +61,17 @@ def _missing_kafka_python() -> str | None:
     return None
 
 
+def registry_jar() -> Path:
+    """Where `make build-compat-registry` puts the schema registry."""
+    return next((ROOT / "build" / "registry").glob("apicurio-registry-app-*-runner.jar"), Path())
+
+
+def _missing_registry() -> str | None:
+    if registry_jar().is_file():
+        return None
+    return "no schema registry in build/registry: make build-compat-registry (needs Maven)"
+
+
 def _missing_build(language: str, built: str) -> Callable[[], str | None]:
     def missing() -> str | None:
         if (FOREIGN / language / built).exists():
@@ -79,6 +90,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "rust": _missing_build("rust", "target/debug/walrus-compat"),
     "connect": _missing_java,
     "kafka_python": _missing_kafka_python,
+    "registry": _missing_registry,
 }
 
 

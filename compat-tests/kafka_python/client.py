@@ -3,6 +3,7 @@
     client.py codecs SERVERS TOPIC       every codec, positions by time
     client.py admin SERVERS TOPIC        topics, configs, offsets, groups
     client.py idempotent SERVERS TOPIC   numbered values, acknowledged once (from 2.1 on)
+    client.py write SERVERS TOPIC        each line of its input
     client.py member SERVERS GROUP TOPICS
 
 Raises where it is disappointed. A member tells events as compat-tests/harness/processes.py says.
@@ -145,6 +146,23 @@ def idempotent(servers: str, topic: str) -> None:
     producer.close()
 
 
+def write(servers: str, topic: str) -> None:
+    """Each line of the input is a record: tells `acked` for each."""
+    # Without idempotence only one batch at a time keeps the order when it is sent again.
+    safe = {"max_in_flight_requests_per_connection": 1} if IS_OLD else {"enable_idempotence": True}
+    producer = kafka.KafkaProducer(
+        bootstrap_servers=servers, acks="all", linger_ms=2, retries=1_000, **safe
+    )
+    for line in sys.stdin:
+        value = line.rstrip("\n")
+        future = producer.send(topic, value.encode())
+        future.add_callback(lambda done, value=value: tell("acked", topic, done.offset, value))
+        future.add_errback(lambda error, value=value: tell("refused", topic, error, value))
+    producer.flush(90)
+    producer.close()
+    tell("closed")
+
+
 def tell(*fields: object) -> None:
     print(*fields, sep="\t", flush=True)
 
@@ -190,7 +208,7 @@ def member(servers: str, group: str, topics: str) -> None:
 
 
 if __name__ == "__main__":
-    for part in (codecs, admin, idempotent, member):
+    for part in (codecs, admin, idempotent, write, member):
         if part.__name__ == sys.argv[1]:
             part(*sys.argv[2:])
             break
