@@ -70,12 +70,12 @@ compat-full: $(DEV_STAMP)  ## what compat-base has no time for: older versions, 
 	$(COMPAT_PYTEST) -m full $(TESTS)
 
 # What builds a client is not set up here: without Go, npm or Cargo its tests are left out, and say so
-# (where CI is set they fail).
+# (where CI is set they fail). By its plain name, because a recipe that names $(MAKE) runs under `make -n`.
 compat-%: $(DEV_STAMP)  ## clients in go, js or rust: build them, and run their tests
 	@command -v $(TOOL_$*) >/dev/null 2>&1 || { \
 	  echo "NOT TESTED: the clients in $* need $(TOOL_$*), and there is none here" >&2; \
 	  [ -z "$$CI" ]; exit; }; \
-	$(MAKE) --no-print-directory build-compat-$* && $(COMPAT_PYTEST) -m "$* and not page" $(TESTS)
+	make --no-print-directory build-compat-$* && $(COMPAT_PYTEST) -m "$* and not page" $(TESTS)
 
 compat-page: $(DEV_STAMP) build-compat-go build-compat-js build-compat-rust  ## write docs/kafka-compat.md from what clients ask
 	REWRITE=1 $(BIN)/python -m pytest compat-tests/test_page.py

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from broker.config.settings import SETTINGS, Config, Setting
-from broker.config.values import Addresses, Bytes, Integer, Listeners, Switch, plain
+from broker.config.values import Addresses, Bytes, HostPort, Integer, Listeners, Switch, plain
 from broker.controller import group_config, topic_config
 from broker.controller.definitions import INT_MAX, ConfigType
 from broker.controller.topics import REPLICATION_FACTOR_DEFAULT
@@ -53,7 +53,7 @@ _FIXED: Final = (
 
 def broker_configs(config: Config) -> tuple[BrokerConfig, ...]:
     """Everything, by name."""
-    found = [*_settings(config), *_FIXED, *_defaults()]
+    found = [*_settings(config), *_listeners(config), *_FIXED, *_defaults()]
     return tuple(sorted(found, key=lambda one: one.name))
 
 
@@ -68,6 +68,20 @@ def _settings(config: Config) -> Iterator[BrokerConfig]:
                 documentation=setting.help,
                 is_default=value == setting.default,
             )
+
+
+def _listeners(config: Config) -> Iterator[BrokerConfig]:
+    """In Kafka's form, as they were set: port 0 is any free one, or the one that was bound."""
+    bound, advertised = [], []
+    for one in config.kafka_listeners:
+        bound.append(f"{one.name}://{HostPort(one.bind_host, one.bind_port)}")
+        port = one.advertised_port or one.bind_port
+        advertised.append(f"{one.name}://{HostPort(one.advertised_host, port)}")
+    for name, values, about in (
+        ("listeners", bound, "Where Kafka clients are listened to."),
+        ("advertised.listeners", advertised, "Where Kafka clients are told to come."),
+    ):
+        yield BrokerConfig(name, ",".join(values), ConfigType.LIST, about, is_default=False)
 
 
 def _defaults() -> Iterator[BrokerConfig]:

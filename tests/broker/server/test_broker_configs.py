@@ -42,6 +42,8 @@ def test_tools_find_the_names_and_types_they_know() -> None:
         ("auto.create.topics.enable", "false", ConfigType.BOOLEAN, False),
         ("group.max.session.timeout.ms", "1800000", ConfigType.INT, True),
         ("disk.reserve.bytes", str(128 * 2**20), ConfigType.LONG, True),
+        ("listeners", "PLAINTEXT://127.0.0.1:9092", ConfigType.LIST, False),
+        ("advertised.listeners", "PLAINTEXT://127.0.0.1:9092", ConfigType.LIST, False),
         ("join", "", ConfigType.LIST, True),
         ("num.partitions", "1", ConfigType.INT, True),
         ("default.replication.factor", "3", ConfigType.INT, True),
