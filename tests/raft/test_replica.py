@@ -211,6 +211,40 @@ def test_a_term_that_is_over_gets_no_more_votes() -> None:
     assert not _last_vote(lab, "c", "a").granted
 
 
+def test_votes_of_several_terms_do_not_add_up() -> None:
+    lab = Lab("abcde")
+    lab.isolate("a")
+    for voter in "bc":
+        lab.elect("a", 0.0)
+        raft = lab.nodes["a"]._raft
+        lab.inject(voter, "a", VoteReply(raft.term, is_pre=False, granted=True))
+        assert not raft.is_leader
+
+
+def test_a_long_log_of_an_old_term_is_not_up_to_date() -> None:
+    lab = Lab(ABC)
+    term = lab.elect("a").term
+    lab.elect("b")
+    lab.run(0.3)
+    lab.held.add(("c", "a"))
+    lab.inject("a", "c", Vote(term + 9, 10**6, term, is_pre=False, is_transfer=True))
+    assert not _last_vote(lab, "c", "a").granted
+
+
+def test_a_leader_forgets_what_the_others_had_when_it_led_before() -> None:
+    """Somebody else may have overruled it since."""
+    lab = Lab(ABC)
+    raft = lab.elect("a")._raft
+    lab.ask("a")
+    lab.run(0.3)
+    assert raft.match_index("b") == raft.match_index("c") > 1
+    lab.elect("b")
+    lab.elect("a", 0.0)
+    while not raft.is_leader:
+        lab.run(0.01)
+    assert raft.match_index("b") == raft.match_index("c") == 0
+
+
 def test_half_of_the_voters_elect_nobody() -> None:
     lab = Lab("abcd")
     lab.cut |= {(one, other) for one in "ab" for other in "cd"}
