@@ -1,9 +1,10 @@
-"""The invariants of the specification, asserted on the nodes at every step they take.
+"""Is every step that a node takes one that the specification allows, and do its invariants hold?
 
 The steps are the product's own: whatever changes a variable of `spec/Replication.tla` is wrapped
-while a run lasts, and what must hold of that variable is looked at when the step is done. What is
-durable is read off the disks; what was promised, acknowledged and chosen is remembered here and
-never asked of the code that is watched. `spec/README.md` has the table of the variables.
+while a run lasts. When it is done, `model.py` is asked whether an action of the specification does
+the same, and what must hold of the variable is looked at. What is durable is read off the disks;
+what was promised, acknowledged and chosen is remembered and never asked of the code that is
+watched. `spec/README.md` has the tables of the variables and of the actions.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,23 +14,23 @@ from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 from broker.controller.bucket import Bucket
+from broker.controller.metadata import Metadata
+from broker.controller.read_back import ReadBack
 from broker.replication import messages
-from broker.replication.copies import LocalCopy
-from broker.replication.quorum import ack_quorum, seal_quorum
+from broker.replication.copies import Copies, LocalCopy
+from broker.replication.quorum import ack_quorum
 from broker.replication.repair import CatchUp
 from broker.replication.replica import Definite, Refused, SealAnswer
 from broker.replication.writer import Writer
 from engine.batch import BatchHeader
 from engine.format import parse_topic_directory
 from raft import machine as raft_machine
-from raft.commands import Applied, Envelope
+from raft.commands import AnyCommand, Applied, CommitRoll, Envelope
 from raft.invariants import InvariantViolated, check_invariants
 from raft.state import EMPTY, ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.durable import DurableDisks
+from tests.sim.cluster.model import Key, Model, NotAllowed
 from tests.sim.cluster.node import LIFE, Machine, Process
-
-Key = tuple[bytes, int]
-"""Topic id and segment id."""
 
 
 class Watched(Protocol):
@@ -47,26 +48,12 @@ class Watch:
         self._world = world
         self._disks = DurableDisks(world.machines)
         self.state: ClusterState = EMPTY
-        """`meta`, `registered`, `void`: after the newest command that anybody applied."""
+        """`meta`, `registered`: after the newest command that anybody applied."""
+        self._model = Model(self._durable_end)
         self._topics: dict[bytes, Topic] = {}
         """As last known, deleted ones too."""
-        self._segments: dict[Key, Segment] = {}
-        """As opened or sealed last, deleted ones too."""
-        self._ends: dict[Key, int] = {}
-        """Of segments that have ended; a replaced one ended at its base."""
-        self._records: dict[Key, dict[int, tuple[int, int]]] = {}
-        """`frames`: what any copy ever held, base offset → (next offset, CRC)."""
-        self._acked: dict[Key, int] = {}
-        """`acked`: the highest mark below which anybody called records committed."""
-        self._promised: dict[tuple[bytes, Key], int] = {}
-        """`promise`: (disk, segment) → the highest epoch in whose name an answer left."""
-        self._chosen: dict[tuple[Key, int], int] = {}
-        """`attempt`: (segment, seal epoch) → the end that its recoverer has chosen."""
-        self._answers: dict[tuple[Key, int], dict[int, int]] = {}
-        """`answers`: (segment, seal epoch) → node → the end that it vouched for."""
         self._disks_at_first: dict[Key, dict[int, bytes]] = {}
-        """`void`, the other way round: the disks that were there when the segment was opened."""
-        self._authors: dict[Key, Process] = {}
+        """Those that were there when the segment was opened."""
         self._durable: dict[tuple[bytes, Key], int] = {}
         """`durable`, at the last look."""
         self._writers: WeakKeyDictionary[Writer, Key] = WeakKeyDictionary()
@@ -76,14 +63,17 @@ class Watch:
         """Wrap the steps of the product."""
         steps: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
             (raft_machine, "apply", self._watch_apply),
+            (ReadBack, "segment", self._watch_read_back),
+            (Copies, "open", self._watch_open),
             (Bucket, "__init__", self._watch_bucket),
-            (Bucket, "append", self._watch_writer),
             (Bucket, "progress", self._watch_marks),
             (Writer, "on_durable", self._watch_told),
+            (Metadata, "propose", self._watch_proposals),
             (LocalCopy, "append", self._watch_append),
             (LocalCopy, "repair", self._watch_repair),
             (LocalCopy, "answer_seal", self._watch_promise),
             (CatchUp, "copy", self._watch_chosen),
+            (LocalCopy, "sealed", self._watch_closed),
         )
         with ExitStack() as stack:
             for target, name, wrap in steps:
@@ -93,6 +83,16 @@ class Watch:
     def disks_at_first(self, topic_id: bytes, sid: int) -> dict[int, bytes]:
         """Of the replicas, when the segment was opened."""
         return self._disks_at_first.get((topic_id, sid), {})
+
+    @contextmanager
+    def _step(self, key: Key) -> Iterator[None]:
+        """What the model is asked in here was done; it says if that is no step."""
+        try:
+            yield
+        except NotAllowed as error:
+            process = _process()
+            who = "somebody" if process is None else f"node {process.node}"
+            self._violated(f"{self._name(key)}: {who} took no step of the specification: {error}")
 
     # ---- the metadata ----------------------------------------------------------------------------
 
@@ -114,19 +114,32 @@ class Watch:
             check_invariants(after, before if before.revision else None)
         except InvariantViolated as error:
             self._violated(f"metadata: {error}")
+        self._note_new_disks(before, after)
         for topic_id, topic in after.topics.items():
             old = before.topics.get(topic_id)
             if topic is not old:
                 self._topics[topic_id] = topic
                 self._changed(old, topic)
 
+    def _note_new_disks(self, before: ClusterState, after: ClusterState) -> None:
+        """`Restart` with a new disk: it is `void` for the segments that have not ended."""
+        for node, broker in after.brokers.items():
+            old = before.brokers.get(node)
+            if old is not None and old.disk != broker.disk:
+                for topic_id, topic in after.topics.items():
+                    if node in topic.last.replicas:
+                        self._model.void[broker.disk, (topic_id, topic.last.sid)] = topic.epoch
+
     def _changed(self, old: Topic | None, topic: Topic) -> None:
+        last = topic.last
         for segment in topic.segments:
-            self._segments[topic.topic_id, segment.sid] = segment
-        if old is None or old.last.sid != topic.last.sid:
+            self._model.segments[topic.topic_id, segment.sid] = segment
+        if old is None or old.last.sid != last.sid:
             self._opened(topic)
-        if old is not None and old.last.sid != topic.last.sid:
+        if old is not None and old.last.sid != last.sid:
             self._ended(old.last, topic)
+        if last.state is SegmentState.SEALING:
+            self._model.begin_seal((topic.topic_id, last.sid), last.seal_epoch)
 
     def _opened(self, topic: Topic) -> None:
         """OpenedForRegistered."""
@@ -140,149 +153,142 @@ class Watch:
         }
 
     def _ended(self, was: Segment, topic: Topic) -> None:
-        """ExactSeal, NoAckBeyondSeal, SealedInTurn, SealedIsDurable."""
-        key = (topic.topic_id, was.sid)
+        """`ApplyRoll`, `CommitSeal`; ExactSeal, NoAckBeyondSeal, SealedInTurn, SealedIsDurable."""
+        key, model = (topic.topic_id, was.sid), self._model
         segment = topic.segment(was.sid)
-        end = self._ends[key] = was.base_offset if segment is None else segment.end_offset
+        end = was.base_offset if segment is None else segment.end_offset
         at = f"{_at(topic, was.sid)} ended at {end}"
-        if self._acked.get(key, 0) > end:
-            self._violated(f"{at}, was acknowledged to {self._acked[key]}")
-        if was.state is SegmentState.SEALING:
-            self._check_chosen(key, was, end, at)
+        if model.acked.get(key, 0) > end:
+            self._violated(f"{at}, was acknowledged to {model.acked[key]}")
+        with self._step(key):
+            if was.state is SegmentState.SEALING:
+                holders = () if segment is None else segment.holders
+                model.commit_seal(key, was.seal_epoch, end, self._there(holders))
+            else:
+                model.apply_roll(key, end)
+        model.ends[key] = end
         if segment is None:
             return
-        if end not in {next_offset for next_offset, _ in self._records.get(key, {}).values()}:
+        if end not in {next_offset for next_offset, _ in model.frames.get(key, {}).values()}:
             self._violated(f"{at}, where nobody ever wrote")
-        self._check_holders(topic, segment, at)
+        there = self._there(segment.holders)
+        quorum = _majority(segment) - (len(segment.holders) - len(there))
+        self._check_safe(topic, segment, there, end, f"{at} with holders {[*there]}", quorum=quorum)
 
-    def _check_holders(self, topic: Topic, segment: Segment, at: str) -> None:
+    def _there(self, holders: tuple[tuple[int, bytes], ...]) -> dict[int, bytes]:
         """Who is named with a disk that is gone by now said the truth: the loss came after it."""
         machines = self._world.machines
-        there = [node for node, disk in segment.holders if machines[node].disk_id == disk]
-        quorum = _majority(segment) - (len(segment.holders) - len(there))
-        what = f"{at} with holders {there}"
-        self._check_safe(topic, segment, there, segment.end_offset, what, quorum=quorum)
+        return {node: disk for node, disk in holders if machines[node].disk_id == disk}
 
-    def _check_chosen(self, key: Key, was: Segment, end: int, at: str) -> None:
-        """The longest of enough answers to this very attempt."""
-        answers = self._answers.get((key, was.seal_epoch), {})
-        chosen = self._chosen.get((key, was.seal_epoch), end)
-        count = sum(answer <= end for answer in answers.values())
-        if chosen != end or end not in answers.values() or count < seal_quorum(len(was.replicas)):
-            self._violated(f"{at} by seal {was.seal_epoch}, to which the answers were {answers}")
+    # ---- what is read back and appended ----------------------------------------------------------
 
-    # ---- what is appended ------------------------------------------------------------------------
+    def _watch_read_back(self, read_back: Callable[..., None]) -> Callable[..., None]:
+        """`Restart`, for one copy."""
+
+        def wrapped(reader: ReadBack, topic: Topic, metadata: Segment) -> None:
+            read_back(reader, topic, metadata)
+            key, process = (topic.topic_id, metadata.sid), _process()
+            copy = reader._copies.get(*key)
+            if process is not None and copy is not None and self._is_kept(key):
+                with self._step(key):
+                    end = copy.segment.end_offset
+                    self._model.restart(process.node, process.machine.disk_id, key, end)
+
+        return wrapped
+
+    def _watch_open(self, open_copy: Callable[..., LocalCopy]) -> Callable[..., LocalCopy]:
+        """A copy that holds nothing yet."""
+
+        def wrapped(copies: Copies, log: Any, topic_id: bytes, **options: Any) -> LocalCopy:
+            process, key = _process(), (topic_id, options["sid"])
+            if process is not None:
+                self._model.log[process.machine.disk_id, key] = options["base_offset"]
+            return open_copy(copies, log, topic_id, **options)
+
+        return wrapped
 
     def _watch_bucket(self, init: Callable[..., None]) -> Callable[..., None]:
+        """`BecomeWriter`."""
+
         def wrapped(bucket: Bucket, **options: Any) -> None:
             lease = options["lease"]
-            self._writers[options["writer"]] = (lease.topic_id, lease.sid)
+            key = self._writers[options["writer"]] = (lease.topic_id, lease.sid)
+            process = _process()
+            if process is not None:
+                with self._step(key):
+                    me = (process.node, process.controller.incarnation)
+                    self._model.become_writer(process, me, key)
             init(bucket, **options)
 
         return wrapped
 
-    def _watch_writer(self, append: Callable[..., Any]) -> Callable[..., Any]:
-        """SingleWriter."""
-
-        def wrapped(bucket: Bucket, *args: Any, **options: Any) -> Any:
-            key = self._writers[bucket.writer]
-            segment, process = self._segments.get(key), _process()
-            appended = append(bucket, *args, **options)
-            if process is not None and segment is not None and not appended.is_duplicate:
-                me = (process.node, process.controller.incarnation)
-                named = (segment.writer, segment.writer_incarnation)
-                if me != named or self._authors.setdefault(key, process) is not process:
-                    self._violated(f"{self._name(key)} is written by {me}, belongs to {named}")
-            return appended
-
-        return wrapped
-
     def _watch_append(self, append: Callable[..., None]) -> Callable[..., None]:
-        """PromisesHonoured."""
+        """`Append1` and `Receive`."""
 
         def wrapped(copy: LocalCopy, placed: BatchHeader, buffers: Any) -> None:
             append(copy, placed, buffers)
-            key, process = _key(copy), _process()
+            key, process, model = _key(copy), _process(), self._model
             if process is None:
                 return
-            self._check_record(key, placed)
-            promised = self._promised.get((process.machine.disk_id, key), 0)
-            if promised:
-                self._violated(
-                    f"node {process.node} took {placed.base_offset} of {self._name(key)} after its"
-                    f" promise to {promised}"
-                )
+            disk = process.machine.disk_id
+            with self._step(key):
+                if process.node == model.segments[key].writer:
+                    model.append(process, disk, key, placed)
+                else:
+                    model.receive(disk, key, placed)
 
         return wrapped
 
     def _watch_repair(self, repair: Callable[..., None]) -> Callable[..., None]:
-        """PromisesHonoured: only to an end that metadata has fixed, or that the attempt has chosen
-        to which this copy is promised."""
+        """`Repair` and `FetchSealed`."""
 
         def wrapped(copy: LocalCopy, placed: BatchHeader, batch: Any) -> None:
             repair(copy, placed, batch)
             key, process = _key(copy), _process()
-            if process is None:
-                return
-            self._check_record(key, placed)
-            promised = self._promised.get((process.machine.disk_id, key), 0)
-            limit = max(self._ends.get(key, -1), self._chosen.get((key, promised), -1))
-            if placed.next_offset > limit:
-                self._violated(
-                    f"node {process.node}, promised to {promised}, was repaired to"
-                    f" {placed.next_offset} of {self._name(key)}, beyond {limit}"
-                )
+            if process is not None:
+                with self._step(key):
+                    self._model.repair(process.machine.disk_id, key, placed)
 
         return wrapped
-
-    def _check_record(self, key: Key, placed: BatchHeader) -> None:
-        """CopiesAgree, OneRecordPerOffset."""
-        record = (placed.next_offset, placed.crc)
-        known = self._records.setdefault(key, {}).setdefault(placed.base_offset, record)
-        if known != record:
-            self._violated(f"{self._name(key)} has two records at {placed.base_offset}")
 
     # ---- what is told, committed, served ---------------------------------------------------------
 
     def _watch_told(self, on_durable: Callable[..., bool]) -> Callable[..., bool]:
-        """`told`: durable first, then told."""
+        """`Sync`: durable first, then told."""
 
         def wrapped(writer: Writer, replica: int, end_offset: int) -> bool:
             key = self._writers.get(writer)
-            if key is not None and key not in self._ends and self._is_kept(key):
-                topic, segment = self._topics[key[0]], self._segments[key]
+            if _process() is not None and key is not None:
                 disk = self._world.machines[replica].disk_id
-                durable = self._durable_end(replica, topic, segment)
-                if writer.disks.get(replica) == disk and end_offset > durable:
-                    self._violated(
-                        f"node {replica} told that {self._name(key)} is durable to {end_offset},"
-                        f" it is to {durable}"
-                    )
+                is_there = writer.disks.get(replica) == disk
+                if key not in self._model.ends and is_there and self._is_kept(key):
+                    with self._step(key):
+                        self._model.sync(replica, disk, key, end_offset)
             return on_durable(writer, replica, end_offset)
 
         return wrapped
 
     def _watch_marks(self, progress: Callable[[Bucket], None]) -> Callable[[Bucket], None]:
-        """AcknowledgedIsDurable, NoAckBeyondSeal."""
+        """`AdvanceHighWatermark`; AcknowledgedIsDurable, NoAckBeyondSeal."""
 
         def wrapped(bucket: Bucket) -> None:
             key, mark = self._writers[bucket.writer], bucket.writer.high_watermark
-            if _process() is not None and mark > self._acked.get(key, 0) and self._is_known(key):
-                self._acked[key] = mark
-                self._check_acked(key, mark, bucket.writer)
+            acked = self._model.acked.get(key, 0)
+            if _process() is not None and mark > acked and self._is_known(key):
+                self._check_acked(key, mark)
+                with self._step(key):
+                    self._model.advance_high_watermark(key, mark, bucket.writer.next_offset)
             progress(bucket)
 
         return wrapped
 
-    def _check_acked(self, key: Key, mark: int, writer: Writer) -> None:
-        what = f"{self._name(key)} is committed to {mark}"
-        if key in self._ends:
-            if mark > self._ends[key]:
-                self._violated(f"{what}, ended at {self._ends[key]}")
+    def _check_acked(self, key: Key, mark: int) -> None:
+        what, ends = f"{self._name(key)} is committed to {mark}", self._model.ends
+        if key in ends:
+            if mark > ends[key]:
+                self._violated(f"{what}, ended at {ends[key]}")
             return
-        if mark > writer.next_offset:
-            self._violated(f"{what}, was written to {writer.next_offset}")
-        topic, segment = self._topics[key[0]], self._segments[key]
+        topic, segment = self._topics[key[0]], self._model.segments[key]
         # What a disk acknowledged before it was lost may count: it was true.
         lost = [
             node
@@ -303,7 +309,7 @@ class Watch:
         quorum: int,
     ) -> None:
         """Enough of `nodes` would still have it all after a power cut."""
-        ends = {node: self._durable_end(node, topic, segment) for node in nodes}
+        ends = {node: self._durable_end(node, (topic.topic_id, segment.sid)) for node in nodes}
         if sum(end >= end_offset for end in ends.values()) < quorum:
             self._violated(f"{what}, and is durable to {ends}")
 
@@ -312,14 +318,29 @@ class Watch:
         was seen here (ReadCursorWithinBounds)."""
         topic = self._topics[topic_id]
         last = topic.last
-        limit = max(last.base_offset, self._acked.get((topic_id, last.sid), 0))
+        limit = max(last.base_offset, self._model.acked.get((topic_id, last.sid), 0))
         if end_offset > limit:
             self._violated(f"{what} {topic.name} to {end_offset}, it is committed to {limit}")
 
-    # ---- what is promised and chosen -------------------------------------------------------------
+    # ---- what is proposed, promised and chosen ---------------------------------------------------
+
+    def _watch_proposals(self, propose: Callable[..., Any]) -> Callable[..., Any]:
+        """`ProposeRoll`."""
+
+        async def wrapped(metadata: Metadata, command: AnyCommand) -> Applied:
+            process = _process()
+            if process is not None and isinstance(command, CommitRoll):
+                key = (command.topic_id, command.sid)
+                with self._step(key):
+                    disk, end = process.machine.disk_id, command.end.end_offset
+                    self._model.propose_roll(process, disk, key, end)
+            applied: Applied = await propose(metadata, command)
+            return applied
+
+        return wrapped
 
     def _watch_promise(self, answer_seal: Callable[..., Any]) -> Callable[..., Any]:
-        """PromisesKept; an answer is durable, and nobody vouches for a lost disk."""
+        """`Promise`; PromisesKept."""
 
         async def wrapped(copy: LocalCopy, seal_epoch: int) -> SealAnswer:
             answer: SealAnswer = await answer_seal(copy, seal_epoch)
@@ -331,61 +352,62 @@ class Watch:
         return wrapped
 
     def _answered(self, process: Process, key: Key, seal_epoch: int, answer: SealAnswer) -> None:
-        topic, segment = self._topics[key[0]], self._segments[key]
         node, disk = process.node, process.machine.disk_id
-        who = f"node {node} answered {answer} to the seal {seal_epoch} of {self._name(key)}"
-        if seal_epoch < self._promised.get((disk, key), 0):
-            self._violated(f"{who} after its promise to {self._promised[disk, key]}")
-        self._promised[disk, key] = max(seal_epoch, self._promised.get((disk, key), 0))
-        if key in self._ends:
+        end = answer.end.end_offset if isinstance(answer, Definite) else None
+        with self._step(key):
+            self._model.ask_promise(node, disk, key, seal_epoch, end)
+        if key in self._model.ends:
             return
-        if self._disks.promised_epoch(node, topic, key[1]) < seal_epoch:
+        who = f"node {node} answered {answer} to the seal {seal_epoch} of {self._name(key)}"
+        if self._disks.promised_epoch(node, self._topics[key[0]], key[1]) < seal_epoch:
             self._violated(f"{who}, and would have forgotten it")
-        if isinstance(answer, Definite):
-            durable = self._durable_end(node, topic, segment)
-            if answer.end.end_offset > durable:
-                self._violated(f"{who}, and is durable to {durable}")
-            if node not in segment.replicas:
-                return  # It helps to hold what was chosen, and has no say in it.
-            if self._disks_at_first[key].get(node) != disk:
-                self._violated(f"{who}, though its disk was replaced")
-            else:
-                answers = self._answers.setdefault((key, seal_epoch), {})
-                answers.setdefault(node, answer.end.end_offset)
+        if end is not None and end > (durable := self._durable_end(node, key)):
+            self._violated(f"{who}, and is durable to {durable}")
 
     def _watch_chosen(self, copy: Callable[..., Any]) -> Callable[..., Any]:
-        """An attempt chooses one end, and that covers what is acknowledged."""
+        """`ChooseEnd`: what is chosen covers what is acknowledged."""
 
         async def wrapped(catch_up: CatchUp, ask: messages.CopyAsk) -> int:
-            key = (ask.topic_id, ask.sid)
-            end = self._chosen.setdefault((key, ask.seal_epoch), ask.end_offset)
-            if end != ask.end_offset:
-                self._violated(f"{self._name(key)} has two ends at {ask.seal_epoch}")
-            if key not in self._ends and ask.end_offset < self._acked.get(key, 0):
-                self._violated(
-                    f"{self._name(key)} is to end at {ask.end_offset}, is acknowledged to"
-                    f" {self._acked[key]}"
-                )
+            key, model = (ask.topic_id, ask.sid), self._model
+            if _process() is not None and key not in model.ends:
+                with self._step(key):
+                    model.choose_end(key, ask.seal_epoch, ask.end_offset)
+                acked = model.acked.get(key, 0)
+                if ask.end_offset < acked:
+                    what = f"is to end at {ask.end_offset}, is acknowledged to {acked}"
+                    self._violated(f"{self._name(key)} {what}")
             end_offset: int = await copy(catch_up, ask)
             return end_offset
 
         return wrapped
 
+    def _watch_closed(self, sealed: Callable[..., None]) -> Callable[..., None]:
+        """`Close`."""
+
+        def wrapped(copy: LocalCopy, end_offset: int) -> None:
+            key, process = _key(copy), _process()
+            if process is not None:
+                with self._step(key):
+                    self._model.close(process.machine.disk_id, key, end_offset)
+            sealed(copy, end_offset)
+
+        return wrapped
+
     # ---- looking ---------------------------------------------------------------------------------
 
-    def _durable_end(self, node: int, topic: Topic, segment: Segment) -> int:
+    def _durable_end(self, node: int, key: Key) -> int:
         """TruncatedOnlyToCommitted."""
-        key = (topic.topic_id, segment.sid)
+        topic, segment = self._topics[key[0]], self._model.segments[key]
         disk = self._world.machines[node].disk_id
         end = self._disks.end_offset(node, topic, segment)
         before = self._durable.get((disk, key), end)
         self._durable[disk, key] = end
-        if end < min(before, self._ends.get(key, before)) and self._is_kept(key):
+        if end < min(before, self._model.ends.get(key, before)) and self._is_kept(key):
             self._violated(f"node {node} cut {self._name(key)} from {before} to {end}")
         return end
 
     def _is_known(self, key: Key) -> bool:
-        return key[0] in self.state.topics and key in self._segments
+        return key[0] in self.state.topics and key in self._model.segments
 
     def _is_kept(self, key: Key) -> bool:
         topic = self.state.topics.get(key[0])
