@@ -11,7 +11,7 @@ from crc32c import crc32c
 
 from engine.backends._memory import MemoryFs
 from engine.batch import HEADER_SIZE, iter_headers
-from engine.format import parse_segment_directory, parse_topic_directory, topic_directory
+from engine.format import HEAD_NAME, parse_segment_directory, parse_topic_directory, topic_directory
 from engine.segment_files import WindowFile
 from raft.state import ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.node import TOPICS
@@ -23,7 +23,8 @@ def check_disks(
     state: ClusterState, roots: dict[int, Any], disks: dict[int, bytes]
 ) -> Iterator[str]:
     """Every offence there is. `roots` are the file systems by node, `disks` what they are on."""
-    found = {node: dict(_logs(root)) for node, root in roots.items()}
+    found = {node: dict(_files(root, ".log")) for node, root in roots.items()}
+    heads = {node: dict(_files(root, HEAD_NAME)) for node, root in roots.items()}
     for topic in state.topics.values():
         yield from _check_chain(topic)
         for segment in topic.segments:
@@ -34,9 +35,12 @@ def check_disks(
                 yield from _check_emptied(topic, segment, roots, disks)
             elif segment.state is SegmentState.SEALED:
                 yield from _check_sealed(topic, segment, copies, disks)
+                there = [node for node, disk in segment.holders if disks.get(node) == disk]
+                if len({heads[node].get(key) for node in there}) > 1:
+                    yield f"head: {topic.name} segment {segment.sid} has several headers"
 
 
-def _logs(root: Any) -> Iterator[tuple[tuple[bytes, int], bytes]]:
+def _files(root: Any, suffix: str) -> Iterator[tuple[tuple[bytes, int], bytes]]:
     fs = MemoryFs()
     fs.root = root
     if not fs.exists(TOPICS):
@@ -46,7 +50,7 @@ def _logs(root: Any) -> Iterator[tuple[tuple[bytes, int], bytes]]:
         for folder in sorted(fs.listdir(TOPICS / name)) if topic is not None else ():
             sid = parse_segment_directory(folder)
             for file in sorted(fs.listdir(TOPICS / name / folder)) if sid is not None else ():
-                if file.endswith(".log"):
+                if file.endswith(suffix):
                     assert topic is not None and sid is not None
                     yield (topic[1], sid), bytes(fs.contents(TOPICS / name / folder / file))
 

@@ -39,13 +39,21 @@ class Keeper(Client):
     async def run(self) -> None:
         for group in self.groups:
             await self._commit(group)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._commit_on)
+            tasks.start_soon(self._check_on)
+
+    async def _commit_on(self) -> None:
         while not self.is_stopping:
-            await anyio.sleep(self.rng.expovariate(20.0))
-            group = self.rng.choices(self.groups, [20, 4, 1])[0]
-            if self.rng.random() < 0.6:
-                await self._commit(group)
-            else:
-                await self.check(self.rng.choice(self.groups))
+            await anyio.sleep(self.rng.expovariate(12.0))
+            await self._commit(self.rng.choices(self.groups, [20, 4, 1])[0])
+
+    async def _check_on(self) -> None:
+        """Also while a commit is under way: what is told must stay, whether it was acknowledged or
+        not."""
+        while not self.is_stopping:
+            await anyio.sleep(self.rng.expovariate(8.0))
+            await self.check(self.rng.choice(self.groups))
 
     async def check_all(self) -> None:
         """Once everything works again."""

@@ -55,6 +55,7 @@ class Model:
         """(segment, seal epoch) → node → the end that it vouched for."""
         self.attempt: dict[tuple[Key, int], int | None] = {}
         """(segment, seal epoch) → the end that its recoverer has chosen, if it has."""
+        self.recoverer: dict[tuple[Key, int], int] = {}
         self.rolls: dict[Key, set[int]] = {}
         """The ends at which a roll may still close the segment."""
         self.writer: dict[tuple[object, bytes], Writing] = {}
@@ -151,7 +152,10 @@ class Model:
 
     # ---- a seal ----------------------------------------------------------------------------------
 
-    def begin_seal(self, key: Key, epoch: int) -> None:
+    def begin_seal(self, key: Key, epoch: int, recoverer: int) -> None:
+        """An epoch is one attempt, of one recoverer."""
+        first = self.recoverer.setdefault((key, epoch), recoverer)
+        _require(first == recoverer, f"BeginSeal: {epoch} by {recoverer}, it was that of {first}")
         self.attempt.setdefault((key, epoch))
 
     def ask_promise(self, node: int, disk: bytes, key: Key, epoch: int, end: int | None) -> None:

@@ -63,6 +63,7 @@ class World(Protocol):
     monitor_interval_ms: int
     retention_interval_ms: int
     lost_outcomes_rate: float
+    command_delay_s: float
 
     def violated(self, what: str) -> None:
         """Something that must never happen has."""
@@ -95,12 +96,22 @@ class _Inbox:
 
 
 class SimRaft(RaftNode):
-    """Sometimes the outcome of a command does not reach the one who asked for it, and sometimes the
-    command itself comes late."""
+    """Sometimes a command comes late, and what it was made of is no longer so. And sometimes its
+    outcome does not reach the one who asked for it."""
 
     world: World
 
     def submit(self, command: AnyCommand, on_done: OnDone, *, timeout_s: float = 10.0) -> None:
+        world, rng = self.world, self.world.rng
+        submit = partial(self._submit, command, on_done, timeout_s=timeout_s)
+        if not world.command_delay_s or rng.random() < 0.5:
+            submit()
+        else:
+            delay_s = rng.uniform(0.0, world.command_delay_s)
+            owner = contextvars.copy_context()
+            world.loop.call_later(delay_s, self._unless_stopped, submit, context=owner)
+
+    def _submit(self, command: AnyCommand, on_done: OnDone, *, timeout_s: float) -> None:
         world, rng = self.world, self.world.rng
         if isinstance(command, RegisterBroker) or rng.random() >= world.lost_outcomes_rate:
             super().submit(command, on_done, timeout_s=timeout_s)

@@ -86,6 +86,7 @@ class Run:
         self.fsync = "each"
         self.retention_interval_ms = 300_000
         self.lost_outcomes_rate = 0.0
+        self.command_delay_s = 0.0
         self.machines: dict[int, Machine] = {}
         self.troubles = Troubles(self)
         for node in range(1, self._first_machines() + 1):

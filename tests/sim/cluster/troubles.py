@@ -39,6 +39,8 @@ class Troubles:
             world.retention_interval_ms = self.rng.choice([200, 2000])
         if "lost outcomes" in self.kinds:
             world.lost_outcomes_rate = self.rng.choice([0.05, 0.3])
+        if "slow commands" in self.kinds:
+            world.command_delay_s = self.rng.choice([0.05, 0.5, 2.0])
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,7 +53,7 @@ class Troubles:
         world = self.world
         world.data.cut.clear()
         world.raft.set_cut(set(), 0.0)
-        world.data.loss_rate = world.lost_outcomes_rate = 0.0
+        world.data.loss_rate = world.lost_outcomes_rate = world.command_delay_s = 0.0
         world.data.delay_s = (0.0001, 0.002)
         for machine in world.machines.values():
             world.loop.thaw(machine.node)
@@ -280,6 +282,7 @@ KINDS: dict[str, _Trouble] = {
     "loss": Troubles.nothing,
     "small windows": Troubles.nothing,
     "lost outcomes": Troubles.nothing,
+    "slow commands": Troubles.nothing,
 }
 
 

@@ -32,6 +32,9 @@ from tests.sim.cluster.durable import DurableDisks
 from tests.sim.cluster.model import Key, Model, NotAllowed
 from tests.sim.cluster.node import LIFE, Machine, Process
 
+Holders = tuple[tuple[int, bytes], ...]
+"""Nodes and their disks."""
+
 
 class Watched(Protocol):
     """What is looked at."""
@@ -133,13 +136,18 @@ class Watch:
     def _changed(self, old: Topic | None, topic: Topic) -> None:
         last = topic.last
         for segment in topic.segments:
+            before = self._model.segments.get((topic.topic_id, segment.sid))
             self._model.segments[topic.topic_id, segment.sid] = segment
+            if segment is not before and not topic.is_emptied(segment):
+                self._check_holders(topic, segment, () if before is None else before.holders)
         if old is None or old.last.sid != last.sid:
             self._opened(topic)
         if old is not None and old.last.sid != last.sid:
             self._ended(old.last, topic)
         if last.state is SegmentState.SEALING:
-            self._model.begin_seal((topic.topic_id, last.sid), last.seal_epoch)
+            key = (topic.topic_id, last.sid)
+            with self._step(key):
+                self._model.begin_seal(key, last.seal_epoch, last.recoverer)
 
     def _opened(self, topic: Topic) -> None:
         """OpenedForRegistered."""
@@ -171,11 +179,18 @@ class Watch:
             return
         if end not in {next_offset for next_offset, _ in model.frames.get(key, {}).values()}:
             self._violated(f"{at}, where nobody ever wrote")
-        there = self._there(segment.holders)
-        quorum = _majority(segment) - (len(segment.holders) - len(there))
-        self._check_safe(topic, segment, there, end, f"{at} with holders {[*there]}", quorum=quorum)
+        if len(segment.holders) < _majority(segment):
+            self._violated(f"{at} with holders {segment.holders}")
 
-    def _there(self, holders: tuple[tuple[int, bytes], ...]) -> dict[int, bytes]:
+    def _check_holders(self, topic: Topic, segment: Segment, before: Holders) -> None:
+        """Whoever becomes a holder has all of it, and would have it after a power cut."""
+        key, end = (topic.topic_id, segment.sid), segment.end_offset
+        for node in self._there(tuple(set(segment.holders) - set(before))):
+            if (durable := self._durable_end(node, key)) < end:
+                at = f"{_at(topic, segment.sid)}, which ended at {end}"
+                self._violated(f"node {node} is a holder of {at}, and is durable to {durable}")
+
+    def _there(self, holders: Holders) -> dict[int, bytes]:
         """Who is named with a disk that is gone by now said the truth: the loss came after it."""
         machines = self._world.machines
         return {node: disk for node, disk in holders if machines[node].disk_id == disk}
