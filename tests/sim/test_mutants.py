@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sim.left_out import MUTANTS
+from tests.sim.deletions import MUTANTS
 
 
 @pytest.mark.parametrize("name", MUTANTS)

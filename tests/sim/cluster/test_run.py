@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.left_out import MUTANTS
+from tests.sim.deletions import MUTANTS
 
 ROOT = Path(__file__).parents[3]
 
