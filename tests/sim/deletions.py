@@ -194,7 +194,7 @@ def an_attempt_is_taken_up_by_the_next_process() -> Patches:
                 items.append((topic_id, last.sid, topic.epoch + 1))
         return draft.applied(0, *items)
 
-    transitions = {**raft_apply.TRANSITIONS, BeginSealMany: begin_seal_many}
+    transitions: dict[Any, Any] = {**raft_apply.TRANSITIONS, BeginSealMany: begin_seal_many}
     yield raft_apply, "TRANSITIONS", transitions
     yield Sealing, "_is_ours", _is_ours
 

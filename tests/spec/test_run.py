@@ -74,6 +74,15 @@ def test_name_of_nothing_ends_the_run() -> None:
         run.checks(is_all=True, names=["crash", "nonsense"])
 
 
+def test_bound_that_is_set_and_changes_nothing() -> None:
+    changed = run.with_bounds(CONFIGS["crash"], ["MaxCrashes=3", "Nodes={n1, n2, n3, n4, n5}"])
+    assert "\n  MaxCrashes = 3\n" in changed
+    assert "\n  Nodes = {n1, n2, n3, n4, n5}\n" in changed
+    for wrong in ("MaxCrash=1", "MaxCrashes", "SPECIFICATION=Spec"):
+        with pytest.raises(SystemExit, match="no constant"):
+            run.with_bounds(CONFIGS["crash"], [wrong])
+
+
 @pytest.mark.parametrize(
     ("violates", "exits", "says", "result", "is_good"),
     [
@@ -105,7 +114,7 @@ def test_failure_that_does_not_fail_the_build(
     code: int,
 ) -> None:
     tlc = _fake_tlc(tmp_path, says="Invariant TypeOK is violated", exits=exits)
-    monkeypatch.setattr(run, "find_tlc", lambda: tlc)
+    monkeypatch.setattr(run, "find_tlc", lambda _: tlc)
     assert run.main(["--jobs", "1", "crash"]) == code
     assert ("not as expected" in capsys.readouterr().out.splitlines()[1]) == bool(code)
 
