@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from engine.backends import WriteDone, only_os_errors
-from engine.backends._memory import MemoryBackend, _finish
+from engine.backends._memory import MemoryBackend, _Directory, _File, _finish
 from engine.batch import Buffer
 from tests.sim.loop import SimLoop
 
@@ -78,3 +78,23 @@ class SimBackend(MemoryBackend):
     def _ready_now(self, ready: Callable[[], None]) -> None:
         if not self._is_stopped:
             ready()
+
+
+def damage_indexes(directory: _Directory, rng: random.Random) -> None:
+    """Of some sealed segments: bits flip, the file is cut, or it is gone. Indexes can be made anew
+    from the logs, so nobody may come to harm."""
+    for name, node in sorted(directory.synced.items()):
+        if isinstance(node, _Directory):
+            damage_indexes(node, rng)
+        elif name.endswith("index") and rng.random() < 0.5:
+            if rng.random() < 0.2:
+                del directory.synced[name]
+            else:
+                data = bytearray(node.synced)
+                if data and rng.random() < 0.7:
+                    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+                else:
+                    del data[rng.randrange(len(data) + 1) :]
+                directory.synced[name] = _File(data, bytearray(data))
+    directory.entries = dict(directory.synced)
+    directory.pending.clear()

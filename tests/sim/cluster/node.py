@@ -32,7 +32,7 @@ from raft.errors import OutcomeUnknown
 from raft.members import Members
 from raft.node import RaftNode
 from raft.proposals import OnDone
-from tests.sim.cluster.disk import SimBackend, Speed
+from tests.sim.cluster.disk import SimBackend, Speed, damage_indexes
 from tests.sim.cluster.network import DataNetwork, SimPeers
 from tests.sim.loop import NOBODY, OWNER, SimLoop
 from tests.sim.raft.disk import SimDisk
@@ -199,6 +199,11 @@ class Machine:
         self.kill(power=True)
         self._put_in_a_disk()
         self.joins = True
+
+    def damage_indexes(self) -> None:
+        self.kill(power=True)
+        if self.root is not None:
+            damage_indexes(self.root, self.rng)
 
     def leave(self) -> None:
         """It is taken away, with its disk."""

@@ -177,6 +177,11 @@ class Troubles:
             machine.lose_disk()
             machine.restart_later(self._some_time())
 
+    async def damaged_indexes(self) -> None:
+        machine = self._one()
+        machine.damage_indexes()
+        machine.restart_later(self._some_time())
+
     async def join(self) -> None:
         """One more, as long as there are not too many."""
         machines = self.world.machines
@@ -274,6 +279,7 @@ KINDS: dict[str, _Trouble] = {
     "fence": Troubles.fence,
     "late news": Troubles.late_news,
     "lost disk": Troubles.lost_disk,
+    "damaged indexes": Troubles.damaged_indexes,
     "join": Troubles.join,
     "leave": Troubles.leave,
     "delete records": Troubles.delete_records,
