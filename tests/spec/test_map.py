@@ -77,6 +77,19 @@ def test_action_that_is_in_no_code() -> None:
     assert placeless <= {"Crash", "LoseDisk", "TruncateToChosen"}
 
 
+def test_action_that_the_simulation_does_not_know() -> None:
+    """A mistake is no step of the code, and what the world does needs no method."""
+    rows = _rows("The simulation takes only these steps")
+    methods = _functions(ROOT / "tests/sim/cluster/model.py")
+    named = {
+        action: match.group(1)
+        for action in _actions() - {"TruncateToChosen"}
+        if (match := re.match(r" `(\w+)`", rows[action]))
+    }
+    assert {f"Model.{method}" for method in named.values()} <= methods
+    assert _actions() - named.keys() == {"TruncateToChosen", "Read", "Crash", "LoseDisk"}
+
+
 def test_property_that_nobody_explains() -> None:
     assert set(_rows("Properties")) == _properties()
 
