@@ -98,10 +98,14 @@ class Model:
         self.log[disk, key] = placed.next_offset
 
     def sync(self, node: int, disk: bytes, key: Key, end: int) -> None:
-        """The writer hears that a copy is durable up to `end`."""
+        """A copy is durable up to `end`, as its node says."""
         durable = self._durable_end(node, key)
         _require(end <= durable, f"Sync: {end} was told, {durable} is durable")
         _require(self._follows(disk, key), "Sync: the disk may have forgotten a promise")
+
+    def hear(self, node: int, key: Key, end: int) -> None:
+        """What was said counts, also when it is heard after the segment has ended or the disk is
+        gone."""
         told = self.told.setdefault(key, {})
         told[node] = max(end, told.get(node, 0))
 

@@ -303,6 +303,7 @@ class Process:
             retention_interval_ms=world.retention_interval_ms,
             raft_leader=self._raft_leader,
             on_disk_failure=self._disk_failed,
+            on_removed=self._removed,
         )
         self.groups = Coordinator(self.controller, clock)
         self.native = NativeApi(
@@ -331,6 +332,11 @@ class Process:
     def _disk_failed(self, error: OSError) -> None:
         """As the server: it ends the process."""
         self.world.loop.after(0.0, self._stop_for_disk)
+
+    def _removed(self) -> None:
+        """As the server: it ends, and nobody starts it again."""
+        if self.is_alive:
+            self.world.loop.after(0.0, self.machine.leave)
 
     def _stop_for_disk(self) -> None:
         if self.is_alive:

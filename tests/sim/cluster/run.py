@@ -103,7 +103,8 @@ class Run:
         """Where others join, it may begin with fewer than a segment has replicas, or more."""
         if "join" in self.troubles.kinds:
             return self.rng.choice([1, 2, REPLICAS])
-        return REPLICAS + 1 if "leave" in self.troubles.kinds else REPLICAS
+        may_leave = {"leave", "decommission"} & set(self.troubles.kinds)
+        return REPLICAS + 1 if may_leave else REPLICAS
 
     def violated(self, what: str) -> None:
         if what not in self.violations:

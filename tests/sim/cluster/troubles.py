@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from broker.controller.retention import HIGH_WATERMARK
-from raft.commands import BeginSeal, FenceBroker
+from raft.commands import BeginSeal, FenceBroker, MarkLeaving
 from tests.sim.cluster.node import Machine, Process, World
 
 TOPIC = "t"
@@ -190,6 +190,18 @@ class Troubles:
             machines[node] = Machine(self.world, node, joins=True)
             machines[node].start()
 
+    async def decommission(self) -> None:
+        """An operator has a node taken out, and may think better of it."""
+        process = self._ready()
+        if process is not None:
+            brokers = process.metadata.state.brokers
+            leaving = [node for node, broker in sorted(brokers.items()) if broker.leaving]
+            if leaving and self.rng.random() < 0.3:
+                process.start(process.propose, MarkLeaving(self.rng.choice(leaving), leaving=False))
+            elif not leaving and len(brokers) > 2:
+                node = self.rng.choice(sorted(brokers))
+                process.start(process.propose, MarkLeaving(node, leaving=True))
+
     async def leave(self) -> None:
         """For good, and without a word."""
         machine = self._one()
@@ -282,6 +294,7 @@ KINDS: dict[str, _Trouble] = {
     "damaged indexes": Troubles.damaged_indexes,
     "join": Troubles.join,
     "leave": Troubles.leave,
+    "decommission": Troubles.decommission,
     "delete records": Troubles.delete_records,
     "retention": Troubles.nothing,
     "slow network": Troubles.nothing,

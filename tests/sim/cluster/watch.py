@@ -279,6 +279,7 @@ class Watch:
                 if key not in self._model.ends and is_there and self._is_kept(key):
                     with self._step(key):
                         self._model.sync(replica, disk, key, end_offset)
+                self._model.hear(replica, key, end_offset)
             return on_durable(writer, replica, end_offset)
 
         return wrapped
