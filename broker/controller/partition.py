@@ -318,13 +318,22 @@ class LocalPartition:
         await self._store.load_index(segment)
         return segment.offset_before_timestamp(timestamp_ms)
 
-    async def first_header(self) -> SegmentHeader | None:
-        """The header object of the segment at the log start; None while nothing was ever written
-        there."""
-        span = self._map.span_of(self.log_start_offset)
+    async def first_header(self) -> tuple[int, SegmentHeader | None]:
+        """Where the log starts, and the header object of the segment there: None while nothing was
+        ever written to it. Raises StorageFailed when it cannot be read now."""
+        offset = self.log_start_offset
+        span = self._map.span_of(offset)
         segment = None if span is None else self.log.get(span.sid)
-        stored = None if segment is None else await self._store.run(segment.head)
-        return None if stored is None else decode(stored)
+        if span is None or span.end_offset is None:
+            stored = None if segment is None else await self._store.run(segment.head)
+        elif segment is not None and segment.durable_offset >= span.end_offset:
+            stored = await self._store.run(segment.head)
+        else:
+            holders, topic_id = self._holders(span.sid), self.metadata.topic_id
+            stored = await self._remote.head(
+                holders, topic_id, span.sid, span.base_offset, span.end_offset
+            )
+        return offset, decode(stored) if stored else None
 
     def watch(self, waiter: Waiter) -> None:
         self._watchers.add(waiter)

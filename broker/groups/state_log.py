@@ -18,7 +18,7 @@ import structlog
 from broker import codecs
 from broker.controller.controller import LocalController
 from broker.controller.partition import LocalPartition
-from broker.errors import NotLeader, RequestError
+from broker.errors import NotLeader, OffsetOutOfRange, RequestError
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
 from broker.ports import ACKS_ALL, Buffer, Clock
 from engine.batch import Record, build, iter_headers, iter_records
@@ -80,14 +80,22 @@ class StateLog:
         """
         shard = cls(controller, partition, clock)
         await partition.drained()
-        header = await partition.first_header()
-        if header is not None:
-            shard.live = decode_snapshot(header.keyed)
-        offset = partition.log_start_offset
-        while data := await partition.read(offset, size_max=_READ_SIZE):
-            offset = await anyio.to_thread.run_sync(partial(shard._replay, data))
+        while not await shard._read_back():
+            pass
         partition.keyed_snapshot = lambda: encode_snapshot(shard.live)
         return shard
+
+    async def _read_back(self) -> bool:
+        """False when segments were given up meanwhile: their changes are in the header of the one
+        that is now the first."""
+        offset, header = await self.partition.first_header()
+        self.live = {} if header is None else decode_snapshot(header.keyed)
+        try:
+            while data := await self.partition.read(offset, size_max=_READ_SIZE):
+                offset = await anyio.to_thread.run_sync(partial(self._replay, data))
+        except OffsetOutOfRange:
+            return False
+        return True
 
     def _replay(self, data: Buffer) -> int:
         next_offset = 0

@@ -28,6 +28,19 @@ class RemoteReader:
         Raises StorageFailed when none does.
         """
         ask = messages.ReadAsk(topic_id, sid, offset, size_max, end_offset)
+        _, batches = await self._ask(holders, ask)
+        return batches
+
+    async def head(
+        self, holders: tuple[int, ...], topic_id: bytes, sid: int, base_offset: int, end_offset: int
+    ) -> bytes:
+        """The header object of a segment that is not empty; b"" if it has none. Raises as `read`
+        does."""
+        ask = messages.ReadAsk(topic_id, sid, base_offset, 1, end_offset)
+        head, _ = await self._ask(holders, ask)
+        return head
+
+    async def _ask(self, holders: tuple[int, ...], ask: messages.ReadAsk) -> tuple[bytes, bytes]:
         failure = "no holder is known"
         for node in holders:
             try:
@@ -37,6 +50,6 @@ class RemoteReader:
                 failure = str(error)
                 continue
             if isinstance(reply, messages.ReadReply) and not reply.why and batches:
-                return bytes(batches)
+                return reply.head, bytes(batches)
             failure = f"node {node} answered {reply}"
-        raise StorageFailed(f"segment {sid} cannot be read at offset {offset}: {failure}")
+        raise StorageFailed(f"segment {ask.sid} cannot be read at offset {ask.offset}: {failure}")

@@ -9,6 +9,7 @@ from broker.errors import NotLeader, UnknownTopic
 from broker.groups.shards import SHARD_CONFIGS
 from broker.groups.state_log import PACK_SIZE_MAX, StateLog
 from engine.batch import iter_headers
+from tests.broker.cluster import cluster
 from tests.broker.one_node import OneNode, running
 
 
@@ -97,4 +98,36 @@ async def test_an_append_that_is_refused_ends_the_log(tmp_path: Path) -> None:
                 await durable()
         assert isinstance(log.failure, NotLeader)
         assert log.live == {b"a": b"1"}
+        tasks.cancel_scope.cancel()
+
+
+async def test_positions_that_were_carried_over_and_the_new_leader_has_no_copy_of(
+    tmp_path: Path,
+) -> None:
+    """They are in the header of the oldest segment, which this node never held: not asking who does
+    would begin with nothing, and every group at its start."""
+    name = "__consumer_offsets_9"
+    async with (
+        cluster(tmp_path, count=4, monitor_interval_ms=50) as made,
+        anyio.create_task_group() as tasks,
+    ):
+        await made.controller(1).create_topic(name, configs=SHARD_CONFIGS, is_internal=True)
+        partition = await made.leader(name)
+        (opened,), first = partition.metadata.segments, partition.topic.leader_id
+        (stranger,) = set(made.disks) - set(opened.replicas)
+        log = await StateLog.load(made.controller(first), partition, made.clock)
+        tasks.start_soon(log.run)
+        await log.put([(b"old", b"1")])()
+        assert await made.controller(first)._roll(partition, "a test")
+        while not partition.log_start_offset:
+            await log.put([(b"new", b"2")])()
+        made.kill(max(set(opened.replicas) - {first}))
+        with anyio.fail_after(20):
+            while (leader := (await made.leader(name)).topic.leader_id) != stranger:
+                await made.controller(leader)._roll_away("a test")
+                await anyio.sleep(0.02)
+        partition = await made.leader(name)
+        assert partition.log.get(partition.metadata.segments[0].sid) is None
+        again = await StateLog.load(made.controller(stranger), partition, made.clock)
+        assert again.live == {b"old": b"1", b"new": b"2"}
         tasks.cancel_scope.cancel()

@@ -230,8 +230,9 @@ class FakePartition:
     async def drained(self) -> None:
         await self.committed(self.end_offset, acks=ACKS_ALL, timeout_s=60)
 
-    async def first_header(self) -> None:
+    async def first_header(self) -> tuple[int, None]:
         """Nothing was ever given up here, so nothing is kept beside the log."""
+        return self.log_start_offset, None
 
     async def read(self, offset: int, *, size_max: int) -> bytes:
         self.read_count += 1
