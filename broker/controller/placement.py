@@ -23,16 +23,6 @@ def staying_nodes(state: ClusterState) -> list[int]:
     return [node for node in live_nodes(state) if not state.brokers[node].leaving]
 
 
-def _eligible(state: ClusterState, holders: Collection[int]) -> tuple[list[int], list[int]]:
-    """Those who may hold the next segment, and of these those who may write it: whoever is leaving
-    only if nobody who stays has what came before."""
-    for nodes in (staying_nodes(state), live_nodes(state)):
-        candidates = [node for node in nodes if node in holders]
-        if candidates:
-            return nodes, candidates
-    return [], []
-
-
 def replicas_min(state: ClusterState, target: int, min_insync_replicas: int) -> int:
     """A segment that opens with fewer replicas would be safe on fewer disks than it promises."""
     possible = min(target, state.staying_count)
@@ -61,21 +51,15 @@ def for_roll(
 
     None when too few nodes are live to open a segment that keeps its promise.
     """
-    writer = topic.segments[-1].writer
-    holders = [node for node in caught_up if not leaving or node != writer]
-    live, candidates = _eligible(state, holders)
-    if leaving:
-        live = [node for node in live if node != writer]
-    if not candidates:
-        return None
-    rotates = TopicConfig.of(topic.configs).has_leader_rotation and not topic.pinned
-    stays = (keep_leader or not rotates) and writer in candidates
-    return _next(
+    config = TopicConfig.of(topic.configs)
+    rotates = config.has_leader_rotation and not topic.pinned
+    return _successor(
         state,
-        writer if stays else _after(writer, candidates),
-        live,
-        topic.replication_factor,
-        prefer=topic.segments[-1].replicas,
+        topic,
+        caught_up,
+        config.min_insync_replicas,
+        stays=keep_leader or not rotates,
+        without=topic.segments[-1].writer if leaving else None,
     )
 
 
@@ -86,19 +70,36 @@ def after_seal(
 
     The old writer's node is taken again if it is back: clients know it.
     """
-    live, candidates = _eligible(state, holders)
-    if not candidates:
-        return None
+    return _successor(state, topic, holders, min_insync_replicas, stays=True)
+
+
+def _successor(
+    state: ClusterState,
+    topic: Topic,
+    holders: Collection[int],
+    min_insync_replicas: int,
+    *,
+    stays: bool,
+    without: int | None = None,
+) -> Next | None:
+    """The writer, if it `stays` and may, or the next of the `holders` in the round. Whoever is
+    leaving the cluster holds or writes a segment only if it could not be opened else."""
     writer = topic.segments[-1].writer
-    opened = _next(
-        state,
-        writer if writer in candidates else _after(writer, candidates),
-        live,
-        topic.replication_factor,
-        prefer=topic.segments[-1].replicas,
-    )
     needed = replicas_min(state, topic.replication_factor, min_insync_replicas)
-    return opened if len(opened.replicas) >= needed else None
+    for nodes in (staying_nodes(state), live_nodes(state)):
+        live = [node for node in nodes if node != without]
+        candidates = [node for node in live if node in holders]
+        if candidates:
+            opened = _next(
+                state,
+                writer if stays and writer in candidates else _after(writer, candidates),
+                live,
+                topic.replication_factor,
+                prefer=topic.segments[-1].replicas,
+            )
+            if len(opened.replicas) >= needed:
+                return opened
+    return None
 
 
 def misplaced(state: ClusterState, topic: Topic) -> str:

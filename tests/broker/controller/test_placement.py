@@ -187,3 +187,37 @@ def test_two_nodes_of_which_one_leaves_still_serve() -> None:
     opened = placement.after_seal(at, topic(2, (1, 2)), {1, 2}, 2)
     assert opened is not None
     assert opened.replicas == (1,)
+
+
+def fenced(made: ClusterState, *nodes: int) -> ClusterState:
+    brokers = made.brokers
+    for node in nodes:
+        brokers = brokers.set(node, msgspec.structs.replace(brokers[node], fenced=True))
+    return msgspec.structs.replace(made, brokers=brokers)
+
+
+@pytest.mark.parametrize("leaving_writer", [False, True])
+def test_no_roll_opens_a_segment_whose_records_one_disk_alone_would_hold(
+    leaving_writer: bool,
+) -> None:
+    """One of three is down, and the leader of another is stopped by an operator, or taken for
+    dead."""
+    at = fenced(state((1, 2, 3)), 1)
+    if leaving_writer:
+        assert placement.for_roll(at, topic(2), {2, 3}, leaving=True) is None
+    else:
+        assert placement.for_roll(fenced(at, 2), topic(2), {2, 3}) is None
+    rolled = placement.for_roll(at, topic(2), {2, 3})
+    assert rolled is not None
+    assert rolled.replicas == (2, 3)
+
+
+def test_who_leaves_helps_while_another_one_is_down() -> None:
+    """Or the topic would have no leader until that one is back."""
+    at = fenced(leaving(state((1, 2, 3)), 1), 2)
+    for opened in (
+        placement.after_seal(at, topic(1), {1, 3}, 1),
+        placement.for_roll(at, topic(1), {1, 3}),
+    ):
+        assert opened is not None
+        assert opened.replicas == (1, 3)

@@ -3,6 +3,7 @@
 import errno
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
@@ -98,9 +99,7 @@ class Troubles:
         process = machine.process
         if process is not None and process.is_ready:
             process.start(process.hand_over)
-            await anyio.sleep(self.rng.uniform(0.0, 1.0))
-            machine.kill(power=False)
-            machine.restart_later(0.1)
+            self.world.loop.after(self.rng.uniform(0.0, 1.0), partial(_end, machine, process))
 
     async def pause(self) -> None:
         node = self._one().node
@@ -269,6 +268,13 @@ class Troubles:
 
     async def nothing(self) -> None:
         """A condition that lasts the whole run: see `__init__`."""
+
+
+def _end(machine: Machine, process: Process) -> None:
+    """What has handed over lives no longer, whatever befell the cluster meanwhile."""
+    if machine.process is process:
+        machine.kill(power=False)
+        machine.restart_later(0.1)
 
 
 KINDS: dict[str, _Trouble] = {

@@ -156,6 +156,9 @@ class Watch:
         if broker is None or broker.incarnation != last.writer_incarnation:
             self._violated(f"{_at(topic, last.sid)} was opened for a process that is not there")
         brokers = self.state.brokers
+        possible = min(topic.replication_factor, sum(not each.leaving for each in brokers.values()))
+        if len(last.replicas) < possible // 2 + 1:
+            self._violated(f"{_at(topic, last.sid)} was opened on {last.replicas} alone")
         self._disks_at_first[topic.topic_id, last.sid] = {
             node: brokers[node].disk for node in last.replicas if node in brokers
         }
