@@ -88,12 +88,15 @@ class StateLog:
     async def _read_back(self) -> bool:
         """False when segments were given up meanwhile: their changes are in the header of the one
         that is now the first."""
-        offset, header = await self.partition.first_header()
+        start, header = await self.partition.first_header()
+        offset = start
         self.live = {} if header is None else decode_snapshot(header.keyed)
         try:
             while data := await self.partition.read(offset, size_max=_READ_SIZE):
                 offset = await anyio.to_thread.run_sync(partial(self._replay, data))
         except OffsetOutOfRange:
+            if self.partition.log_start_offset == start:
+                raise
             return False
         return True
 
