@@ -74,7 +74,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
 
-INSTRUCTIONS = {"produce": 10_500, "fetch": 9_000, "put": 13_000, "get": 18_000}
+INSTRUCTIONS = {"produce": 7_500, "fetch": 9_000, "put": 9_000, "get": 18_000}
 """Of the interpreter, in the thread that serves, per request."""
 
 
@@ -91,7 +91,7 @@ def test_a_request_that_takes_more_instructions(
     assert per_request > INSTRUCTIONS[kind] / 3, f"{kind}: {per_request:.0f}: the bound is stale"
 
 
-SYSTEM_CALLS = {"produce": 17, "fetch": 12, "put": 36, "get": 38}
+SYSTEM_CALLS = {"produce": 15, "fetch": 12, "put": 17, "get": 38}
 """Of the thread that serves, per request; with `--fsync each`."""
 
 _DURABLE = {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 1}

@@ -125,7 +125,7 @@ class Packer:
         while lane:
             pack, name = lane[0], self._identity.names.get(topic.topic_id)
             try:
-                if partition is None or name is None or partition.topic is not topic:
+                if partition is None or name is None or partition.topic.topic_id != topic.topic_id:
                     break
                 batch = self._build(pack, name)
                 appended = partition.append_now(batch, acks=ACKS_ALL)
