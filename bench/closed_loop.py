@@ -89,7 +89,7 @@ def closed_loop(port: int, request: Request, *, connections: int, seconds: float
         for talk in talks:
             talk.sent_at = time.perf_counter()
             talk.socket.sendall(request.frame)
-        _converse(selector, request, durations_ms, began + seconds)
+        _converse(selector, request, durations_ms, began + seconds, count_min=connections)
         took_s = time.perf_counter() - began
     finally:
         for talk in talks:
@@ -102,8 +102,15 @@ def closed_loop(port: int, request: Request, *, connections: int, seconds: float
 
 
 def _converse(
-    selector: selectors.BaseSelector, request: Request, durations_ms: list[float], until: float
+    selector: selectors.BaseSelector,
+    request: Request,
+    durations_ms: list[float],
+    until: float,
+    *,
+    count_min: int,
 ) -> None:
+    """Until the time is over, and as many replies have come as there are connections: fewer would
+    say nothing of what many at once are like."""
     while True:
         events = selector.select(REPLY_S_MAX)
         if not events:
@@ -119,7 +126,7 @@ def _converse(
             talk.received.clear()
             now = time.perf_counter()
             durations_ms.append((now - talk.sent_at) * 1000)
-            if now > until:
+            if now > until and len(durations_ms) >= count_min:
                 return
             talk.sent_at = now
             talk.socket.sendall(request.frame)
