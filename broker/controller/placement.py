@@ -30,12 +30,14 @@ def replicas_min(state: ClusterState, target: int, min_insync_replicas: int) -> 
 
 
 def for_new_topic(state: ClusterState, name: str, target: int) -> Next | None:
-    """Spread by name; None while no node is live."""
+    """Spread by name; None while too few nodes are live to open a segment that keeps its
+    promise."""
     live = staying_nodes(state) or live_nodes(state)
     if not live:
         return None
     start = crc32c(name.encode()) % len(live)
-    return _next(state, live[start], live, target)
+    opened = _next(state, live[start], live, target)
+    return opened if len(opened.replicas) >= replicas_min(state, target, 1) else None
 
 
 def for_roll(

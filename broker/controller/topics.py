@@ -60,7 +60,7 @@ class Topics:
         target = max(1, min(target, REPLICAS_MAX))
         opened = placement.for_new_topic(self._metadata.state, name, target)
         if opened is None:
-            raise MetadataUnavailable(f"no live node for topic {name}")
+            raise MetadataUnavailable(f"too few live nodes for topic {name}")
         command = CreateTopic(
             topic_id=uuid.uuid4().bytes,
             name=name,

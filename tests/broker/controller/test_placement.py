@@ -221,3 +221,13 @@ def test_who_leaves_helps_while_another_one_is_down() -> None:
     ):
         assert opened is not None
         assert opened.replicas == (1, 3)
+
+
+def test_a_topic_is_not_made_on_one_node_while_the_others_are_down() -> None:
+    assert placement.for_new_topic(fenced(state((1, 2, 3)), 2, 3), "t", 3) is None
+    opened = placement.for_new_topic(fenced(state((1, 2, 3)), 2), "t", 3)
+    assert opened is not None
+    assert opened.replicas == (1, 3)
+    alone = placement.for_new_topic(fenced(state((1, 2, 3)), 2, 3), "t", 1)
+    assert alone is not None
+    assert alone.replicas == (1,)

@@ -57,6 +57,8 @@ class Watch:
         """As last known, deleted ones too."""
         self._disks_at_first: dict[Key, dict[int, bytes]] = {}
         """Those that were there when the segment was opened."""
+        self._possible: dict[bytes, int] = {}
+        """Topic id → how many replicas its last segment could have had when it was opened."""
         self._durable: dict[tuple[bytes, Key], int] = {}
         """`durable`, at the last look."""
         self._writers: WeakKeyDictionary[Writer, Key] = WeakKeyDictionary()
@@ -157,7 +159,10 @@ class Watch:
             self._violated(f"{_at(topic, last.sid)} was opened for a process that is not there")
         brokers = self.state.brokers
         possible = min(topic.replication_factor, sum(not each.leaving for each in brokers.values()))
-        if len(last.replicas) < possible // 2 + 1:
+        # Who proposed it may not have known yet of a node that has just joined.
+        known = min(possible, self._possible.get(topic.topic_id, 1))
+        self._possible[topic.topic_id] = possible
+        if len(last.replicas) < known // 2 + 1:
             self._violated(f"{_at(topic, last.sid)} was opened on {last.replicas} alone")
         self._disks_at_first[topic.topic_id, last.sid] = {
             node: brokers[node].disk for node in last.replicas if node in brokers
