@@ -279,7 +279,8 @@ class Cluster:
 
     def register(self, topic: str) -> None:
         """Create it; returns when it has a writer."""
-        assert self.nodes[1].native(b"REGISTER " + topic.encode()) == b"OK"
+        reply = self.nodes[1].native(b"REGISTER " + topic.encode())
+        assert reply == b"OK", reply
         wait_until(lambda: self.leader(topic), f"a writer of {topic}")
 
     def raft_leader(self) -> Node | None:
