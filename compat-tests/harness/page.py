@@ -52,8 +52,8 @@ confluent-kafka as locked, the system's kcat, and
   killed worker.
 - What the OpenMessaging Benchmark's Kafka driver asks (`test_omb.py`); it runs itself, too
   ([bench/omb](../bench/omb/README.md)).
-- Apicurio Registry 3.0.9 (`test_registry.py`), a schema registry that keeps its schemas in topics: on
-  one node, and two instances on three nodes of which one is killed.
+- Apicurio Registry 3.0.9 (`test_registry.py`), a schema registry that keeps its schemas in topics:
+  on one node, and two instances on three nodes of which one is killed.
 
 Three nodes of which the leader is killed under a writer and a group: `test_leader_killed.py` does
 that to aiokafka, confluent-kafka, kafka-python and kcat. `test_storm.py` lets members of aiokafka,
@@ -69,23 +69,26 @@ UnsupportedVersionException.
 Not part of any target, because what it takes is in no package registry, or wants more than one
 partition. Seen on 26 November 2026, each against an unmodified node of this version.
 
-- Karapace at commit 3bbc1f8 (after 6.2.0), run from its sources, without its Protobuf part, which was
-  not built. On one node: schemas of Avro registered, the same again with the same id, an
+- Karapace at commit 3bbc1f8 (after 6.2.0), run from its sources, without its Protobuf part, which
+  was not built. On one node: schemas of Avro registered, the same again with the same id, an
   incompatible one refused, a compatibility setting kept; a second instance reads what the first
-  has written and forwards to it; the first killed, the second is elected and takes over; the first
-  started again reads everything; subjects deleted on both. On three nodes (replication factor 3):
-  the same but for the deletion, with the leader of `_schemas` killed in the middle; the next schema
-  was taken 2.4 s later, and an election took 16 s, of which the session timeout is 10.
-- segmentio's kafka-go 0.4.51, its own suite, in two parts: one cut off at nine minutes, one of readers,
-  consumer groups and clients that a test for three partitions ended early. Every failure was looked
-  at. They ask for several partitions, transactions, an authorizer, SCRAM, quotas, TLS or
-  reassignments; two expect that a topic that is created by being asked for is not there at once.
-- kafka-python at commit a3b3836 (after 3.0), its integration tests: 33 passed, 11 skipped, 21 failed, 2
-  could not start (TLS). Of the failures 8 ask for several partitions, 7 for APIs that are not listed,
-  2 for transactions, 1 for a session shorter than the node was set to allow, 1 for an authorizer, 1
-  infers the version by those APIs; one was ours (`advertised.listeners` was missing among a node's
-  configs), and is mended.
-- franz-go's suite: 103 passed; the rest asks for several partitions, transactions or share groups.
+  has written and forwards to it; the first killed, the second is elected and takes over; the
+  first started again reads everything; subjects deleted on both. On three nodes (replication
+  factor 3): the same but for the deletion, with the leader of `_schemas` killed in the middle;
+  the next schema was taken 2.4 s later, and an election took 16 s, of which the session timeout
+  is 10.
+- segmentio's kafka-go 0.4.51, its own suite, in two parts: one cut off at nine minutes, one of
+  readers, consumer groups and clients that a test for three partitions ended early. Every failure
+  was looked at. They ask for several partitions, transactions, an authorizer, SCRAM, quotas, TLS
+  or reassignments; two expect that a topic that is created by being asked for is not there at
+  once.
+- kafka-python at commit a3b3836 (after 3.0), its integration tests: 33 passed, 11 skipped, 21
+  failed, 2 could not start (TLS). Of the failures 8 ask for several partitions, 7 for APIs that
+  are not listed, 2 for transactions, 1 for a session shorter than the node was set to allow, 1
+  for an authorizer, 1 infers the version by those APIs; one was ours (`advertised.listeners` was
+  missing among a node's configs), and is mended.
+- franz-go's suite: 103 passed; the rest asks for several partitions, transactions or share
+  groups.
 
 sarama's functional tests want five nodes behind toxiproxy, topics of 4 and 64 partitions and
 transactions; aiokafka's start Kafka's own image. They were not run.
