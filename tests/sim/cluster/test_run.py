@@ -37,7 +37,7 @@ def test_a_seed_says_everything() -> None:
 
 FOUND_AT = {
     "acknowledge-before-sync": 1,
-    "one-copy-is-enough": 1,
+    "one-copy-is-enough": 2,
     "forget-the-window-at-failover": 1,
 }
 """Mutants that show soon, by seed; docs/simulation.md has them all."""
