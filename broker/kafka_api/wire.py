@@ -6,7 +6,10 @@ versions lack), and they build the newest response through a `Maker`, which leav
 client's version does not have.
 """
 
+import errno
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from functools import cache
@@ -113,8 +116,26 @@ async def load(key: int, version: int) -> None:
     All versions together would double the time that a node takes to start, and its memory at rest,
     and no cluster ever sees most of them.
     """
-    await anyio.to_thread.run_sync(codec, key, version)
+    await anyio.to_thread.run_sync(_load, key, version)
     LOADED.add((key, version))
+
+
+_spare = [os.open(os.devnull, os.O_RDONLY)]
+"""A descriptor to give back: who is connected is served when connections have taken all others."""
+
+
+def _load(key: int, version: int) -> None:
+    try:
+        codec(key, version)
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _spare:
+            raise
+        os.close(_spare.pop())
+        try:
+            codec(key, version)
+        finally:
+            with suppress(OSError):
+                _spare.append(os.open(os.devnull, os.O_RDONLY))
 
 
 def maker(request: Request) -> Maker:
