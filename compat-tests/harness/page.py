@@ -78,10 +78,10 @@ partition. Seen on 26 November 2026, each against an unmodified node of this ver
   the next schema was taken 2.4 s later, and an election took 16 s, of which the session timeout
   is 10.
 - segmentio's kafka-go 0.4.51, its own suite, in two parts: one cut off at nine minutes, one of
-  readers, consumer groups and clients that a test for three partitions ended early. Every failure
-  was looked at. They ask for several partitions, transactions, an authorizer, SCRAM, quotas, TLS
-  or reassignments; two expect that a topic that is created by being asked for is not there at
-  once.
+  readers, consumer groups and clients that a test for three partitions ended early. What failed
+  asks, by its message or else by its name, for several partitions, transactions, an authorizer,
+  SCRAM, quotas, TLS or reassignments; two expect that a topic that is created by being asked for
+  is not there at once.
 - kafka-python at commit a3b3836 (after 3.0), its integration tests: 33 passed, 11 skipped, 21
   failed, 2 could not start (TLS). Of the failures 8 ask for several partitions, 7 for APIs that
   are not listed, 2 for transactions, 1 for a session shorter than the node was set to allow, 1
