@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 from kio.schema.errors import ErrorCode
-from kio.schema.produce.v12.request import ProduceRequest
 
 from broker import ports
 from broker.errors import PeerError, RequestError, UnsupportedRequest
@@ -28,6 +27,9 @@ from broker.kafka_api.outcome import NONE, outcome_of
 from broker.kafka_api.quick import Quick
 from broker.kafka_api.wire import LOADED, Request, Response, codec, load
 from broker.ports import Reply
+
+if TYPE_CHECKING:
+    from kio.schema.produce.v12.request import ProduceRequest
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +165,7 @@ class KafkaSession:
         _, position = read_client_id(frame, is_flexible=PRODUCE.is_flexible(prefix.version))
         request = codec(PRODUCE.key, prefix.version).read(frame, position)
         if isinstance(error, RequestError):
-            response = k00_produce.response(self._ctx, cast(ProduceRequest, request), [error])
+            response = k00_produce.response(self._ctx, cast("ProduceRequest", request), [error])
         else:
             response = self._failed(PRODUCE, request, error)
         return self._encode(PRODUCE, prefix, response, began_at)
