@@ -435,7 +435,7 @@ async def test_ten_thousand_groups_by_name_only(tmp_path: Path) -> None:
 
         def event(fresh_id: str, ticket: Ticket) -> Join:
             return Join(
-                ticket=ticket, member_id="", fresh_id=fresh_id, session_ms=2_000, rebalance_ms=2_000,
+                ticket=ticket, member_id="", fresh_id=fresh_id, session_ms=2000, rebalance_ms=2000,
                 protocol_type="consumer", protocols=(("range", b""),), must_know_its_id=True,
             )  # fmt: skip
 
