@@ -203,6 +203,7 @@ class Housekeeping:
         copy = self._copies.get(topic.topic_id, segment.sid)
         if copy is None:
             copy = self._open(topic, segment)
+        copy.replica.outlived()
         await self._pull(topic, segment, copy, end)
         await self._store.seal(copy.segment, end)
         copy.sealed(end.end_offset)

@@ -106,6 +106,11 @@ class Replica:
         self.end_offset = end.end_offset
         return Unknown(self.unknown, end) if self.unknown else Definite(end)
 
+    def outlived(self) -> None:
+        """The metadata has fixed the segment's end, and this copy is still to match it. It may be a
+        new one, on a disk that forgot what the one before had promised."""
+        self.unknown = self.unknown or "the segment has ended, and this copy is not complete"
+
     def sealed(self, end_offset: int) -> None:
         """The metadata has fixed the segment's end and this copy matches it."""
         self.phase = ReplicaPhase.SEALED

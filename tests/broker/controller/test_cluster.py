@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from broker.errors import InvalidRequest
 from broker.ports import ACKS_ALL
+from broker.replication import messages
 from engine.backends._memory import MemoryBackend
 from raft.state import SegmentState
 from tests.broker.cluster import Cluster, cluster
@@ -214,6 +215,43 @@ async def test_two_disks_of_three_lost_stop_their_topic_and_nothing_else(tmp_pat
         await put(partition, b"goes on")
         assert values(await read_all(partition)) == [b"goes on"]
         await _accept_what_is_left(made, kept)
+
+
+async def test_a_replaced_disk_confirms_no_leader_of_a_segment_that_has_ended(
+    tmp_path: Path,
+) -> None:
+    """The promise that ended it may have been on the disk that is gone: a deposed leader would take
+    the new copy's word for a majority."""
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        old = await made.leader()
+        ended, writer = old.metadata.last, old.topic.leader_id
+        made.raft_leader = writer % 3 + 1
+        made.kill(writer)
+        known |= await acknowledged(made, 5, b"next")
+        made.raft_leader = (await made.leader()).topic.leader_id
+        replaced = 6 - writer - made.raft_leader
+        made.kill(replaced)
+        made.disks[replaced] = MemoryBackend()
+        made.disk_ids[replaced] = b"n" * 16
+        with anyio.fail_after(20):
+            while not made.raft.state.brokers[replaced].fenced:
+                await anyio.sleep(0.02)
+        made.network.isolate(replaced)
+        controller = (await made.start(replaced)).controller
+        topic_id = old.metadata.topic_id
+        with anyio.fail_after(20):
+            while controller._replicas.copies.get(topic_id, ended.sid) is None:
+                await anyio.sleep(0.02)
+        ask = messages.UnfencedAsk(topic_id, ended.sid, ended.epoch)
+        frame = b"".join(await controller.answer(ask, memoryview(b"")))
+        reply, _ = messages.decode_reply(memoryview(frame))
+        assert isinstance(reply, messages.UnfencedReply)
+        assert not reply.is_known or reply.why
+        made.network.heal()
+        await made.start(writer)
+        await check(made, known)
 
 
 async def _accept_what_is_left(made: Cluster, kept: int) -> None:
