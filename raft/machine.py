@@ -23,11 +23,15 @@ from raft.messages import AnyMessage, Append, Chunk, ChunkReply
 from raft.proposals import Proposals
 from raft.snapshot import Snapshot
 from raft.snapshotter import Snapshotter, Spawn, open_journal
-from raft.state import EMPTY
+from raft.state import EMPTY, ClusterState
 from raft.trails import Trails
 
 COMPACT_SIZE = 64 * 1024 * 1024
 """Bytes of journal that call for a snapshot."""
+
+
+MayVote = Callable[[ClusterState, str], bool]
+"""Whether a learner that has caught up may become a voter, by what the metadata says."""
 
 
 class Link(Protocol):
@@ -55,6 +59,7 @@ class StateMachine(ABC):
         trailing_entries: int,
         debug: bool,
         spawn: Spawn,
+        may_vote: MayVote,
     ) -> None:
         """See `RaftNode`. Without `disk`, the files are in `directory`."""
         self._directory = directory
@@ -68,6 +73,7 @@ class StateMachine(ABC):
         self._trailing_entries = trailing_entries
         self._debug = debug
         self._spawn = spawn
+        self._may_vote = may_vote
         self._inbox = Inbox()
         self._proposals = Proposals(rng.randbytes(16))
         self._trails = Trails()

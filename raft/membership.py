@@ -30,9 +30,15 @@ class Wish:
 class Membership:
     """Both ends of the talk about members."""
 
-    def __init__(self, raft: HardenedRaft, send: Callable[[str, AnyMessage], object]) -> None:
+    def __init__(
+        self,
+        raft: HardenedRaft,
+        send: Callable[[str, AnyMessage], object],
+        may_vote: Callable[[str], bool],
+    ) -> None:
         self._raft = raft
         self._send = send
+        self._may_vote = may_vote
         self._wishes: list[Wish] = []
 
     def add(self, wish: Wish) -> None:
@@ -96,7 +102,8 @@ class Membership:
     def _promote(self, now: float) -> None:
         for learner in self._raft.learners_caught_up():
             members = promoted(self._raft.members, learner)
-            if members is not None and self._raft.is_connected(learner):
+            is_there = self._raft.is_connected(learner) and self._may_vote(learner)
+            if members is not None and is_there:
                 self._raft.change_members(members)
                 return
 

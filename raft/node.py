@@ -27,7 +27,7 @@ from raft.disk import Disk
 from raft.errors import RaftError, Stopped
 from raft.ground import NEVER, Machine
 from raft.journal import Journal
-from raft.machine import Link
+from raft.machine import Link, MayVote
 from raft.members import MemberChange, Members
 from raft.membership import OnMember, Wish
 from raft.proposals import OnDone, Proposal
@@ -148,6 +148,7 @@ class RaftNode(Replica):
         debug: bool = False,
         on_failure: Callable[[BaseException], None] | None = None,
         spawn: Spawn | None = None,
+        may_vote: MayVote = lambda state, voter: True,
     ) -> None:
         """A member on the files in `directory`, or on `disk`.
 
@@ -157,7 +158,8 @@ class RaftNode(Replica):
 
         `debug` checks every invariant after every command. `on_failure` is told, on the tick
         thread, why the node stopped by itself: its disk failed, or a bug showed. `spawn` runs a
-        function elsewhere (in a thread) and answers how to wait for its end."""
+        function elsewhere (in a thread) and answers how to wait for its end. A learner becomes a
+        voter when it has caught up and `may_vote`."""
         super().__init__(
             directory=directory,
             disk=disk,
@@ -170,6 +172,7 @@ class RaftNode(Replica):
             trailing_entries=trailing_entries,
             debug=debug,
             spawn=spawn or _spawn_thread,
+            may_vote=may_vote,
         )
         self._on_failure = on_failure
         self._thread: threading.Thread | None = None

@@ -27,7 +27,9 @@ class Replica(StateMachine):
         self._listeners: list[Callable[[ClusterState], None]] = []
         self._connected: frozenset[str] = frozenset()
         self._published = EMPTY
-        self._membership = Membership(self._raft, self.send)
+        self._membership = Membership(
+            self._raft, self.send, lambda learner: self._may_vote(self.state, learner)
+        )
         if self._raft.members.voters == (self._voter_id,):
             self._raft.campaign()
         self.tick()

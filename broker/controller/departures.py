@@ -53,6 +53,13 @@ class Departures:
     async def mark(self, node: int, *, leaving: bool) -> None:
         """Begin to take `node` out, or let it stay after all. Raises InvalidRequest,
         MetadataUnavailable."""
+        broker = self._metadata.state.brokers.get(node)
+        is_member = broker is not None and broker.disk.hex() in self._metadata.members
+        if not leaving and broker is not None and broker.leaving and not is_member:
+            raise InvalidRequest(
+                f"node {node}: it is out of the metadata already, and hears of nothing any more; it"
+                " can only come back as a new one, with an empty --data-dir and --join"
+            )
         applied = await self._metadata.propose(MarkLeaving(node, leaving))
         if applied.refusal:
             why = _WORDS.get(Refusal(applied.refusal), applied.refusal)
@@ -65,15 +72,18 @@ class Departures:
         while True:
             leader = self._leader()
             if leader == self._node:
-                await self._remove_who_is_done(self._metadata.state)
+                await self._remove_who_is_done()
             elif leader is None and await self._is_removed(self._metadata.state):
                 self._on_removed()
                 return
             await anyio.sleep(CHECK_S)
 
-    async def _remove_who_is_done(self, state: ClusterState) -> None:
-        for node, broker in sorted(state.brokers.items()):
-            if not broker.leaving or remaining(state, node):
+    async def _remove_who_is_done(self) -> None:
+        for node in sorted(self._metadata.state.brokers):
+            # As of now: it may have been told to stay while another one was taken out.
+            state = self._metadata.state
+            broker = state.brokers.get(node)
+            if broker is None or not broker.leaving or remaining(state, node):
                 continue
             voter = broker.disk.hex()
             try:

@@ -50,6 +50,7 @@ class Membership:
             rng=SystemRandom(),
             debug=config.verify,
             on_failure=on_failure,
+            may_vote=_is_registered,
         )
 
     @property
@@ -145,6 +146,12 @@ class Membership:
         known = {(broker.raft_host, broker.raft_port) for broker in state.brokers.values()}
         listed = {(peer.host, peer.port) for peer in self._config.join}
         self._links.set_addresses(frozenset((known | listed) - {self.advertised}))
+
+
+def _is_registered(state: ClusterState, voter: str) -> bool:
+    """Whoever is let in and then refused its id, or never comes to register, would be a voter that
+    every majority has to do without, and that nobody misses."""
+    return any(broker.disk.hex() == voter for broker in state.brokers.values())
 
 
 def _secret(path: Path | None) -> bytes:

@@ -42,6 +42,25 @@ def test_a_newcomer_learns_and_then_votes() -> None:
     assert node.members == lab.nodes["a"].members
 
 
+def test_a_newcomer_that_never_registers_makes_no_majority_harder() -> None:
+    """Its id is taken, or its disk dies on the first day: nobody would ever take its vote away."""
+    allowed: set[str] = set()
+    lab = Growing(ABC, may_vote=lambda state, voter: voter in allowed)
+    leader = lab.elect("a")
+    node = lab.join("d")
+    heard, on_done = outcome()
+    node.change_members(joins="d", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None]
+    assert leader.members == Members(ABC, ("d",))
+    asked = lab.ask("d")
+    lab.run(0.3)
+    assert len(asked) == 1, "a learner's commands count: it registers by one"
+    allowed.add("d")
+    lab.run(1.0)
+    assert leader.members == Members((*ABC, "d"))
+
+
 def test_a_newcomer_may_knock_anywhere_and_a_wish_may_be_repeated() -> None:
     lab = Growing(ABC)
     lab.elect("a")

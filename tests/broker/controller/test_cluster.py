@@ -254,6 +254,18 @@ async def test_a_replaced_disk_confirms_no_leader_of_a_segment_that_has_ended(
         await check(made, known)
 
 
+async def test_a_node_that_has_lost_its_vote_is_not_told_to_stay(tmp_path: Path) -> None:
+    """It would stay in name, and never hear of the metadata again."""
+    async with cluster(tmp_path) as made:
+        made.raft_leader = 0  # Nobody goes on with it.
+        departures = made.controller(1).departures
+        await departures.mark(3, leaving=True)
+        assert made.raft.members.voters == (made.raft.voter_id,)
+        with pytest.raises(InvalidRequest, match="only come back as a new one"):
+            await departures.mark(3, leaving=False)
+        assert made.raft.state.brokers[3].leaving
+
+
 async def _accept_what_is_left(made: Cluster, kept: int) -> None:
     unclean_seal = made.controller(kept).unclean_seal
     with pytest.raises(InvalidRequest, match=f"nodes {kept} can"):
