@@ -154,19 +154,22 @@ whoever writes then wait, up to 0.2 s each time."""
 DETOUR_COUNT = 1_000
 """So many of the next writes are left to others after a stall."""
 
+PlainWrite = Callable[[int, int, Sequence[Buffer], WriteDone], None]
+"""As `Backend.write`, without a sync."""
+
 
 class InTurn:
     """Writes without a sync, done where they are submitted: a copy into the page cache costs less
     than handing it to another thread and being woken by it.
 
-    A disk that is behind makes such a copy wait. One stall is what it may cost the caller; the
-    following writes are not taken.
+    A disk that is behind makes such a copy wait. One stall is what it may cost the caller, however
+    much there is to write; what follows takes the other way.
     """
 
-    def __init__(self, completions: Completions, monotonic: Monotonic | None) -> None:
-        """Takes nothing without a clock."""
-        self._completions = completions
+    def __init__(self, monotonic: Monotonic | None, other_way: PlainWrite) -> None:
+        """Takes nothing without a clock. `other_way` queues what is left after a stall."""
         self._monotonic = monotonic
+        self._other_way = other_way
         self._detour_count = 0
         self._queued: deque[tuple[int, int, Sequence[Buffer], WriteDone]] = deque()
 
@@ -184,7 +187,8 @@ class InTurn:
         self._queued.append((file, position, buffers, on_done))
 
     def run(self, *, call_back: bool = True) -> None:
-        """Write what was added. What an `on_done` raises comes out here, the rest later."""
+        """Write what was added. What an `on_done` raises comes out here, the rest by the next
+        call."""
         queued, monotonic = self._queued, self._monotonic
         if not queued:
             return
@@ -197,15 +201,12 @@ class InTurn:
                 write_all(file, position, buffers, sync=False)
             except OSError as refused:
                 error = refused
-            ended_at = monotonic()
-            if ended_at - began_at > STALL_S_MIN:
+            if monotonic() - began_at > STALL_S_MIN:
                 self._detour_count = DETOUR_COUNT
+                while queued:
+                    self._other_way(*queued.popleft())
             if call_back:
-                try:
-                    on_done(error)
-                except BaseException:
-                    self._completions.put(self.run)
-                    raise
+                on_done(error)
                 began_at = monotonic()
 
 

@@ -29,7 +29,7 @@ class PreadBackend:
         self.fs: Fs = PosixFs()
         self._completions = Completions()
         self._workers = Workers(self._completions)
-        self._in_turn = InTurn(self._completions, monotonic)
+        self._in_turn = InTurn(monotonic, partial(self._queue_write, sync=False))
         self._queued: list[tuple[Callable[[], None], WriteDone]] = []
 
     def fileno(self) -> int:
@@ -48,7 +48,12 @@ class PreadBackend:
     ) -> None:
         if not sync and self._in_turn.takes(buffers):
             self._in_turn.add(file, position, buffers, on_done)
-            return
+        else:
+            self._queue_write(file, position, buffers, on_done, sync=sync)
+
+    def _queue_write(
+        self, file: int, position: int, buffers: Sequence[Buffer], on_done: WriteDone, *, sync: bool
+    ) -> None:
         self._queued.append((partial(write_all, file, position, buffers, sync), on_done))
 
     def sync(self, file: int, on_done: WriteDone) -> None:
@@ -67,7 +72,11 @@ class PreadBackend:
         self._workers.run(job, on_done)
 
     def submit(self) -> None:
-        self._in_turn.run()
+        try:
+            self._in_turn.run()
+        except BaseException:
+            self._completions.put(self.submit)
+            raise
         queued, self._queued = self._queued, []
         for job, on_done in queued:
             self._workers.run(job, partial(only_os_errors, on_done))

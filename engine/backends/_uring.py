@@ -93,7 +93,7 @@ class UringBackend:
         self._completions = Completions()
         ring_api.io_uring_register_eventfd(self._ring, self._completions.eventfd)
         self._workers = Workers(self._completions)
-        self._in_turn = InTurn(self._completions, monotonic)
+        self._in_turn = InTurn(monotonic, partial(self._queue_write, sync=False))
         self._cqe = ring_api.Cqe()
         self._queued: deque[_Operation] = deque()
         self._operations: dict[int, _Operation] = {}
@@ -130,7 +130,12 @@ class UringBackend:
     ) -> None:
         if not sync and self._in_turn.takes(buffers):
             self._in_turn.add(file, position, buffers, on_done)
-            return
+        else:
+            self._queue_write(file, position, buffers, on_done, sync=sync)
+
+    def _queue_write(
+        self, file: int, position: int, buffers: Sequence[Buffer], on_done: WriteDone, *, sync: bool
+    ) -> None:
         views = [memoryview(buffer) for buffer in buffers if len(buffer)]
         self._queued.append(_Operation(file, position, views, sync, on_done))
 
@@ -149,7 +154,11 @@ class UringBackend:
         self._workers.run(job, on_done)
 
     def submit(self) -> None:
-        self._in_turn.run()
+        try:
+            self._in_turn.run()
+        except BaseException:
+            self._completions.put(self.submit)
+            raise
         self._is_late = False
         while self._queued and len(self._operations) < OPERATION_COUNT_MAX:
             self._prepare(self._queued.popleft())

@@ -163,6 +163,22 @@ def test_a_disk_that_is_behind_stalls_the_caller_once(
     assert write(DETOUR_COUNT + 2), "for ever would be too long"
 
 
+def test_a_disk_that_is_behind_stalls_a_flush_of_a_thousand_segments_once(
+    in_turn: tuple[Backend, list[float]], tmp_path: Path
+) -> None:
+    backend, pauses_s = in_turn
+    file = backend.fs.open(tmp_path / "log", create=True)
+    results: list[object] = []
+    for number in range(1000):
+        backend.write(file, number, [b"x"], sync=False, on_done=results.append)
+    pauses_s[0] = 0.2
+    backend.submit()
+    assert results == [None], "each of them would have waited for the disk"
+    finish(backend, results, 1000)
+    assert results == [None] * 1000
+    assert content(backend, file) == b"x" * 1000
+
+
 def test_a_full_disk_is_told_to_who_wrote_in_its_turn(in_turn: tuple[Backend, list[float]]) -> None:
     backend, _ = in_turn
     full = os.open("/dev/full", os.O_WRONLY)
