@@ -31,7 +31,7 @@ class DiskBusy(BrokerError):
 class Bucket:
     """One open segment that this process may write. `on_committed(high_watermark)` and
     `on_local(end_offset)` are called, from the event loop, when those marks move; `on_failed` once,
-    when the disk has refused."""
+    when the disk has refused while this was the segment to write."""
 
     def __init__(
         self,
@@ -150,6 +150,8 @@ class Bucket:
             self._on_committed(self._told)
 
     def _failed(self, error: OSError) -> None:
+        if self.lease is None:
+            return  # Its successor is written by now, and does not care whether this can be sealed.
         self.revoke()
         self._on_failed(error)
 

@@ -109,6 +109,27 @@ async def test_a_full_disk_refuses_writers_and_still_serves_readers(
         assert not node.disk_failures
 
 
+async def test_a_sealed_segment_without_room_for_its_index_stops_no_writes_to_its_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.replication.space.CHECK_S", 0.02)
+    async with running(tmp_path, entries_max=1, monitor_interval_ms=20) as node:
+        partition = await node.topic()
+        node.backend.fail_next("write", errno.ENOSPC, path=".index")
+        await put(partition, b"sealed")
+        with anyio.fail_after(20):
+            while node.backend.fs.faults:
+                await anyio.sleep(0.01)
+            while True:
+                try:
+                    await put(partition, b"after")
+                except StorageFailed:
+                    await anyio.sleep(0.01)  # As long as the disk counts as full.
+                else:
+                    break
+        assert values(await read_all(partition)) == [b"sealed", b"after"]
+
+
 async def test_a_failed_sync_acknowledges_nothing_and_is_not_tried_again(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         partition = await node.topic()
