@@ -32,12 +32,13 @@ def replicas_min(state: ClusterState, target: int, min_insync_replicas: int) -> 
 def for_new_topic(state: ClusterState, name: str, target: int) -> Next | None:
     """Spread by name; None while too few nodes are live to open a segment that keeps its
     promise."""
-    live = staying_nodes(state) or live_nodes(state)
-    if not live:
-        return None
-    start = crc32c(name.encode()) % len(live)
-    opened = _next(state, live[start], live, target)
-    return opened if len(opened.replicas) >= replicas_min(state, target, 1) else None
+    for live in (staying_nodes(state), live_nodes(state)):
+        if live:
+            start = crc32c(name.encode()) % len(live)
+            opened = _next(state, live[start], live, target)
+            if len(opened.replicas) >= replicas_min(state, target, 1):
+                return opened
+    return None
 
 
 def for_roll(
@@ -108,16 +109,22 @@ def misplaced(state: ClusterState, topic: Topic) -> str:
     """Why the open segment should give way to one on other nodes; "" if it should not.
 
     It has fewer live replicas than it could: a node joined, or one of its replicas is gone. Or one
-    of them is about to leave for good.
+    of them is about to leave for good, and is not needed: who could only be opened there again is
+    left where it is.
     """
-    live = staying_nodes(state)
-    replicas = topic.segments[-1].replicas
-    leaving = [node for node in replicas if node in state.brokers and state.brokers[node].leaving]
-    if leaving and live:
-        return f"node {leaving[0]} is leaving"
-    has = sum(node in live for node in replicas)
-    could = min(topic.replication_factor, len(live))
-    return f"{has} live replicas where {could} are possible" if has < could else ""
+    staying = staying_nodes(state)
+    target, replicas = topic.replication_factor, topic.segments[-1].replicas
+    needed = replicas_min(state, target, TopicConfig.of(topic.configs).min_insync_replicas)
+    for live in (staying, live_nodes(state)):
+        could = min(target, len(live))
+        if could < needed:
+            continue
+        leaving = [one for one in replicas if one in state.brokers and state.brokers[one].leaving]
+        if leaving and live is staying:
+            return f"node {leaving[0]} is leaving"
+        has = sum(node in live for node in replicas)
+        return f"{has} live replicas where {could} are possible" if has < could else ""
+    return ""
 
 
 def _after(node: int, candidates: Sequence[int]) -> int:

@@ -28,14 +28,15 @@ class Views:
 
 
 def topic_view(state: ClusterState, topic: Topic) -> TopicView:
-    """What clients may know of a topic. While its last segment is being sealed it has no leader."""
+    """What clients may know of a topic. While its last segment is being sealed it has no leader,
+    and the epoch is the last one that had: the next leader's is newer than any that was told."""
     last = topic.segments[-1]
     alive = {node for node, broker in state.brokers.items() if not broker.fenced}
     return TopicView(
         name=topic.name,
         topic_id=UUID(bytes=topic.topic_id),
         leader_id=last.writer if last.state is SegmentState.OPEN else -1,
-        leader_epoch=topic.epoch,
+        leader_epoch=last.epoch,
         replicas=last.replicas,
         in_sync=tuple(node for node in last.replicas if node in alive),
         offline=tuple(node for node in last.replicas if node not in alive),

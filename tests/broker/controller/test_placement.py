@@ -231,3 +231,25 @@ def test_a_topic_is_not_made_on_one_node_while_the_others_are_down() -> None:
     alone = placement.for_new_topic(fenced(state((1, 2, 3)), 2, 3), "t", 1)
     assert alone is not None
     assert alone.replicas == (1,)
+
+
+def test_a_topic_that_who_leaves_must_help_with_is_not_rolled_for_ever() -> None:
+    """While another node is down, every look of the monitor would close a segment and open one on
+    the same nodes."""
+    at = fenced(leaving(state((1, 2, 3)), 3), 2)
+    rolled = placement.for_roll(at, topic(1), {1, 3})
+    assert rolled is not None
+    assert not placement.misplaced(at, topic(rolled.writer, rolled.replicas))
+    assert "leaving" in placement.misplaced(leaving(state((1, 2, 3)), 3), topic(1, (1, 3)))
+
+
+def test_who_leaves_helps_with_a_topic_whose_other_replica_went_down() -> None:
+    at = fenced(leaving(state((1, 2, 3)), 3), 2)
+    assert placement.misplaced(at, topic(1, (1, 2)))
+
+
+def test_topics_are_made_while_one_node_leaves_and_another_is_down() -> None:
+    """Those of the consumer groups, too."""
+    opened = placement.for_new_topic(fenced(leaving(state((1, 2, 3)), 3), 2), "t", 3)
+    assert opened is not None
+    assert opened.replicas == (1, 3)
