@@ -92,6 +92,9 @@ class LeaseTable:
         for topic_id, lease in leases.items():
             topic = after.topics[topic_id]
             partition = self.partitions.get(topic_id)
+            if partition is not None and not partition.goes_on_in(topic.last):
+                self._end(topic_id, after)
+                partition = None
             if partition is not None and partition.metadata is not topic:
                 partition.update(topic, topic_view(after, topic))
             if not self._is_led(lease):

@@ -44,6 +44,7 @@ from broker.replication.store import Store
 from broker.replication.writer import WriterPhase
 from engine.log import TopicLog
 from engine.segment import Segment
+from raft.state import Segment as SegmentMetadata
 from raft.state import Topic
 
 
@@ -87,6 +88,14 @@ class LocalPartition:
         self._view = view
         self._map = offset_map(topic)
         self.config = TopicConfig.of(topic.configs)
+
+    def goes_on_in(self, opened: SegmentMetadata) -> bool:
+        """Whether the open segment stands on what was appended here. If not, others have led since,
+        though this node hears of its fall and its return at once."""
+        bucket = self.bucket
+        if bucket is None or bucket.sid == opened.sid:
+            return True
+        return opened.base_offset == bucket.writer.next_offset
 
     def install(self, bucket: Bucket) -> None:
         """A new open segment takes over; appends that were parked go on there."""

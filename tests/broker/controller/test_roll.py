@@ -1,15 +1,20 @@
 """Rollovers under load: nothing lost, nothing twice, no error, and exact ends."""
 
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
+from broker.controller import placement
 from broker.controller.metadata import Metadata
 from broker.controller.partition import LocalPartition
-from broker.errors import MetadataUnavailable, NotProposed
-from raft.commands import AnyCommand, Applied, CommitRoll
-from tests.broker.one_node import put, read_all, running, values
+from broker.controller.roll import roll
+from broker.errors import MetadataUnavailable, NotLeader, NotProposed, RequestError
+from broker.ports import ACKS_ALL
+from raft.commands import AnyCommand, Applied, CommitRoll, Next
+from tests.broker.cluster import Cluster, cluster
+from tests.broker.one_node import batch, put, read_all, running, values
 
 
 async def writer(partition: LocalPartition, name: int, count: int) -> None:
@@ -122,3 +127,45 @@ async def test_writers_go_on_in_the_segment_when_no_leader_takes_the_rollover(
         assert refused > 0
         assert len(partition.topic.segments) == 1
         assert values(await read_all(partition)) == [b"1:%d" % number for number in range(100)]
+
+
+async def led_by_another(made: Cluster, node: int) -> LocalPartition:
+    with anyio.fail_after(20):
+        while True:
+            for member in made.network.nodes.values():
+                try:
+                    if member.node != node:
+                        return member.controller.partition(member.controller.topic("t"))
+                except RequestError:
+                    continue
+            await anyio.sleep(0.01)
+
+
+async def test_a_leader_that_hears_of_its_fall_and_its_return_at_once_hides_nothing_from_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.put(b"before")
+        first = await made.leader()
+        node, metadata = first.topic.leader_id, made.controller(first.topic.leader_id)._metadata
+        incarnation = made.raft.state.brokers[node].incarnation
+        with monkeypatch.context() as deaf:
+            deaf.setattr(metadata, "_refresh", lambda: None)
+            leaving = partial(placement.for_roll, leaving=True)
+            assert await roll(first, metadata, choose=leaving, reason="test")
+            second = await led_by_another(made, node)
+            await put(second, b"between")
+            await roll(
+                second,
+                made.controller(second.topic.leader_id)._metadata,
+                choose=lambda *_: Next(node, incarnation, tuple(made.disks)),
+                reason="test",
+            )
+        metadata._refresh()
+        third = await made.leader()
+        assert third.topic.leader_id == node
+        assert values(await read_all(third)) == [b"before", b"between"]
+        with pytest.raises(NotLeader):  # What was built on the first reign has to start anew.
+            await first.append(batch(b"stale"), acks=ACKS_ALL)
+        assert await made.put(b"after") == 2
