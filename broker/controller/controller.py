@@ -13,6 +13,7 @@ from functools import partial
 from uuid import UUID
 
 import anyio
+import msgspec
 import structlog
 from anyio.abc import TaskGroup
 
@@ -232,6 +233,8 @@ class LocalController:
             await self._metadata.insist(FormCluster(cluster_id))
         await self._metadata.insist(Barrier())
         await self._take_part(await self._metadata.insist(register))
+        # What this process has written since, it has: only an earlier one's writes may be lost.
+        self._register = msgspec.structs.replace(register, clean=True)
         await self._restart.read_back()
         self._replicas.begin(tasks)
         for work in (

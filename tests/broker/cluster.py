@@ -158,6 +158,8 @@ class Cluster:
         self.free_sizes: dict[int, int] = {}
         """Of the nodes' disks, if not plenty; short of space below 100."""
         self.raft_leader = 1
+        self.is_clean = True
+        """What a node that starts says of its disk."""
         self._tasks = tasks
         self._limits = RollLimits(
             limits.get("entries_max", 1_000_000), limits.get("size_max", 1 << 30)
@@ -195,7 +197,7 @@ class Cluster:
     ) -> None:
         register = RegisterBroker(
             node=node, disk=self.disk_ids[node], raft_host="127.0.0.1", raft_port=6000 + node,
-            listeners=(("PLAINTEXT", "127.0.0.1", 9092 + node),), rack=None, clean=True,
+            listeners=(("PLAINTEXT", "127.0.0.1", 9092 + node),), rack=None, clean=self.is_clean,
         )  # fmt: skip
         async with anyio.create_task_group() as tasks:
             self.network.nodes[node] = Member(node, controller, store, tasks)

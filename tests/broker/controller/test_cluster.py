@@ -254,6 +254,31 @@ async def test_a_replaced_disk_confirms_no_leader_of_a_segment_that_has_ended(
         await check(made, known)
 
 
+async def test_a_node_that_was_taken_for_dead_does_not_doubt_what_it_has_written_since(
+    tmp_path: Path,
+) -> None:
+    """Its machine had lost power, before: a pause of the network would make it doubtful again, and
+    with another node down no topic it holds could be sealed."""
+    async with cluster(tmp_path) as made:
+        made.is_clean = False
+        made.kill(3, "random", random.Random(0))
+        controller = (await made.start(3)).controller
+        made_topics = [await made.controller(1).create_topic(name, configs={}) for name in "tuvw"]
+        followed = next(topic for topic in made_topics if topic.leader_id != 3)
+        before = controller.incarnation
+        made.network.isolate(3)
+        with anyio.fail_after(20):
+            while not made.raft.state.brokers[3].fenced:
+                await anyio.sleep(0.02)
+            made.network.heal()
+            while controller.incarnation == before:
+                await anyio.sleep(0.02)
+        last = made.raft.state.topics[followed.topic_id.bytes].last
+        assert last.sid == 1
+        assert 3 in last.replicas
+        assert not last.void
+
+
 async def test_a_node_that_has_lost_its_vote_is_not_told_to_stay(tmp_path: Path) -> None:
     """It would stay in name, and never hear of the metadata again."""
     async with cluster(tmp_path) as made:
