@@ -12,6 +12,7 @@ from struct import error as StructError
 from typing import Final
 
 from broker.codecs import ZSTD
+from broker.errors import FrameError
 from broker.kafka_api.skim import uvarint
 from engine.batch import CODEC_MASK, HEADER_SIZE
 
@@ -51,7 +52,7 @@ def read(frame: memoryview, position: int, version: int) -> Asked | None:
         if version >= FLEXIBLE_MIN:
             return _read_flexible(frame, position, version)
         return _read_fixed(frame, position, version)
-    except (StructError, IndexError, ValueError):
+    except (StructError, IndexError, ValueError, FrameError):
         return None  # Whatever is wrong with it, the general way says so.
 
 

@@ -13,6 +13,7 @@ from broker import kafka_api
 from broker.errors import FrameError, PeerError, UnsupportedRequest
 from broker.kafka_api import KafkaSession, session, wire
 from broker.kafka_api.apis import SERVED
+from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, encode_request
 
@@ -81,6 +82,18 @@ async def test_the_reason_names_the_client_once_it_has_a_name(node: Node) -> Non
     await connection.ask(METADATA, 4, "billing", topics=[])
     with pytest.raises(PeerError, match=r"127.0.0.1:50000 \(client id 'billing'\): "):
         await begin(connection.session, b"garbage")
+    assert node.counters.closed["FrameError"] == 1
+
+
+async def test_the_reason_names_who_sent_a_produce_that_cannot_be_read(node: Node) -> None:
+    connection = node.connect()
+    await node.create("t")
+    await connection.produce("t", batch(b"x"), version=9)
+    records = b"\0\0\0\0" + b"\xff" * 6  # of partition 0; their size has no end
+    frame = b"\0\0\0\x09\0\0\0\x01\0\x04test\0" + b"\0\xff\xff\0\0\x75\x30\2\2t\2" + records
+    assert connection.session.begin_now(memoryview(frame)) is None
+    with pytest.raises(PeerError, match=r"client id 'test'"):
+        await begin(connection.session, frame)
     assert node.counters.closed["FrameError"] == 1
 
 
