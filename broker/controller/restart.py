@@ -15,6 +15,7 @@ from broker.controller.metadata import Metadata
 from broker.controller.read_back import ReadBack
 from broker.errors import StorageFailed
 from broker.replication.store import Store
+from engine.log import TopicLog
 from raft.commands import BeginSealMany
 from raft.state import ClusterState, SegmentState, Topic
 from raft.state import Segment as SegmentMetadata
@@ -56,10 +57,18 @@ class Restart:
                 await self._store.delete(log)
             elif topic is not None and _was_dropped(topic, stored.sid):
                 await self._store.drop(log, stored.sid)
-            elif topic is None or topic.segment(stored.sid) is None:
+            elif topic is None or (segment := topic.segment(stored.sid)) is None:
                 _log.warning(
                     "files that no metadata explains are left alone", path=str(stored.path)
                 )
+            elif topic.is_emptied(segment) and not stored.is_emptied:
+                await self._finish_emptying(log, stored.sid)
+
+    async def _finish_emptying(self, log: TopicLog, sid: int) -> None:
+        """With the window here as well, the end came between writing it and deleting the rest."""
+        window = await self._store.run(partial(log.window, sid))
+        if window is not None:
+            await self._store.empty(log, sid, window)
 
     # -- reading back (blocking, on a thread)
 

@@ -10,6 +10,7 @@ from broker.errors import DuplicateSequence, OutOfOrderSequence
 from broker.ports import ACKS_ALL
 from engine.backends._memory import MemoryBackend
 from engine.errors import CorruptSegmentError
+from engine.segment_files import WindowFile
 from tests.broker.one_node import TOPICS, batch, put, read_all, running, values
 
 
@@ -42,6 +43,30 @@ async def test_a_killed_node_has_everything_back_at_the_same_offsets(tmp_path: P
         assert partition.topic.topic_id == topic_id
         assert await read_all(partition) == before
         assert (await put(partition, b"next")).base_offset == 20
+
+
+async def test_records_that_were_being_deleted_at_the_end_are_gone_after_the_next_start(
+    tmp_path: Path,
+) -> None:
+    """What is kept instead of them was written already: nobody would have looked for them again."""
+    async with running(tmp_path) as node:
+        partition = await node.topic()
+        await put(partition, b"secret", producer=(7, 0, 0))
+        disk = node.backend.kill_clone()
+        await node.controller.delete_records(partition.topic, 1)
+        log = partition.log
+        with anyio.fail_after(10):
+            while not log.is_emptied(1):
+                await anyio.sleep(0.01)
+        window = log.window(1)
+    assert window is not None
+    WindowFile(disk.fs, log.directory, 1).write(window)
+    async with running(tmp_path, disk) as node:
+        assert [name for name in files(disk) if name.endswith(".log")] == []
+        again = await (await node.topic()).append(
+            batch(b"secret", producer=(7, 0, 0)), acks=ACKS_ALL
+        )
+        assert again.is_duplicate
 
 
 @pytest.mark.parametrize("seed", range(20))
