@@ -17,6 +17,7 @@ each time, and the cursor stays.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -24,7 +25,7 @@ import anyio
 import anyio.abc
 import structlog
 
-from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
+from broker.errors import Loading, NotLeader, OffsetOutOfRange, RequestError, StorageFailed
 from broker.groups.expiry import CURSOR_PREFIX
 from broker.native_api.gate import Gate
 from broker.native_api.reader import SECTION_SIZE_MAX, TopicReader, Unpacker, UnreadableBatch
@@ -48,10 +49,12 @@ ROUND_SIZE_MAX = 1024 * 1024
 class Ticket:
     """One GET's place in the line, and then what it got."""
 
-    __slots__ = ("_failure", "_value", "done")
+    __slots__ = ("_failure", "_refused", "_value", "done")
 
-    def __init__(self) -> None:
+    def __init__(self, refused: Callable[["Ticket"], None] | None = None) -> None:
+        """`refused` takes the ticket on when this node turns out not to keep the cursor."""
         self.done = Gate()
+        self._refused = refused
         self._value: bytes | None = None
         self._failure: RequestError | None = None
 
@@ -69,6 +72,10 @@ class Ticket:
     def end(self, outcome: bytes | RequestError | None) -> None:
         """Say what became of it; the first word counts."""
         if self.done.is_set():
+            return
+        if self._refused is not None and isinstance(outcome, NotLeader | Loading):
+            refused, self._refused = self._refused, None
+            refused(self)
             return
         if isinstance(outcome, RequestError):
             self._failure = outcome
@@ -115,14 +122,14 @@ class Cursors:
             task_status.started()
             await anyio.sleep_forever()
 
-    def get(self, topic: TopicView) -> Ticket:
-        """Queue behind every earlier `get` of this topic."""
+    def get(self, topic: TopicView, refused: Callable[[Ticket], None] | None = None) -> Ticket:
+        """Queue behind every earlier `get` of this topic. See `Ticket` for `refused`."""
         assert self._tasks is not None, "the cursors are not running"
         lane = self._lanes.get(topic.topic_id)
         if lane is None:
             lane = self._lanes[topic.topic_id] = _Lane(self._unpacker)
         self._lanes.move_to_end(topic.topic_id)
-        ticket = Ticket()
+        ticket = Ticket(refused)
         lane.waiting.append(ticket)
         if not lane.is_serving:
             lane.is_serving = True

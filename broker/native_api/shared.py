@@ -5,6 +5,7 @@ offsets. GETs that come in elsewhere are asked of it. A question that certainly 
 (the node says it is not the one) is asked again of whoever is; one whose answer was lost is an
 error, because the record may have been handed out: GET is at most once."""
 
+from functools import partial
 from uuid import UUID
 
 import anyio
@@ -43,16 +44,25 @@ class SharedCursors:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
             task_status.started()
-            await anyio.sleep_forever()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
 
     async def get(self, topic: TopicView) -> Ticket:
         """A place in the line of this topic's GETs, here or on the node that keeps the cursor."""
         if await self._offsets.leader_of(group_of(topic.name)) == self._controller.node_id:
-            return self._cursors.get(topic)
-        assert self._tasks is not None, "the cursors are not running"
+            return self._cursors.get(topic, partial(self.look_elsewhere, topic))
         ticket = Ticket()
-        self._tasks.start_soon(self._fetch, topic, ticket)
+        self.look_elsewhere(topic, ticket)
         return ticket
+
+    def look_elsewhere(self, topic: TopicView, ticket: Ticket) -> None:
+        """This node does not keep the cursor: ask whoever does."""
+        if self._tasks is None:
+            ticket.end(NotLeader("the node stops, or has not started"))
+        else:
+            self._tasks.start_soon(self._fetch, topic, ticket)
 
     async def _fetch(self, topic: TopicView, ticket: Ticket) -> None:
         try:

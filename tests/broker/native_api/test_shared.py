@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import anyio
 import pytest
 
 from broker.errors import Loading, NotLeader, OutcomeUnknown
-from broker.native_api.cursor import Cursors, group_of
+from broker.native_api.cursor import Cursors, Ticket, group_of
 from broker.native_api.shared import SharedCursors
 from broker.ports import Buffer
 from broker.replication import messages
@@ -88,6 +89,33 @@ async def test_a_refusal_is_asked_again_and_a_lost_answer_is_not() -> None:
         nodes.peers.failures = [PeerUnreachable("the answer was lost")]
         with pytest.raises(OutcomeUnknown):
             await (await nodes.asker.get(topic)).taken()
+
+
+async def test_a_get_on_the_keeper_follows_the_cursor_when_it_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with pair() as nodes:
+        nodes.controller.add("t").store(batch([b"a"]))
+        nodes.peers.other = nodes.asker
+        position = nodes.offsets.position
+
+        async def moved(group: str, topic_id: UUID) -> int | None:
+            nodes.offsets.leader_id = nodes.away.node_id
+            monkeypatch.setattr(nodes.offsets, "position", position)
+            raise NotLeader("the shard has moved")
+
+        monkeypatch.setattr(nodes.offsets, "position", moved)
+        assert await (await nodes.keeper.get(nodes.controller.topic("t"))).taken() == b"a"
+
+
+async def test_a_get_that_the_cursor_left_behind_ends_with_its_node() -> None:
+    async with pair() as nodes:
+        nodes.controller.add("t").store(batch([b"a"]))
+        ticket = Ticket(lambda ticket: nodes.keeper.look_elsewhere(topic, ticket))
+        topic = nodes.controller.topic("t")
+    ticket.end(NotLeader("the node stops"))
+    with pytest.raises(NotLeader):
+        await ticket.taken()
 
 
 async def test_while_nobody_keeps_the_cursor_a_get_waits_and_then_says_so(
