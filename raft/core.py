@@ -162,6 +162,13 @@ class HardenedRaft(Elections):
     def is_connected(self, voter: str) -> bool:
         return self.peer(voter) in self._SyncObj__connectedNodes
 
+    def answers(self, voter: str) -> bool:
+        """Whether it has acknowledged something to this leader, and said something since in less
+        than the time in which a leader is given up."""
+        heard_at = self._SyncObj__lastResponseTime.get(self.peer(voter), -NEVER)
+        is_quiet = self.machine.now() - heard_at >= self.election_wait_s[1]
+        return self.match_index(voter) > 0 and not is_quiet
+
     # ---- messages
     # ----------------------------------------------------------------------------------
 

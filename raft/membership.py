@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from raft.core import HardenedRaft
 from raft.errors import OutcomeUnknown, RaftError
-from raft.members import MemberChange, is_fulfilled, next_step, promoted
+from raft.members import MemberChange, Members, is_fulfilled, next_step, promoted
 from raft.messages import AnyMessage, MemberReply, MemberRequest
 
 REPEAT_S = 0.25
@@ -85,8 +85,16 @@ class Membership:
             self.hand_over()
             return
         members = next_step(self._raft.members, change, self._raft.me)
-        if members is not None:
+        if members is not None and self._reaches_majority(members):
             self._raft.change_members(members)
+
+    def _reaches_majority(self, members: Members) -> bool:
+        """Whether those who could commit `members` are there. While a voter is dead, another one
+        that goes may take the majority along, and then nothing would ever bring it back."""
+        reached = sum(
+            voter == self._raft.me or self._raft.answers(voter) for voter in members.voters
+        )
+        return 2 * reached > len(members.voters)
 
     def replied(self, change: MemberChange) -> None:
         for wish in [wish for wish in self._wishes if wish.change == change]:

@@ -104,6 +104,23 @@ def test_a_leader_that_leaves_hands_over_first() -> None:
     assert not leader.is_leader
 
 
+def test_a_voter_that_leaves_while_another_is_dead_does_not_take_the_majority_along() -> None:
+    lab = Growing(ABC)
+    leader = lab.elect("a")
+    lab.kill("c")
+    lab.run(1.5)
+    heard, on_done = outcome()
+    leader.change_members(leaves="b", on_done=on_done, timeout_s=20.0)
+    lab.run(2.0)
+    asked = lab.ask("b")
+    lab.run(0.5)
+    assert len(asked) == 1 and not heard, "the two that live still decide"
+    lab.start("c")
+    lab.run(5.0)
+    assert heard == [None]
+    assert leader.members == Members(("a", "c"))
+
+
 def test_without_a_majority_nobody_is_told_that_it_is_done() -> None:
     lab = Growing(ABC)
     lab.elect("a")
