@@ -196,7 +196,10 @@ class Troubles:
             brokers = process.metadata.state.brokers
             leaving = [node for node, broker in sorted(brokers.items()) if broker.leaving]
             if leaving and self.rng.random() < 0.3:
-                process.start(process.propose, MarkLeaving(self.rng.choice(leaving), leaving=False))
+                node = self.rng.choice(leaving)
+                # Who has lost its vote is not told to stay: `Departures.mark`.
+                if brokers[node].disk.hex() in process.metadata.members:
+                    process.start(process.propose, MarkLeaving(node, leaving=False))
             elif not leaving and len(brokers) > 2:
                 node = self.rng.choice(sorted(brokers))
                 process.start(process.propose, MarkLeaving(node, leaving=True))
