@@ -104,7 +104,7 @@ class Elections(Ground):
     def _counts(self, votes: set[str], voter: str) -> bool:
         """Add one vote; whether they are a majority of the voters now."""
         votes.add(voter)
-        return 2 * len(votes.intersection(self.members.voters)) > len(self.members.voters)
+        return self.members.is_majority(votes)
 
     def _SyncObj__onBecomeLeader(self) -> None:
         """The first entry of a term names the members: it commits what came before, and tells

@@ -23,6 +23,10 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     def __contains__(self, voter: str) -> bool:
         return voter in self.voters or voter in self.learners
 
+    def is_majority(self, some: set[str]) -> bool:
+        """Whether more than half of the voters are among `some`."""
+        return 2 * len(some.intersection(self.voters)) > len(self.voters)
+
 
 class MemberChange(msgspec.Struct, frozen=True, array_like=True):
     """A wish: `joins` takes part, `leaves` does not. Either may be ""; both together replace a

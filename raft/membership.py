@@ -91,10 +91,8 @@ class Membership:
     def _reaches_majority(self, members: Members) -> bool:
         """Whether those who could commit `members` are there. While a voter is dead, another one
         that goes may take the majority along, and then nothing would ever bring it back."""
-        reached = sum(
-            voter == self._raft.me or self._raft.answers(voter) for voter in members.voters
-        )
-        return 2 * reached > len(members.voters)
+        answering = {voter for voter in members.voters if self._raft.answers(voter)}
+        return members.is_majority({self._raft.me, *answering})
 
     def replied(self, change: MemberChange) -> None:
         for wish in [wish for wish in self._wishes if wish.change == change]:

@@ -57,9 +57,7 @@ class Replica(StateMachine):
     @property
     def reaches_majority(self) -> bool:
         """Whether it is connected to enough voters for anything to be decided."""
-        voters, connected = self.members.voters, self._connected
-        reached = sum(voter == self._voter_id or voter in connected for voter in voters)
-        return 2 * reached > len(voters)
+        return self.members.is_majority({self._voter_id, *self._connected})
 
     # ---- the tick --------------------------------------------------------------------------------
 
