@@ -3,7 +3,9 @@
 Behaviour
   * A group's coordinator is the node that leads the group's shard. The shard is made when it is
     first asked for, so the answer does not change with the first commit.
-  * While nobody leads the shard: COORDINATOR_NOT_AVAILABLE, which every client retries.
+  * While nobody leads the shard, the answer waits for who comes next, and is then
+    COORDINATOR_NOT_AVAILABLE. Every client retries that, but librdkafka's admin calls only twice
+    within half a second, and then they hang until some connection changes.
   * The coordinator of a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the
     one number that every client takes for final; other kinds with INVALID_REQUEST.
 Versions
@@ -16,15 +18,17 @@ Not here
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import anyio
 from kio.schema.errors import ErrorCode
 
 from broker.errors import InvalidRequest, MetadataUnavailable, RequestError
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, text_of
 from broker.kafka_api.groups import group_code
-from broker.kafka_api.handler import Finish, Response, ready
+from broker.kafka_api.handler import Finish, Response
 from broker.kafka_api.wire import maker
 from broker.ports import BrokerAddress
 
@@ -35,6 +39,13 @@ GROUP, TRANSACTION = 0, 1
 
 MANY_VERSION_MIN: Final = 4
 
+LEADER_WAIT_S: Final = 2.0
+"""For all keys of a request together; a new leader takes about half a second once the old one is
+known to be gone."""
+
+LOOK_S: Final = 0.02
+"""Between two looks at who leads."""
+
 _NOWHERE: Final = BrokerAddress(node_id=-1, host="", port=-1)
 
 _Found = tuple[str, BrokerAddress, ErrorCode, str | None]
@@ -42,15 +53,21 @@ _Found = tuple[str, BrokerAddress, ErrorCode, str | None]
 
 
 async def begin(ctx: Context, request: FindCoordinatorRequest) -> Finish:
+    """Nothing depends on its order: what comes after it need not wait until a leader is found."""
+    return partial(_finish, ctx, request)
+
+
+async def _finish(ctx: Context, request: FindCoordinatorRequest) -> Response:
     """Look each key up, and make the shards that are missing."""
     key_type = getattr(request, "key_type", GROUP)
+    ends_at = anyio.current_time() + LEADER_WAIT_S
     found: list[_Found] = []
     for key in _keys(request):
         try:
-            found.append((key, await _find(ctx, key_type, key), ErrorCode.none, None))
+            found.append((key, await _find(ctx, key_type, key, ends_at), ErrorCode.none, None))
         except RequestError as error:
             found.append((key, _NOWHERE, group_code(error), text_of(error)))
-    return ready(_response(request, found))
+    return _response(request, found)
 
 
 def failed(ctx: Context, request: FindCoordinatorRequest, code: ErrorCode) -> Response:
@@ -64,18 +81,21 @@ def _keys(request: FindCoordinatorRequest) -> Sequence[str]:
     return (request.key,)  # type: ignore[attr-defined]
 
 
-async def _find(ctx: Context, key_type: int, key: str) -> BrokerAddress:
+async def _find(ctx: Context, key_type: int, key: str, ends_at: float) -> BrokerAddress:
     if key_type == TRANSACTION:
         raise Refused(
             ErrorCode.transactional_id_authorization_failed, "transactions are not offered"
         )
     if key_type != GROUP:
         raise InvalidRequest(f"coordinators of kind {key_type} are not offered")
-    leader_id = await ctx.groups.leader_of(key)
-    for broker in ctx.controller.brokers(ctx.listener):
-        if broker.node_id == leader_id:
-            return broker
-    raise MetadataUnavailable("nobody coordinates the group now")
+    while True:
+        leader_id = await ctx.groups.leader_of(key)
+        for broker in ctx.controller.brokers(ctx.listener):
+            if broker.node_id == leader_id:
+                return broker
+        if anyio.current_time() >= ends_at:
+            raise MetadataUnavailable("nobody coordinates the group now")
+        await anyio.sleep(LOOK_S)
 
 
 def _response(request: FindCoordinatorRequest, found: Sequence[_Found]) -> Response:

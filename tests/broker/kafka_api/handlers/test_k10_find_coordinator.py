@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import anyio
 import pytest
 
+from broker.kafka_api.handlers import k10_find_coordinator
 from tests.broker.kafka_api.group_layouts import FIND_COORDINATOR
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.members import NOT_AVAILABLE, OK
@@ -42,11 +44,31 @@ async def test_many_keys_each_with_its_answer(node: Node) -> None:
 
 
 @pytest.mark.parametrize("version", range(7))
-async def test_nobody_leads_the_shard(node: Node, version: int) -> None:
+async def test_nobody_leads_the_shard(
+    node: Node, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(k10_find_coordinator, "LEADER_WAIT_S", 0.05)
     await ask(node, version)
     node.depose("__consumer_offsets", leader_id=-1)
     found = await ask(node, version)
     assert (found["error"], found["node_id"]) == (NOT_AVAILABLE, -1)
+
+
+async def test_a_question_in_the_middle_of_a_failover_is_answered_with_the_new_coordinator(
+    node: Node,
+) -> None:
+    """Whoever is told that there is none may not ask again for long."""
+    await ask(node, 6)
+    node.depose("__consumer_offsets", leader_id=-1)
+    connection = node.connect()
+    asked = await connection.send(FIND_COORDINATOR, 6, keys=["g"], type=0)
+    with anyio.move_on_after(0.1):
+        await asked.answer()
+        pytest.fail("it was answered while nobody led")
+    again = await connection.send(FIND_COORDINATOR, 6, keys=["g"], type=0)
+    node.depose("__consumer_offsets", leader_id=2)
+    (found,) = (await again.answer())["coordinators"]
+    assert (found["error"], found["node_id"]) == (OK, 2)
 
 
 async def test_another_node_leads_the_shard(node: Node) -> None:
