@@ -7,7 +7,6 @@ in. The order of an end: let begun requests finish, then stop what they stood on
 
 import asyncio
 import base64
-import gc
 import signal
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +36,7 @@ from broker.replication import messages
 from broker.replication.space import Space
 from broker.replication.store import Store
 from broker.server.membership import Membership
+from broker.server.memory import calm_collector, keep_freed_blocks
 from broker.server.overview import overview
 from broker.server.protocols import Protocols
 from broker.server.samples import Samples
@@ -48,7 +48,6 @@ from engine.durability import FsyncPolicy
 from raft.commands import RegisterBroker
 
 _log = structlog.get_logger(__name__)
-
 
 SECOND_SIGNAL_S_MIN = 1.0
 """A second signal ends the node at once, but not one that came with the first: `timeout` and some
@@ -64,17 +63,13 @@ class DiskFailed(BrokerError):
     on."""
 
 
-GC_ALLOCATION_COUNT = 20_000
-"""Container objects that survive before the youngest of them are looked at; 700 is Python's own,
-which one request with many partitions passes."""
-
-
 def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]) -> int:
     """Run a node until it is asked to stop; 0 then. Blocking.
 
     `announce` is called once, when clients are let in. Raises DataDirError, AdminPortError,
     ListenError, CorruptSegmentError, DiskFailed and other errors whose text is for the operator.
     """
+    keep_freed_blocks()
     joins = bool(config.join) and not config.bootstrap
     data = DataDir(config.data_dir, node_id=config.node_id, joins=joins)
     try:
@@ -194,7 +189,7 @@ class Node:
         await self._protocols.start(tasks)
         tasks.start_soon(self._net.serve)
         self._detail = ""
-        _calm_collector()
+        calm_collector()
         self._say_ready(native, kafka, HostPort(self._config.admin_host, admin_port))
         tasks.start_soon(warm_up)
 
@@ -377,18 +372,6 @@ class Node:
             admin=str(admin),
         )
         self._announce(BannerInfo(status, native, kafka, admin))
-
-
-def _calm_collector() -> None:
-    """Let the cycle collector look only at what comes from now on, and seldom.
-
-    The schemas and the code are hundreds of thousands of objects that live as long as the process;
-    a full collection over them stops every client for tens of milliseconds. What requests
-    leave behind is freed by reference counts; cycles come from failures and ended connections.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_ALLOCATION_COUNT, 20, 20)
 
 
 def _limits(config: Config) -> Limits:
