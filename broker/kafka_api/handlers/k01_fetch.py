@@ -11,9 +11,9 @@ Behaviour
   * Fetch sessions (KIP-227, v7+): an incremental request names what has changed, and its answer
     only the partitions with news: records, another watermark or log start, an error. A client gets
     none (id 0) when there is no room; one that went away for long is FETCH_SESSION_ID_NOT_FOUND.
-  * Old records that the leader does not hold are read from a replica that does: the client is sent
-    there (KIP-392, v11+), or the leader asks for it. Every replica serves the sealed segments that
-    it holds, and says NOT_LEADER_OR_FOLLOWER where they end.
+  * Old records that the leader does not hold are read from a replica that does: a client that names
+    its rack is sent there (KIP-392, v12+), for the others the leader asks. Every replica serves the
+    sealed segments that it holds (v11+), and says NOT_LEADER_OR_FOLLOWER where they end.
   * A batch that the client's version cannot understand (zstd below v10) is
     UNSUPPORTED_COMPRESSION_TYPE.
 Versions
@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 
 ZSTD_VERSION_MIN: Final = 10
 FOLLOWERS_VERSION_MIN: Final = 11
+SENT_AWAY_VERSION_MIN: Final = 12
+"""kafkajs speaks up to v11. It stays for minutes with a replica that says it is not the leader, and
+joins its group anew each time."""
 LEADER_VERSION_MIN: Final = 16
 READ_COMMITTED: Final = 1
 
@@ -188,7 +191,8 @@ async def _read(
     wanted = asked.wanted
     view, partition = _readable(ctx, request, asked)
     partition.check_epoch(getattr(wanted, "current_leader_epoch", -1))
-    if request.__version__ >= FOLLOWERS_VERSION_MIN:
+    # Who names no rack may not know what a preferred replica is: aiokafka then asks on for ever.
+    if request.__version__ >= SENT_AWAY_VERSION_MIN and request.rack_id:
         preferred = partition.preferred_reader(wanted.fetch_offset)
         if preferred >= 0:
             marks = max(partition.high_watermark, wanted.fetch_offset), partition.log_start_offset

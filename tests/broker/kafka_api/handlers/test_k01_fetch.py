@@ -399,16 +399,21 @@ class TestOldSegments:
     async def test_the_client_is_sent_to_the_replica_that_has_them(self, node: Node) -> None:
         partition = await filled(node, batch(b"a"))
         partition.preferred = 2
-        answer = await node.connect().fetch("t", 0, version=11)
+        answer = await node.connect().fetch("t", 0, version=12, rack_id="a")
         assert (answer["error"], answer["preferred_read_replica"]) == (0, 2)
         assert not answer["records"] and answer["high_watermark"] == 1
 
-    async def test_a_client_that_does_not_know_of_replicas_gets_the_records(
-        self, node: Node
+    @pytest.mark.parametrize(
+        ("version", "rack"), [(10, {}), (11, {"rack_id": "a"}), (12, {"rack_id": ""})]
+    )
+    async def test_a_consumer_that_does_not_go_where_it_is_sent_starves(
+        self, node: Node, version: int, rack: dict[str, Any]
     ) -> None:
+        """aiokafka without a rack does not look at the preferred replica: it would ask the leader
+        for ever, and get nothing. kafkajs (up to v11) goes, but then does not come back."""
         partition = await filled(node, batch(b"a"))
         partition.preferred = 2
-        answer = await node.connect().fetch("t", 0, version=10)
+        answer = await node.connect().fetch("t", 0, version=version, **rack)
         assert answer["records"] == partition.batches[0][2]
 
     async def test_an_incremental_session_is_told_where_to_go_though_nothing_else_is_new(
@@ -418,11 +423,10 @@ class TestOldSegments:
         connection = node.connect()
         asked = {"partition": 0, "fetch_offset": 1, "max_bytes": 1000}
         topic = {"topic": "t", "partitions": [asked]}
-        first = await connection.ask(FETCH, 11, session_epoch=0, topics=[topic])
+        first = await connection.ask(FETCH, 12, session_epoch=0, topics=[topic], rack_id="a")
         partition.preferred = 2
-        again = await connection.ask(
-            FETCH, 11, session_id=first["session_id"], session_epoch=1, max_wait_ms=1
-        )
+        session = {"session_id": first["session_id"], "session_epoch": 1}
+        again = await connection.ask(FETCH, 12, **session, rack_id="a", max_wait_ms=1)
         (told,) = again["topics"][0]["partitions"]
         assert told["preferred_read_replica"] == 2
 
