@@ -364,6 +364,10 @@ EditConfigs = Callable[[Mapping[str, str]], Mapping[str, str]]
 class AdminController(Controller, Protocol):
     """What Kafka's clients and admin tools ask beyond that."""
 
+    async def answers(self, node_id: int) -> bool:
+        """Whether that node can be reached just now, and knows what this one knows of the metadata.
+        One that has just died counts as live for about a second more."""
+
     def sealed_copies(self, topic: TopicView) -> Readable:
         """What this node holds of a topic that another one leads. Raises UnknownTopicId."""
 

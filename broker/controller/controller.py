@@ -399,6 +399,9 @@ class LocalController:
     def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
         return broker_addresses(self._metadata.state, listener)
 
+    async def answers(self, node_id: int) -> bool:
+        return await self._everywhere.answers(node_id)
+
     def topics(self) -> Sequence[TopicView]:
         return [
             self._views.of(self._metadata.state, topic)

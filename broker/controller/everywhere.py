@@ -5,7 +5,6 @@ admin clients take UNKNOWN_TOPIC_OR_PARTITION for an answer and do not ask again
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import anyio
 
@@ -38,9 +37,18 @@ class Everywhere:
                     if node != self._node:
                         tasks.start_soon(self._ask, node, frame)
 
-    async def _ask(self, node: int, frame: Sequence[Buffer]) -> None:
-        with suppress(PeerUnreachable):
+    async def answers(self, node: int) -> bool:
+        """Whether `node` can be reached, and sees at least what this one sees now, before
+        PATIENCE_S is over."""
+        frame = messages.encode(messages.SeenAsk(self._metadata.state.revision))
+        return node == self._node or await self._ask(node, frame)
+
+    async def _ask(self, node: int, frame: Sequence[Buffer]) -> bool:
+        try:
             await self._peers.call(node, frame, timeout_s=PATIENCE_S)
+        except PeerUnreachable:
+            return False
+        return True
 
     async def answer(self, ask: messages.SeenAsk) -> Sequence[Buffer]:
         """Once this node sees what was asked for. Raises PeerUnreachable if that takes too long."""

@@ -3,9 +3,12 @@
 Behaviour
   * A group's coordinator is the node that leads the group's shard. The shard is made when it is
     first asked for, so the answer does not change with the first commit.
-  * While nobody leads the shard, the answer waits for who comes next, and is then
-    COORDINATOR_NOT_AVAILABLE. Every client retries that, but librdkafka's admin calls only twice
-    within half a second, and then they hang until some connection changes.
+  * While nobody leads the shard, or its leader does not answer this node, the answer waits for who
+    comes next. librdkafka's admin calls depend on it (v2.16): they repeat the question only twice,
+    within half a second, and one that was sent to a node which then drops out of the metadata is
+    never sent anywhere else.
+  * When nobody comes, COORDINATOR_NOT_AVAILABLE, which every client retries; or whoever leads by
+    the metadata, who may well be reached from where the client is.
   * The coordinator of a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the
     one number that every client takes for final; other kinds with INVALID_REQUEST.
 Versions
@@ -39,9 +42,8 @@ GROUP, TRANSACTION = 0, 1
 
 MANY_VERSION_MIN: Final = 4
 
-LEADER_WAIT_S: Final = 2.0
-"""For all keys of a request together; a new leader takes about half a second once the old one is
-known to be gone."""
+LEADER_WAIT_S: Final = 3.0
+"""For all keys of a request together. A dead leader is replaced within one to three seconds."""
 
 LOOK_S: Final = 0.02
 """Between two looks at who leads."""
@@ -90,10 +92,11 @@ async def _find(ctx: Context, key_type: int, key: str, ends_at: float) -> Broker
         raise InvalidRequest(f"coordinators of kind {key_type} are not offered")
     while True:
         leader_id = await ctx.groups.leader_of(key)
-        for broker in ctx.controller.brokers(ctx.listener):
-            if broker.node_id == leader_id:
-                return broker
-        if anyio.current_time() >= ends_at:
+        live = {broker.node_id: broker for broker in ctx.controller.brokers(ctx.listener)}
+        is_late = anyio.current_time() >= ends_at
+        if leader_id in live and (is_late or await ctx.controller.answers(leader_id)):
+            return live[leader_id]
+        if is_late:
             raise MetadataUnavailable("nobody coordinates the group now")
         await anyio.sleep(LOOK_S)
 

@@ -85,6 +85,15 @@ async def test_a_silent_node_does_not_stop_changes() -> None:
         await asker.seen()
 
 
+async def test_a_node_that_has_died_does_not_answer_and_one_that_lives_does() -> None:
+    wire = Wire()
+    asker, _ = node(1, 10, wire)
+    wire.nodes[2], _ = node(2, 11, wire)
+    assert await asker.answers(1)
+    assert await asker.answers(2)
+    assert not await asker.answers(3)
+
+
 async def test_a_node_that_stays_behind_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broker.controller.everywhere.PATIENCE_S", 0.01)
     behind, _ = node(2, 9, Wire())

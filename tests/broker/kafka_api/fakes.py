@@ -280,6 +280,8 @@ class FakeController:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.live = [BrokerAddress(1, "127.0.0.1", 9092), BrokerAddress(2, "127.0.0.2", 9092, "b")]
+        self.silent: set[int] = set()
+        """Nodes that have just died, or cannot be reached from here."""
         self.partitions: dict[str, FakePartition] = {}
         self.routes: dict[str, FakePartition] = {}
         """Where `anywhere` finds a topic, if not here."""
@@ -294,6 +296,9 @@ class FakeController:
     def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
         port_offset = {"PLAINTEXT": 0, "OUTSIDE": 10_000}[listener]
         return tuple(replace(one, port=one.port + port_offset) for one in self.live)
+
+    async def answers(self, node_id: int) -> bool:
+        return node_id not in self.silent
 
     def topics(self) -> Sequence[TopicView]:
         return [partition.view for partition in self.partitions.values()]

@@ -71,6 +71,32 @@ async def test_a_question_in_the_middle_of_a_failover_is_answered_with_the_new_c
     assert (found["error"], found["node_id"]) == (OK, 2)
 
 
+async def test_nobody_is_sent_to_a_coordinator_that_has_just_died(node: Node) -> None:
+    """librdkafka would wait for it for ever, once the metadata does not name it any more."""
+    await ask(node, 6)
+    node.depose("__consumer_offsets", leader_id=2)
+    node.controller.silent = {2}
+    asked = await node.connect().send(FIND_COORDINATOR, 6, keys=["g"], type=0)
+    with anyio.move_on_after(0.1):
+        await asked.answer()
+        pytest.fail("it was answered with a node that does not answer")
+    again = await node.connect().send(FIND_COORDINATOR, 6, keys=["g"], type=0)
+    node.depose("__consumer_offsets", leader_id=1)
+    (found,) = (await again.answer())["coordinators"]
+    assert (found["error"], found["node_id"]) == (OK, 1)
+
+
+async def test_a_coordinator_that_this_node_alone_cannot_reach_is_named_in_the_end(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(k10_find_coordinator, "LEADER_WAIT_S", 0.05)
+    await ask(node, 6)
+    node.depose("__consumer_offsets", leader_id=2)
+    node.controller.silent = {2}
+    found = await ask(node, 6)
+    assert (found["error"], found["node_id"]) == (OK, 2)
+
+
 async def test_another_node_leads_the_shard(node: Node) -> None:
     await ask(node, 6)
     node.depose("__consumer_offsets", leader_id=2)
