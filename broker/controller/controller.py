@@ -331,8 +331,21 @@ class LocalController:
         return await roll(partition, self._metadata, choose=placement.for_roll, reason=reason)
 
     async def _roll_in_place(self, partition: LocalPartition, reason: str) -> bool:
+        """Seen to its end though a client that wanted it gives up: half a roll leaves appends
+        parked."""
         choose = partial(placement.for_roll, keep_leader=True)
-        return await roll(partition, self._metadata, choose=choose, reason=reason)
+        done = anyio.Event()
+        is_closed = False
+
+        async def see_through() -> None:
+            nonlocal is_closed
+            is_closed = await roll(partition, self._metadata, choose=choose, reason=reason)
+            done.set()
+
+        assert self._tasks is not None, "nothing is led before the start"
+        self._tasks.start_soon(see_through)
+        await done.wait()
+        return is_closed
 
     # -- what other nodes ask
 

@@ -16,10 +16,11 @@ from broker.controller.partition import LocalPartition
 from broker.controller.retention import HIGH_WATERMARK, Retention, due
 from broker.controller.topic_config import TopicConfig
 from broker.errors import NotLeader, OffsetOutOfRange
+from broker.ports import ACKS_ALL
 from engine.backends._memory import MemoryBackend
 from raft.state import Segment, SegmentState, Topic
 from tests.broker.cluster import Cluster, cluster
-from tests.broker.one_node import TOPICS, OneNode, put, read_all, running
+from tests.broker.one_node import TOPICS, OneNode, batch, put, read_all, running
 
 T0 = 1_700_000_000_000
 DAY_MS = 86_400_000
@@ -299,6 +300,32 @@ class TestDeleteRecords:
             with pytest.raises(OffsetOutOfRange):
                 await node.controller.delete_records(partition.topic, offset)
             assert partition.log_start_offset == 0
+
+    async def test_a_client_that_gives_up_leaves_a_topic_that_takes_records(
+        self, tmp_path: Path
+    ) -> None:
+        held: list[Callable[[], None]] = []
+        is_held = False
+
+        def schedule(operation: str, size: int, ready: Callable[[], None]) -> None:
+            if is_held and operation == "write":
+                held.append(ready)
+            else:
+                ready()
+
+        async with running(tmp_path, MemoryBackend(schedule=schedule)) as node:
+            partition = await node.topic()
+            await put(partition, b"committed")
+            is_held = True
+            waiting = await partition.append(batch(b"not committed yet"), acks=ACKS_ALL)
+            with anyio.move_on_after(0.1) as patience:
+                await node.controller.delete_records(partition.topic, HIGH_WATERMARK)
+            assert patience.cancelled_caught
+            is_held = False
+            held.pop()()
+            with anyio.fail_after(10):
+                await partition.committed(waiting.end_offset, acks=ACKS_ALL, timeout_s=10)
+                await put(partition, b"after")
 
     async def test_the_log_start_survives_a_restart(self, tmp_path: Path) -> None:
         backend = MemoryBackend()
