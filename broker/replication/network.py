@@ -116,28 +116,28 @@ class Network:
 
     async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
         with anyio.move_on_after(timeout_s):
-            return await (await self._caller(node)).ask(frame)
+            return await self._caller(node).ask(frame)
         raise PeerUnreachable(f"node {node} did not answer within {timeout_s:g} s")
 
     async def converse(self, node: int) -> Conversation:
         return _Stream(await self._dial(node, FOLLOW_CHANNEL))
 
-    async def _caller(self, node: int) -> "_Caller":
+    def _caller(self, node: int) -> "_Caller":
         caller = self._callers.get(node)
         if caller is None or caller.is_closed:
-            caller = self._callers[node] = _Caller(node)
-            try:
-                channel = await self._dial(node, CALL_CHANNEL)
-            except BaseException:
-                caller.close()
-                raise
             if self._tasks is None:
-                caller.close()
                 raise PeerUnreachable("this node is stopping")
-            caller.open(channel, self._tasks)
-        else:
-            await caller.opened.wait()
+            caller = self._callers[node] = _Caller(node)
+            self._tasks.start_soon(self._keep, caller, node)
         return caller
+
+    async def _keep(self, caller: "_Caller", node: int) -> None:
+        try:
+            await caller.run(await self._dial(node, CALL_CHANNEL))
+        except PeerUnreachable as error:
+            caller.why = str(error)
+        finally:
+            caller.close()
 
     async def _dial(self, node: int, channel: str) -> Channel:
         address = self._address(node)
@@ -150,61 +150,75 @@ class Network:
 
 
 class _Caller:
-    """The connection on which one node is asked."""
+    """The connection on which one node is asked.
+
+    Whoever asks may lose patience at any moment: a barrier does as soon as enough others have
+    answered. So the connection is dialled and written to by its own task. A dial that was given up
+    would be begun anew each time, and a frame that was given up would be missing in the numbering
+    of the channel, which ends it.
+    """
 
     def __init__(self, node: int) -> None:
-        self._node = node
-        self._channel: Channel | None = None
-        self._asked: dict[int, tuple[anyio.Event, list[memoryview]]] = {}
         self._number = 0
-        self.opened = anyio.Event()
+        self._asked: dict[int, tuple[anyio.Event, list[memoryview]]] = {}
+        self._unsent: deque[tuple[int, Sequence[Buffer]]] = deque()
+        self._has_unsent = anyio.Event()
         self.is_closed = False
+        self.why = f"node {node} is gone"
 
-    def open(self, channel: Channel, tasks: TaskGroup) -> None:
-        self._channel = channel
-        self.opened.set()
-        tasks.start_soon(self._listen, channel)
+    async def ask(self, frame: Sequence[Buffer]) -> memoryview:
+        """The answer. Raises PeerUnreachable when the connection is, or goes."""
+        if self.is_closed:
+            raise PeerUnreachable(self.why)
+        self._number = number = (self._number + 1) & 0xFFFFFFFF
+        event, answers = self._asked[number] = (anyio.Event(), [])
+        self._unsent.append((number, frame))
+        self._has_unsent.set()
+        try:
+            await event.wait()
+        finally:
+            self._asked.pop(number, None)
+        if not answers:
+            raise PeerUnreachable(self.why)
+        return answers[0]
+
+    async def run(self, channel: Channel) -> None:
+        """Send questions and take in answers, until the connection ends."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._send_all, channel)
+                await self._listen(channel)
+        except* (*_GONE, PeerUnreachable):
+            pass
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(channel)
 
     def close(self) -> None:
+        """Nobody is asked here any more, and nothing that was asked will be answered."""
         self.is_closed = True
-        self.opened.set()
         asked, self._asked = self._asked, {}
         for event, _ in asked.values():
             event.set()
 
-    async def ask(self, frame: Sequence[Buffer]) -> memoryview:
-        if self.is_closed or self._channel is None:
-            raise PeerUnreachable(f"node {self._node} cannot be reached")
-        self._number = number = (self._number + 1) & 0xFFFFFFFF
-        event, answers = self._asked[number] = (anyio.Event(), [])
-        try:
-            await self._channel.send(*parts(number, frame))
-            await event.wait()
-        except _GONE as error:
-            self.close()
-            raise PeerUnreachable(f"node {self._node} is gone") from error
-        finally:
-            self._asked.pop(number, None)
-        if not answers:
-            raise PeerUnreachable(f"node {self._node} is gone")
-        return answers[0]
+    async def _send_all(self, channel: Channel) -> None:
+        while True:
+            await self._has_unsent.wait()
+            self._has_unsent = anyio.Event()
+            while self._unsent:
+                number, frame = self._unsent.popleft()
+                if number in self._asked:
+                    await channel.send(*parts(number, frame))
 
     async def _listen(self, channel: Channel) -> None:
         assembly = Assembly()
-        try:
-            while True:
-                for frame in await channel.receive():
-                    whole = assembly.add(frame)
-                    if whole is not None and whole[0] in self._asked:
-                        event, answers = self._asked[whole[0]]
-                        answers.append(whole[1])
-                        event.set()
-        except (*_GONE, PeerUnreachable):
-            pass
-        finally:
-            self.close()
-            with anyio.CancelScope(shield=True):
-                await anyio.aclose_forcefully(channel)
+        while True:
+            for frame in await channel.receive():
+                whole = assembly.add(frame)
+                if whole is not None and whole[0] in self._asked:
+                    event, answers = self._asked[whole[0]]
+                    answers.append(whole[1])
+                    event.set()
 
 
 async def _answer_all(channel: Channel, answer: Answer) -> None:

@@ -1,0 +1,123 @@
+"""Questions between nodes, over real connections, asked by those who lose patience."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from broker.peer.handshake import Identity
+from broker.peer.port import PeerPort
+from broker.ports import Buffer
+from broker.replication import messages
+from broker.replication.network import Network
+from broker.replication.peers import Conversation, PeerUnreachable
+
+ASK = messages.encode(messages.SeenAsk(1))
+LARGE = messages.encode(messages.AppendAsk(bytes(16), 1000), bytes(20 * 1024 * 1024))
+PATIENCE_S = 10.0
+
+
+@dataclass
+class Answerer:
+    """A node that answers when it may."""
+
+    may: anyio.Event = field(default_factory=anyio.Event)
+    asked: int = 0
+
+    async def answer(self, call: messages.Call, data: memoryview) -> Sequence[Buffer]:
+        self.asked += 1
+        await self.may.wait()
+        return messages.encode(messages.SeenReply(self.asked))
+
+    async def feed(self, node: int, conversation: Conversation) -> None:
+        raise AssertionError("nobody follows here")
+
+
+@dataclass
+class Pair:
+    """Node 1 can ask node 2."""
+
+    asker: Network
+    answerer: Answerer
+    port: PeerPort
+    """Of node 2."""
+
+    async def answered(self) -> bool:
+        frame = await self.asker.call(2, ASK, timeout_s=PATIENCE_S)
+        return isinstance(messages.decode_reply(frame)[0], messages.SeenReply)
+
+
+def _port(number: int) -> PeerPort:
+    identity = Identity(f"voter {number}", number, "", "127.0.0.1", 0)
+    return PeerPort(lambda: identity, b"s" * 32)
+
+
+@asynccontextmanager
+async def two_nodes() -> AsyncIterator[Pair]:
+    port, answerer = _port(2), Answerer()
+    bound = 0
+    answering = Network(port, address=lambda _node: None)
+    answering.serve(answer=answerer.answer, feed=answerer.feed)
+    asker = Network(_port(1), address=lambda _node: ("127.0.0.1", bound))
+    async with anyio.create_task_group() as tasks:
+        bound = await tasks.start(port.listen, "127.0.0.1", 0)
+        tasks.start_soon(asker.run)
+        await anyio.wait_all_tasks_blocked()
+        yield Pair(asker, answerer, port)
+        tasks.cancel_scope.cancel()
+
+
+async def _given_up(pair: Pair, frame: Sequence[Buffer], after_turns: int) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def ask() -> None:
+            await pair.asker.call(2, frame, timeout_s=PATIENCE_S)
+
+        tasks.start_soon(ask)
+        for _ in range(after_turns):
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_dial_is_not_given_up_with_the_question_that_began_it() -> None:
+    async with two_nodes() as pair:
+        pair.answerer.may.set()
+        for turns in range(12):
+            await _given_up(pair, ASK, turns)
+        assert await pair.answered()
+        assert pair.port.refused_count == 0
+
+
+@pytest.mark.parametrize("frame", [ASK, LARGE], ids=["small", "large"])
+async def test_a_question_that_is_given_up_half_way_does_not_cut_off_the_others(
+    frame: Sequence[Buffer],
+) -> None:
+    async with two_nodes() as pair:
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await pair.answered())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            while not pair.answerer.asked:
+                await anyio.sleep(0.001)
+            for turns in range(12):
+                await _given_up(pair, frame, turns)
+            pair.answerer.may.set()
+        assert answers == [True]
+
+
+async def test_what_waits_for_a_node_that_cannot_be_dialled_is_told_so() -> None:
+    asker = Network(_port(1), address=lambda _node: None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(asker.run)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            with pytest.raises(PeerUnreachable, match="where node 2 is"):
+                await asker.call(2, ASK, timeout_s=PATIENCE_S)
+        tasks.cancel_scope.cancel()
+    with pytest.raises(PeerUnreachable, match="stopping"):
+        await asker.call(2, ASK, timeout_s=PATIENCE_S)
