@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from functools import cache
+from threading import Lock
 from types import ModuleType
 from typing import Any, Final
 
@@ -114,7 +115,8 @@ async def load(key: int, version: int) -> None:
     """Import and compile a codec: a file or two, 2 to 15 ms of CPU, 80 KB of memory.
 
     All versions together would double the time that a node takes to start, and its memory at rest,
-    and no cluster ever sees most of them.
+    and no cluster ever sees most of them. One at a time: two threads that import modules of one
+    package at once may each wait for the other, and the import system then fails one of them.
     """
     await anyio.to_thread.run_sync(_load, key, version)
     LOADED.add((key, version))
@@ -124,7 +126,15 @@ _spare = [os.open(os.devnull, os.O_RDONLY)]
 """A descriptor to give back: who is connected is served when connections have taken all others."""
 
 
+_importing = Lock()
+
+
 def _load(key: int, version: int) -> None:
+    with _importing:
+        _import(key, version)
+
+
+def _import(key: int, version: int) -> None:
     try:
         codec(key, version)
     except OSError as error:

@@ -4,12 +4,15 @@ import ast
 import importlib
 import inspect
 from dataclasses import fields, is_dataclass
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
+import anyio
 import pytest
 from kio.index import load_payload_module
 from kio.static.constants import EntityType
 
+from broker.kafka_api import wire
 from broker.kafka_api.apis import APIS, Api
 from broker.kafka_api.wire import codec, maker
 from tests.broker.kafka_api import group_layouts, layouts
@@ -97,3 +100,25 @@ def test_the_maker_of_a_request_speaks_its_version() -> None:
     asked = codec(3, 9).read(body, 0)
     made = maker(asked).MetadataResponseBroker(node_id=1, host="h", port=9092, rack=None)
     assert type(made).__module__ == "kio.schema.metadata.v9.response"
+
+
+async def test_clients_of_two_versions_that_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One was sent away: two threads that import modules of one package wait for each other."""
+    meeting = Barrier(2)
+    met = False
+
+    def imported(key: int, version: int) -> None:
+        nonlocal met
+        try:
+            meeting.wait(0.2)
+            met = True
+        except BrokenBarrierError:
+            meeting.reset()
+
+    monkeypatch.setattr(wire, "codec", imported)
+    monkeypatch.setattr(wire, "LOADED", set())
+    async with anyio.create_task_group() as clients:
+        clients.start_soon(wire.load, 12, 0)
+        clients.start_soon(wire.load, 12, 4)
+    assert not met
+    assert wire.LOADED == {(12, 0), (12, 4)}
