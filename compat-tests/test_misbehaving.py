@@ -3,78 +3,38 @@
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 import pytest
 from conftest import Launch
 
 from harness.clients import Message, confluent_write
+from harness.group_wire import (
+    GROUP_MAX_SIZE_REACHED,
+    HEARTBEAT,
+    ILLEGAL_GENERATION,
+    JOIN_GROUP,
+    LEAVE_GROUP,
+    LIST_GROUPS,
+    OFFSET_COMMIT,
+    REBALANCE_IN_PROGRESS,
+    SYNC_GROUP,
+    UNKNOWN_MEMBER_ID,
+    commit,
+    commit_error,
+    first_error,
+    heartbeat,
+    join,
+    leave,
+    parse_joined,
+    sync,
+)
 from harness.groups import ConfluentMember, create, describe, positions, until
 from harness.server import Server
-from harness.wire import Wire, request, string
-
-JOIN_GROUP, HEARTBEAT, SYNC_GROUP, LEAVE_GROUP, OFFSET_COMMIT, LIST_GROUPS = 11, 12, 14, 13, 8, 16
-
-ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS = 22, 25, 27
-GROUP_MAX_SIZE_REACHED = 81
+from harness.wire import Wire, request
 
 pytestmark = [pytest.mark.confluent]
-
-
-def join(group: str) -> bytes:
-    """JoinGroup 2 of a new member, which gets its id at once."""
-    timeouts = struct.pack(">ii", 6_000, 6_000)
-    protocol = struct.pack(">i", 1) + string("range") + struct.pack(">i", 0)
-    return string(group) + timeouts + string("") + string("consumer") + protocol
-
-
-def heartbeat(group: str, generation: int, member: str) -> bytes:
-    """Heartbeat 0."""
-    return string(group) + struct.pack(">i", generation) + string(member)
-
-
-def commit(group: str, generation: int, member: str, topic: str, offset: int) -> bytes:
-    """OffsetCommit 2."""
-    who = string(group) + struct.pack(">i", generation) + string(member)
-    what = struct.pack(">iiq", 1, 0, offset) + string("")
-    return who + struct.pack(">qi", -1, 1) + string(topic) + what
-
-
-def sync(group: str, generation: int, member: str, shares: Mapping[str, bytes]) -> bytes:
-    """SyncGroup 0; only the leader brings shares."""
-    who = string(group) + struct.pack(">i", generation) + string(member)
-    dealt = b"".join(
-        string(one) + struct.pack(">i", len(share)) + share for one, share in shares.items()
-    )
-    return who + struct.pack(">i", len(shares)) + dealt
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """An answer to JoinGroup 2."""
-
-    error: int
-    generation: int
-    leader: str
-    member: str
-
-
-def parse_joined(body: bytes) -> Joined:
-    """Without the members, whom only the leader is told."""
-    error, generation = struct.unpack_from(">hi", body, 4)
-    words, position = [], 10
-    for _ in range(3):
-        (size,) = struct.unpack_from(">h", body, position)
-        words.append(body[position + 2 : position + 2 + size].decode())
-        position += 2 + size
-    return Joined(error, generation, words[1], words[2])
-
-
-def commit_error(body: bytes) -> int:
-    """The error of the one partition in an answer to OffsetCommit 2."""
-    return int(struct.unpack(">h", body[-2:])[0])
 
 
 def error_codes(wires: Sequence[Wire], count: int) -> Counter[int]:
@@ -92,27 +52,37 @@ def error_codes(wires: Sequence[Wire], count: int) -> Counter[int]:
     [
         (1, "", UNKNOWN_MEMBER_ID),
         (1, "somebody else", UNKNOWN_MEMBER_ID),
+        (1, "a member of another group", UNKNOWN_MEMBER_ID),
         (-1, "", UNKNOWN_MEMBER_ID),
         (1_000_000, "its own id", ILLEGAL_GENERATION),
+        (0, "its own id", ILLEGAL_GENERATION),
         (-7, "its own id", ILLEGAL_GENERATION),
     ],
 )
 def test_stranger_that_speaks_for_a_group(
     server: Server, topic: str, generation: int, member: str, error: int
 ) -> None:
-    """Neither its heartbeats nor its commits count; the group's own member reads on."""
+    """Neither its heartbeats nor its commits count, it assigns nothing and sends nobody away; the
+    group's own member reads on."""
     create(server.kafka, topic)
     victim = ConfluentMember(server.kafka, topic, [topic])
     try:
         confluent_write(server.kafka, topic, [Message(b"a"), Message(b"b")])
         until(lambda: victim.committed.get(topic) == 2, "it has read and committed")
         (known,) = describe(server.kafka, topic).members
-        who = known.member_id if member == "its own id" else member
         with Wire(server.kafka_port) as wire:
+            other = parse_joined(wire.ask(JOIN_GROUP, 2, join(f"{topic}-other")))
+            assert (other.error, other.generation) == (0, 1)
+            ids = {"its own id": known.member_id, "a member of another group": other.member}
+            who = ids.get(member, member)
             body = wire.ask(HEARTBEAT, 0, heartbeat(topic, generation, who))
-            assert struct.unpack(">h", body)[0] == error
+            assert first_error(body) == error
+            body = wire.ask(SYNC_GROUP, 0, sync(topic, generation, who, {known.member_id: b""}))
+            assert first_error(body) == error
             body = wire.ask(OFFSET_COMMIT, 2, commit(topic, generation, who, topic, 0))
             assert commit_error(body) == error
+            if who != known.member_id:
+                assert first_error(wire.ask(LEAVE_GROUP, 0, leave(topic, who))) == error
         assert positions(server.kafka, topic) == {topic: 2}
         rebalance_count = victim.rebalance_count
         confluent_write(server.kafka, topic, [Message(b"c")])
@@ -265,8 +235,7 @@ def test_thousand_members_that_all_take_part(launch: Launch, topic: str) -> None
         with measured(server, "1,000 heartbeats"):
             beats = [heartbeat("crowd", 1, one.member) for one in joined]
             assert set(pipelined(wires, HEARTBEAT, 0, beats)) == {bytes(2)}
-        left = string("crowd") + string(joined[-1].member)
-        assert wires[0].ask(LEAVE_GROUP, 0, left) == bytes(2)
+        assert wires[0].ask(LEAVE_GROUP, 0, leave("crowd", joined[-1].member)) == bytes(2)
         answers = Counter(pipelined(wires, HEARTBEAT, 0, beats))
         assert answers == {
             struct.pack(">h", REBALANCE_IN_PROGRESS): 999,
