@@ -13,11 +13,12 @@ import anyio
 
 from broker.ports import Buffer
 from broker.replication import header as segment_header
+from broker.replication.peers import PeerUnreachable
 from broker.replication.replica import Definite, Refused, Replica, SealAnswer, Unknown
 from broker.replication.store import Store
 from broker.replication.tail import Tail, Tails
 from engine.batch import BatchHeader
-from engine.errors import PromiseRefused
+from engine.errors import PromiseRefused, SnapshotError
 from engine.log import TopicLog
 from engine.producer_state import ProducerState
 from engine.segment import Segment
@@ -64,10 +65,14 @@ class LocalCopy:
         return self.head
 
     def received_head(self, head: bytes) -> None:
-        """The writer's header object, before the first batch. Later ones change nothing."""
+        """The writer's header object, before the first batch. Later ones change nothing. Raises
+        PeerUnreachable for one that cannot be read here: a damaged one, or of a newer version."""
         if self.segment.end_offset == self.segment.base_offset and head:
-            self.head = head
-            self.window = ProducerState.restore(segment_header.decode(head).producers)
+            try:
+                window = ProducerState.restore(segment_header.decode(head).producers)
+            except (ValueError, SnapshotError) as error:
+                raise PeerUnreachable(f"a segment header that is none: {error}") from error
+            self.head, self.window = head, window
 
     def append(self, placed: BatchHeader, buffers: Sequence[Buffer]) -> None:
         """Take a batch that the replica accepts. Raises what `Segment.append` raises."""
@@ -88,6 +93,10 @@ class LocalCopy:
         self.replica.end_offset = placed.next_offset
         if self.window is not None:
             self.window.update(placed)
+
+    async def room(self) -> None:
+        """Wait until the disk has caught up, after a QueueFullError."""
+        await self._store.room()
 
     async def appended(self) -> None:
         """Wait for the next append, or for the end of appending."""

@@ -29,7 +29,7 @@ CAUGHT_UP_SIZE_MAX = 1024 * 1024
 
 
 class Feed:
-    """One segment to one follower. `run` it in a task until cancelled.
+    """One segment to one follower. `run` it in a task; `closed` ends it.
 
     `on_ack(end_offset)` and `on_live(live)` are called on the loop as the follower's answers come.
     """
@@ -57,10 +57,11 @@ class Feed:
         self._window_size = 0
         self._room = anyio.Event()
         self._is_live = False
+        self._is_over = False
 
     async def run(self) -> None:
         """Raises PeerUnreachable, StorageFailed. Ends when the segment takes no more and all of it
-        was sent."""
+        was sent, and after `closed`; never inside a frame, for others share the conversation."""
         with self._copy.tail.followed():
             await self._send_all()
 
@@ -81,14 +82,14 @@ class Feed:
             self._window_size += size
             self._next_offset = end_offset
             await self._conversation.send(messages.encode(frames, *buffers))
-            while self._window_size > WINDOW_SIZE_MAX:
+            while self._window_size > WINDOW_SIZE_MAX and not self._is_over:
                 self._room = anyio.Event()
                 await self._room.wait()
 
     async def _more(self) -> tuple[Sequence[Buffer], int]:
         """What comes next, waiting for it; nothing once there will be nothing more."""
         copy = self._copy
-        while True:
+        while not self._is_over:
             found = copy.tail.since(self._next_offset, size_max=FRAME_SIZE_MAX)
             if found is not None:
                 return found
@@ -99,14 +100,15 @@ class Feed:
                     size_max=FRAME_SIZE_MAX,
                     end_offset=copy.segment.durable_offset,
                 )
-                if data:
+                if data and not self._is_over:
                     return [data], _end_of(data)
             if copy.replica.phase is not ReplicaPhase.ACCEPTING:
-                return [], self._next_offset
+                break
             if self._next_offset < copy.segment.end_offset:
                 await copy.became_durable()
             else:
                 await copy.appended()
+        return [], self._next_offset
 
     def acknowledged(self, end_offset: int) -> None:
         """The follower has everything below `end_offset` on its disk."""
@@ -117,7 +119,10 @@ class Feed:
         self._judge()
 
     def closed(self) -> None:
-        """The conversation is over."""
+        """The conversation is over, or this follower wants no more."""
+        self._is_over = True
+        self._room.set()
+        self._copy.wake()
         if self._is_live:
             self._is_live = False
             self._on_live(False)

@@ -29,6 +29,9 @@ Led = Callable[[bytes, int], tuple[LocalCopy, Writer] | None]
 Held = Callable[[bytes, int], Segment | None]
 """(topic id, sid) → this node's segment, sealed or not."""
 
+UNREADABLE_PAUSE_S = 1.0
+"""Before a follower may ask again for what could not be read."""
+
 DiskOf = Callable[[int, int], bytes | None]
 """(node, incarnation) → its disk; None if that is not the registered incarnation of a live node."""
 
@@ -112,7 +115,7 @@ class Service:
 
     async def serve(self, node: int, conversation: Conversation) -> None:
         """Feed one follower all it asks for, until the conversation ends."""
-        feeds: dict[int, tuple[Feed, anyio.CancelScope]] = {}
+        feeds: dict[int, Feed] = {}
         try:
             async with anyio.create_task_group() as tasks:
                 while True:
@@ -120,8 +123,10 @@ class Service:
                     await self._hear(node, conversation, message, feeds, tasks)
         except* PeerUnreachable:
             pass
+        except* ValueError as error:
+            _log.warning("a follower speaks another language", node=node, why=str(error))
         finally:
-            for feed, _ in feeds.values():
+            for feed in feeds.values():
                 feed.closed()
             await conversation.aclose()
 
@@ -130,7 +135,7 @@ class Service:
         node: int,
         conversation: Conversation,
         message: messages.ToWriter,
-        feeds: dict[int, tuple[Feed, anyio.CancelScope]],
+        feeds: dict[int, Feed],
         tasks: TaskGroup,
     ) -> None:
         match message:
@@ -140,21 +145,33 @@ class Service:
                     refuse = messages.Refuse(message.handle, feed)
                     await conversation.send(messages.encode(refuse))
                 else:
-                    scope = anyio.CancelScope()
-                    feeds[message.handle] = (feed, scope)
-                    tasks.start_soon(self._run, feed, scope)
+                    feeds[message.handle] = feed
+                    tasks.start_soon(self._run, message, feed, feeds, conversation)
             case messages.Unfollow():
                 if message.handle in feeds:
-                    feed, scope = feeds.pop(message.handle)
-                    scope.cancel()
-                    feed.closed()
+                    feeds.pop(message.handle).closed()
             case messages.Acknowledge():
                 if message.handle in feeds:
-                    feeds[message.handle][0].acknowledged(message.end_offset)
+                    feeds[message.handle].acknowledged(message.end_offset)
 
-    async def _run(self, feed: Feed, scope: anyio.CancelScope) -> None:
-        with scope:
+    async def _run(
+        self,
+        follow: messages.Follow,
+        feed: Feed,
+        feeds: dict[int, Feed],
+        conversation: Conversation,
+    ) -> None:
+        """What cannot be read here, a damaged file or one that was just deleted, holds up its own
+        segment and nothing else."""
+        try:
             await feed.run()
+        except StorageFailed as error:
+            _log.error("a follower cannot be fed", sid=follow.sid, error=str(error))
+            await anyio.sleep(UNREADABLE_PAUSE_S)
+            if feeds.get(follow.handle) is feed:
+                feeds.pop(follow.handle).closed()
+                refuse = messages.Refuse(follow.handle, str(error))
+                await conversation.send(messages.encode(refuse))
 
     def _feed(self, node: int, conversation: Conversation, follow: messages.Follow) -> Feed | str:
         """The feed that was asked for, or why there is none."""
@@ -172,8 +189,9 @@ class Service:
         writer.on_follow(node, disk)
 
         def on_ack(end_offset: int) -> None:
-            # Only what we have ourselves given out may come back as an acknowledgement.
-            if end_offset <= writer.next_offset:
+            # Only what we have ourselves given out may come back as an acknowledgement, and only
+            # from the disk that follows now: what waited in an older stream went with its disk.
+            if end_offset <= writer.next_offset and writer.disks[node] == disk:
                 writer.heard[node] = self._monotonic()
                 writer.on_durable(node, end_offset)
                 self._on_progress(follow.topic_id, follow.sid)
