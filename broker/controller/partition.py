@@ -106,6 +106,9 @@ class LocalPartition:
             self._failure = None
             self._committed = Progress(bucket.segment.base_offset)
             self._local = Progress(bucket.segment.base_offset)
+        # A seal may have committed what no follower has acknowledged to us.
+        self.on_local(bucket.segment.base_offset)
+        self.on_committed(bucket.segment.base_offset)
         self.unpark()
 
     def unpark(self) -> None:

@@ -19,8 +19,8 @@ from broker.replication.copies import LocalCopy
 from broker.replication.peers import Conversation, Peers, PeerUnreachable
 from broker.replication.replica import ReplicaPhase
 from broker.replication.space import Space
-from engine.batch import CorruptBatchError, check_batch, iter_headers
-from engine.errors import EngineError
+from engine.batch import BatchHeader, CorruptBatchError, check_batch, iter_headers
+from engine.errors import EngineError, QueueFullError
 
 _log = structlog.get_logger(__name__)
 
@@ -150,6 +150,8 @@ class _Writer:
                 await self._talk(self._conversation)
             except* PeerUnreachable:
                 pass
+            except* ValueError as error:
+                _log.warning("a writer speaks another language", node=self._node, why=str(error))
             finally:
                 conversation, self._conversation = self._conversation, None
                 if conversation is not None:
@@ -182,7 +184,7 @@ class _Writer:
                     self._refuse(known)
                     tasks.start_soon(self._introduce_with_room, known)
                 else:
-                    self._listen(known, message, batches)
+                    await self._listen(known, message, batches)
 
     async def _speak(self, conversation: Conversation) -> None:
         while True:
@@ -213,31 +215,41 @@ class _Writer:
             self._acks.pop(following.handle, None)
             self._say(messages.Unfollow(following.handle))
 
-    def _listen(
+    async def _listen(
         self, following: Following, message: messages.ToFollower, batches: memoryview
     ) -> None:
         match message:
             case messages.Head(head=head):
                 following.copy.received_head(head)
             case messages.Frames():
-                self._take(following, bytes(batches))
+                await self._take(following, bytes(batches))
 
-    def _take(self, following: Following, batches: bytes) -> None:
-        """Append what the replica accepts. A batch that does not fit ends the conversation: the
-        next one begins where this copy ends."""
+    async def _take(self, following: Following, batches: bytes) -> None:
+        """Append what the replica accepts. While too much waits for the disk nothing more is read,
+        and the writers wait, too."""
         copy = following.copy
         view = memoryview(batches)
         try:
             for position, header in iter_headers(view):
                 batch = view[position : position + header.size]
                 check_batch(batch, header)
-                if not copy.replica.accepts(
-                    epoch=header.leader_epoch, base_offset=header.base_offset
-                ):
-                    return
-                copy.append(header, [batch])
+                while not self._append(following, header, batch):
+                    await copy.room()
         except CorruptBatchError as error:
             raise PeerUnreachable(f"damaged frame from node {self._node}: {error}") from error
         except (EngineError, StorageFailed) as error:
             _log.error("a copy takes no more", sid=following.sid, error=str(error))
             self._refuse(following)
+
+    def _append(self, following: Following, header: BatchHeader, batch: memoryview) -> bool:
+        """False if it has to wait for the disk."""
+        copy = following.copy
+        is_followed = self._by_handle.get(following.handle) is following
+        if is_followed and copy.replica.accepts(
+            epoch=header.leader_epoch, base_offset=header.base_offset
+        ):
+            try:
+                copy.append(header, [batch])
+            except QueueFullError:
+                return False
+        return True

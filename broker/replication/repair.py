@@ -14,7 +14,7 @@ from broker.replication.peers import Peers, PeerUnreachable
 from broker.replication.replica import Refused
 from broker.replication.store import Store
 from engine.batch import CorruptBatchError, check_batch, iter_headers
-from engine.errors import EngineError
+from engine.errors import EngineError, QueueFullError
 from engine.format import SegmentEnd
 
 CHUNK_SIZE = 1024 * 1024
@@ -80,7 +80,10 @@ class CatchUp:
                 raise PeerUnreachable(f"promised to epoch {copy.replica.promised_epoch} meanwhile")
             if segment.end_offset == segment.base_offset:
                 copy.received_head(reply.head)
-            self._append(copy, bytes(batches))
+            try:
+                self._append(copy, bytes(batches))
+            except QueueFullError:
+                await copy.room()  # and ask for the rest again
 
     def _append(self, copy: LocalCopy, batches: bytes) -> None:
         view = memoryview(batches)
@@ -96,6 +99,8 @@ class CatchUp:
                     raise CorruptBatchError(f"base offset {header.base_offset} leaves a gap")
         except CorruptBatchError as error:
             raise PeerUnreachable(f"what was sent is no part of this segment: {error}") from error
+        except QueueFullError:
+            raise
         except EngineError as error:
             raise StorageFailed(
                 f"segment {copy.segment.sid} cannot be repaired: {error}"

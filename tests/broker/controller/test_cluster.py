@@ -1,6 +1,7 @@
 """Three nodes: nodes die, leadership moves, and what was acknowledged stays at its offset."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -10,7 +11,9 @@ from structlog.testing import capture_logs
 from broker.errors import InvalidRequest
 from broker.ports import ACKS_ALL
 from broker.replication import messages
+from broker.replication.writer import Writer
 from engine.backends._memory import MemoryBackend
+from raft.commands import BeginSeal
 from raft.state import SegmentState
 from tests.broker.cluster import Cluster, cluster
 from tests.broker.one_node import TOPICS, batch, put, read_all, values
@@ -304,3 +307,72 @@ async def _accept_what_is_left(made: Cluster, kept: int) -> None:
     await settled_copies(made)
     topic = made.raft.state.topics[partition.metadata.topic_id]
     assert topic.segments[0].accepts_loss
+
+
+async def test_a_follower_with_a_slow_disk_follows_on_when_it_has_caught_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More came than may wait for its disk. It takes the rest as soon as there is room, for the
+    topic has no other copy when the next node dies."""
+    monkeypatch.setattr("broker.replication.store.WRITE_QUEUE_SIZE_MAX", 1000)
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.put(b"first")
+        leader = await made.leader()
+        slow = leader.topic.leader_id % 3 + 1
+        store, held = made.network.nodes[slow].store, list[Callable[[], None]]()
+        store.wal._commit._queue_size_max = 1000
+        log, sid = store.log("t", leader.metadata.topic_id), leader.metadata.last.sid
+        with anyio.fail_after(20):
+            while (copy := log.get(sid)) is None or copy.durable_offset < 1:
+                await anyio.sleep(0.01)
+        made.disks[slow].schedule = lambda operation, size, ready: held.append(ready)
+        for number in range(30):
+            await made.put(b"%d" % number * 50)
+        made.disks[slow].schedule = None
+        for ready in held:
+            ready()
+        with anyio.fail_after(20):
+            while copy.durable_offset < 31:
+                await anyio.sleep(0.01)
+
+
+async def test_what_a_seal_has_committed_is_read_on_the_leader_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader was deposed and called back, and hears of both at once. Its last record was
+    committed by the seal, though no follower ever told it so."""
+    on_durable, is_deaf = Writer.on_durable, False
+
+    def mine_only(writer: Writer, replica: int, end_offset: int) -> bool:
+        return (not is_deaf or replica == writer.node) and on_durable(writer, replica, end_offset)
+
+    monkeypatch.setattr(Writer, "on_durable", mine_only)
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.put(b"first")
+        partition = await made.leader()
+        node, topic_id = partition.topic.leader_id, partition.metadata.topic_id
+        is_deaf = True
+        appended = await partition.append(batch(b"second"), acks=ACKS_ALL)
+        others = [member for number, member in made.network.nodes.items() if number != node]
+        with anyio.fail_after(20):
+            while not all(
+                (copy := member.store.log("t", topic_id).get(1)) and copy.durable_offset == 2
+                for member in others
+            ):
+                await anyio.sleep(0.01)
+        metadata = made.controller(node)._metadata
+        made.network.cut.add((others[0].node, others[1].node))  # so that the leader is a holder
+        with monkeypatch.context() as deaf:
+            deaf.setattr(metadata, "_refresh", lambda: None)
+            others_metadata = others[0].controller._metadata
+            topic = made.raft.state.topics[topic_id]
+            await others_metadata.propose(BeginSeal(topic_id, 1, topic.epoch, others[0].node))
+            with anyio.fail_after(20):
+                while made.raft.state.topics[topic_id].last.sid == 1:
+                    await anyio.sleep(0.01)
+        assert made.raft.state.topics[topic_id].last.writer == node
+        metadata._refresh()
+        await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=10)
+        assert values(await read_all(await made.leader())) == [b"first", b"second"]
