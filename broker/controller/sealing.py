@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from broker.controller import placement
 from broker.controller.metadata import Metadata
 from broker.controller.topic_config import TopicConfig
-from broker.errors import RequestError, StorageFailed
+from broker.errors import RequestError
 from broker.replication.recoverer import Patient, Recoverer
 from broker.replication.seal import Commit
 from raft.commands import CommitSealMany, SealedEnd, SealItem
@@ -139,11 +139,7 @@ class Sealing:
         )
         with scope:
             async with self._limiter:
-                try:
-                    decision = await self._recoverer.recover(patient)
-                except StorageFailed as error:
-                    _log.error("cannot seal", topic=topic.name, sid=last.sid, error=str(error))
-                    return
+                decision = await self._recoverer.recover(patient)
             if isinstance(decision, Commit):
                 self._found.append(_Found(topic, decision, disks))
                 self._wake.set()

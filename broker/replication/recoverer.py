@@ -13,6 +13,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from broker.errors import StorageFailed
 from broker.replication import messages
 from broker.replication.copies import Copies, describe
 from broker.replication.peers import Peers, PeerUnreachable
@@ -65,8 +66,7 @@ class Recoverer:
 
     async def recover(self, patient: Patient) -> Commit | Superseded:
         """Run the protocol to its end. Waits for ever while too few replicas answer, or too few can
-        vouch for their copies; cancel it when another attempt takes over. Raises StorageFailed when
-        this node's own disk fails."""
+        vouch for their copies; cancel it when another attempt takes over."""
         recovery = Recovery(
             seal_epoch=patient.seal_epoch,
             replicas=patient.replicas,
@@ -121,9 +121,12 @@ class Recoverer:
 
     async def _ask(self, patient: Patient, node: int) -> SealAnswer:
         if node == self._node:
-            return await answer_seal(
-                self._copies, patient.topic_id, patient.sid, patient.seal_epoch
-            )
+            try:
+                return await answer_seal(
+                    self._copies, patient.topic_id, patient.sid, patient.seal_epoch
+                )
+            except StorageFailed as error:
+                return Unknown(str(error))
         ask = messages.SealAsk(patient.topic_id, patient.sid, patient.seal_epoch)
         frame = await self._peers.call(node, messages.encode(ask), timeout_s=ASK_TIMEOUT_S)
         reply, _ = messages.decode_reply(frame)
@@ -138,7 +141,10 @@ class Recoverer:
             patient.topic_id, patient.sid, patient.seal_epoch, effect.source, *effect.end
         )
         if effect.target == self._node:
-            return await self._catch_up.copy(ask)
+            try:
+                return await self._catch_up.copy(ask)
+            except StorageFailed as error:
+                raise PeerUnreachable(str(error)) from error
         frame = await self._peers.call(
             effect.target, messages.encode(ask), timeout_s=COPY_TIMEOUT_S
         )
@@ -186,5 +192,5 @@ async def _persist(question: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await question()
-        except PeerUnreachable:
+        except (PeerUnreachable, ValueError):
             await anyio.sleep(RETRY_PAUSE_S)

@@ -1,5 +1,6 @@
 """The recoverer's patience: too few answers that vouch for a copy mean waiting, never guessing."""
 
+import errno
 from collections.abc import Sequence
 
 import anyio
@@ -13,8 +14,10 @@ from broker.replication.repair import CatchUp
 from broker.replication.seal import Commit
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
+from engine.batch import Offset, parse_header, patch
 from engine.durability import FsyncPolicy
-from tests.broker.one_node import TOPICS
+from engine.producer_state import ProducerState
+from tests.broker.one_node import TOPICS, batch
 
 PATIENT = Patient("t", b"t" * 16, 1, 5, replicas=(2, 3, 4), void=frozenset(), spares=())
 
@@ -68,3 +71,30 @@ async def test_when_two_of_three_cannot_vouch_the_node_lives_and_the_seal_waits(
         await anyio.wait_all_tasks_blocked()
         assert not decided
         tasks.cancel_scope.cancel()
+
+
+async def test_a_recoverer_whose_own_copy_has_failed_lives_and_asks_the_others() -> None:
+    """Its disk was full when it was the turn of this very copy. What it cannot vouch for, two
+    others can."""
+    backend = MemoryBackend()
+    store = Store(TOPICS, backend, FsyncPolicy.parse("each"))
+    store.attach()
+    copies = Copies(store, on_failed=lambda key, error: None)
+    copy = copies.open(
+        store.log("t", PATIENT.topic_id), PATIENT.topic_id, sid=1, base_offset=0, epoch=4,
+        window=ProducerState(),
+    )  # fmt: skip
+    backend.fail_next("write", errno.ENOSPC, path=".log")
+    data = bytearray(batch(b"v"))
+    patch(data, base_offset=Offset(0), leader_epoch=4)
+    copy.append(parse_header(data), [bytes(data)])
+    with anyio.fail_after(10):
+        while copy.segment.failed is None:
+            await anyio.sleep(0.001)
+    peers = Replicas({3: DEFINITE, 4: DEFINITE})
+    catch_up = CatchUp(ensure=copies.get, store=store, peers=peers)
+    own = Recoverer(node=2, copies=copies, peers=peers, catch_up=catch_up)
+    with anyio.fail_after(10):
+        decision = await own.recover(PATIENT)
+    assert isinstance(decision, Commit)
+    store.detach()
