@@ -1,10 +1,27 @@
-"""Who leads what is not led here, told along with the error (KIP-951): a client that understands it
-goes there at once instead of asking for the metadata first."""
+"""Who leads what is not led here.
 
-from broker.errors import NotLeader
+It is told along with the error (KIP-951): a client that understands it goes there at once instead
+of asking for the metadata first. While nobody leads, the refusal waits for who comes next: the
+metadata names one of the replicas meanwhile, and sarama (4 attempts), librdkafka's queries and
+kafka-go's reader (3) have otherwise given up before there is a leader.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import anyio
+
+from broker.errors import NotLeader, RequestError
 from broker.kafka_api.context import Context
 from broker.kafka_api.wire import Maker
 from broker.ports import BrokerAddress, TopicView
+
+LEADER_WAIT_S: Final = 2.0
+"""How long a refusal waits; the next leader comes half a second after the loss of the old one is
+noticed."""
+
+LOOK_S: Final = 0.05
+"""Between two looks at who leads."""
 
 
 class Leaders:
@@ -37,3 +54,32 @@ class Leaders:
             )
             for _, broker in sorted(self._named.items())
         )
+
+
+def unled(ctx: Context, names: Iterable[str]) -> list[str]:
+    """Those topics that nobody serves now, as far as this node can tell."""
+    return [name for name in names if not _is_led(ctx, name)]
+
+
+async def until_led(
+    ctx: Context, names: Iterable[str], wait_s: float, news: anyio.Event | None = None
+) -> None:
+    """Wait until somebody serves each of these topics, for `wait_s` or LEADER_WAIT_S at most, or
+    until there is other news."""
+    left = unled(ctx, names)
+    with anyio.move_on_after(max(0.0, min(wait_s, LEADER_WAIT_S))):
+        while left and not ctx.stopping.is_set and not (news and news.is_set()):
+            await anyio.sleep(LOOK_S)
+            left = unled(ctx, left)
+
+
+def _is_led(ctx: Context, name: str) -> bool:
+    try:
+        view = ctx.controller.topic(name)
+        if view.leader_id == ctx.controller.node_id:
+            ctx.controller.partition(view)
+    except NotLeader:
+        return False  # This node does, and reads back first what it has to know.
+    except RequestError:
+        return True  # Nobody ever will.
+    return view.leader_id >= 0 and view.leader_id not in view.offline

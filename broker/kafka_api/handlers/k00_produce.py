@@ -12,6 +12,8 @@ Behaviour
     right.
   * A batch that waits for a rollover when the leadership moves is sent on to the new leader, before
     the next request of the connection is looked at; what comes later is told where to go.
+  * A batch for a topic that nobody leads now is refused, and the refusal waits up to two seconds
+    for the next leader.
   * Topics are not created here. Internal topics are refused.
 Versions
   v3 record batches · v5 log_start_offset · v7 zstd (KIP-110) · v8 error messages (KIP-467) · v9
@@ -38,6 +40,7 @@ from broker.errors import (
     InvalidRecord,
     InvalidTopic,
     LeaderMoved,
+    NotLeader,
     PeerError,
     RequestError,
     UnsupportedCompression,
@@ -45,7 +48,7 @@ from broker.errors import (
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, partition_code, text_of
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
-from broker.kafka_api.leaders import Leaders
+from broker.kafka_api.leaders import Leaders, until_led
 from broker.kafka_api.wire import maker
 from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE, AnyPartition, Appended, TopicView
 
@@ -166,6 +169,14 @@ async def _finish(
             left_s = max(deadline - ctx.clock.monotonic(), 0.0)
             outcome = await _safe(outcome, request.acks, left_s)
         settled.append(outcome)
+    # Half of the time, because the client itself waits no longer for the answer.
+    left_s = (deadline - ctx.clock.monotonic()) / 2
+    refused = (
+        name
+        for (name, _), outcome in zip(_each(request), settled, strict=True)
+        if isinstance(outcome, NotLeader)
+    )
+    await until_led(ctx, refused, left_s)
     return response(ctx, request, settled)
 
 

@@ -11,6 +11,8 @@ Behaviour
   * Fetch sessions (KIP-227, v7+): an incremental request names what has changed, and its answer
     only the partitions with news: records, another watermark or log start, an error. A client gets
     none (id 0) when there is no room; one that went away for long is FETCH_SESSION_ID_NOT_FOUND.
+  * NOT_LEADER_OR_FOLLOWER waits for the next leader while nobody leads (two seconds, max_wait), if
+    there are no records to tell of: kafkajs joins its group anew for each such answer.
   * Old records that the leader does not hold are read from a replica that does: a client that names
     its rack is sent there (KIP-392, v12+), for the others the leader asks. Every replica serves the
     sealed segments that it holds (v11+), and says NOT_LEADER_OR_FOLLOWER where they end.
@@ -28,7 +30,7 @@ Not here
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -52,7 +54,7 @@ from broker.kafka_api.fetch_sessions import (
     asked_by,
 )
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
-from broker.kafka_api.leaders import Leaders
+from broker.kafka_api.leaders import Leaders, until_led
 from broker.kafka_api.wire import maker
 from broker.ports import Buffer, Partition, Readable, TopicView
 
@@ -136,6 +138,7 @@ async def _finish(ctx: Context, request: FetchRequest, plan: Plan, deadline: flo
                 outcomes = await _read_all(ctx, request, plan, size_max)
             wait_s = deadline - ctx.clock.monotonic()
             if wait_s <= 0 or ctx.stopping.is_set or _is_enough(outcomes, size_min):
+                await until_led(ctx, _refused(ctx, plan, outcomes), wait_s, woken)
                 return _response(ctx, request, plan, outcomes)
             outcomes = []  # what is not enough is read again, not kept while parked
             with anyio.move_on_after(wait_s):
@@ -165,6 +168,16 @@ def _is_enough(outcomes: list[_Outcome], size_min: int) -> bool:
             return True
         size += len(outcome.records)
     return size >= size_min or not outcomes
+
+
+def _refused(ctx: Context, plan: Plan, outcomes: list[_Outcome]) -> Iterator[str]:
+    """Topics that are not led here, if there is nothing else to tell of."""
+    if any(isinstance(outcome, _Read) and outcome.records for outcome in outcomes):
+        return
+    for asked, outcome in zip(plan.asked, outcomes, strict=True):
+        if isinstance(outcome, NotLeader):
+            with suppress(RequestError):
+                yield _topic(ctx, asked).name
 
 
 async def _read_all(

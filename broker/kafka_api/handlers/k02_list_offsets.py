@@ -5,6 +5,7 @@ Behaviour
     timestamp are -1 and there is no error.
   * -1 latest (high watermark), -2 earliest (log start), -3 the record with the largest timestamp,
     -4 earliest on local disks (the log start), -5 latest in tiered storage (nothing there: -1).
+  * While nobody leads a topic, the answer waits up to two seconds for the next leader.
   * -1 and -3 are told once a majority of the replicas has confirmed that this node still leads.
   * An offset that was looked up always comes with a timestamp of 0 or more: Java throws at any
     other.
@@ -18,6 +19,7 @@ Not here
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -27,6 +29,7 @@ from broker.errors import RequestError
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, partition_code
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
+from broker.kafka_api.leaders import LEADER_WAIT_S, unled, until_led
 from broker.kafka_api.wire import Maker, maker
 from broker.ports import Partition, TimestampedOffset
 
@@ -48,6 +51,21 @@ _NOTHING: Final = TimestampedOffset(offset=-1, timestamp_ms=-1, leader_epoch=-1)
 
 async def begin(ctx: Context, request: ListOffsetsRequest) -> Finish:
     """Look everything up at once: an offset listed after a produce must count that produce."""
+    if unled(ctx, _names(request)):
+        return partial(_later, ctx, request)
+    return ready(await _answer(ctx, request))
+
+
+async def _later(ctx: Context, request: ListOffsetsRequest) -> Response:
+    await until_led(ctx, _names(request), LEADER_WAIT_S)
+    return await _answer(ctx, request)
+
+
+def _names(request: ListOffsetsRequest) -> set[str]:
+    return {topic.name for topic in request.topics}
+
+
+async def _answer(ctx: Context, request: ListOffsetsRequest) -> Response:
     make = maker(request)
     refusals = await _confirmed(ctx, request)
     topics = []
@@ -57,7 +75,8 @@ async def begin(ctx: Context, request: ListOffsetsRequest) -> Finish:
             for wanted in topic.partitions
         ]
         topics.append(make.ListOffsetsTopicResponse(name=topic.name, partitions=tuple(partitions)))
-    return ready(make.ListOffsetsResponse(topics=tuple(topics)))
+    response: Response = make.ListOffsetsResponse(topics=tuple(topics))
+    return response
 
 
 def failed(ctx: Context, request: ListOffsetsRequest, code: ErrorCode) -> Response:

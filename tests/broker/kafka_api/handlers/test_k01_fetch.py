@@ -279,15 +279,17 @@ class TestLongPoll:
     ) -> None:
         """A client that asks for a megabyte would else have it read once per message."""
         partition = await filled(node)
+        batches = [batch(b"%d" % index) for index in range(200)]
+        size = sum(map(len, batches))
 
         async def act() -> None:
-            for index in range(200):
-                await partition.append(batch(b"%d" % index), acks=-1)
+            for data in batches:
+                await partition.append(data, acks=-1)
                 await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
 
-        answer = await woken_by(node, act, min_bytes=200 * 70)
-        assert len(answer["records"]) == sum(len(data) for _, _, data in partition.batches)
+        answer = await woken_by(node, act, min_bytes=size)
+        assert len(answer["records"]) == size
         assert partition.read_count < 100
 
     async def test_min_bytes_above_what_may_be_returned_does_not_wait(self, node: Node) -> None:
