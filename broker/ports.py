@@ -9,7 +9,7 @@ since 1970 unless the name says otherwise.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 Buffer = bytes | bytearray | memoryview
@@ -58,10 +58,11 @@ class Session(Protocol):
     """One connection's protocol state. `begin` runs for each frame in order, before the next frame
     is looked at."""
 
-    def begin_now(self, frame: memoryview) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
         """Stage 1 of a frame for which nothing has to be waited for, if this is one.
 
-        None: nothing has happened, `begin` it. Raises PeerError.
+        `is_alone`: probably no other request comes in this turn of the loop that could share what
+        this one costs. None: nothing has happened, `begin` it. Raises PeerError.
         """
 
     async def begin(self, frame: memoryview) -> Finish:
@@ -165,9 +166,8 @@ class LogDir:
     logs: tuple[StoredLog, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """Where a batch went."""
+class Appended(NamedTuple):
+    """Where a batch went. A named tuple, as it is made for every Produce."""
 
     base_offset: int
     end_offset: int
@@ -290,10 +290,11 @@ class Partition(AnyPartition, Protocol):
 class QuickPartition(Partition, Protocol):
     """A partition to which one may write without a task."""
 
-    def append_now(self, batch: bytearray, *, acks: int) -> Appended | None:
+    def append_now(self, batch: bytearray, *, acks: int, is_alone: bool = False) -> Appended | None:
         """`append` if it has to wait for nothing; None, and nothing has happened, if it had to.
 
-        Takes the batch over: the offsets are written into it.
+        Takes the batch over: the offsets are written into it. `is_alone`: hand it to the disk at
+        once; otherwise that happens at the end of the turn, with all that came in it.
         """
 
     def when_committed(

@@ -46,7 +46,7 @@ class SegmentIndex:
 
     def add(self, header: BatchHeader, position: Position) -> None:
         """A batch was appended at `position`. Batches come in order."""
-        relative = header.last_offset - self._base_offset
+        relative = header.base_offset + header.last_offset_delta - self._base_offset
         if header.max_timestamp > self._timestamp_max:
             self._timestamp_max = header.max_timestamp
             self._timestamp_max_offset = relative

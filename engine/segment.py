@@ -160,8 +160,9 @@ class Segment:
         assert size == sum(map(len, buffers))
         if end.size + size > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} bytes at most")
-        # Now, and not when the file is made: by then the owner's state includes this very batch.
-        self._capture_head()
+        if self._make_head is not None:
+            # Now, not when the file is made: by then the owner's state includes this very batch.
+            self._capture_head()
         self._appender.enqueue(buffers, size, next_offset)
         assert self._reader.index is not None
         self._reader.index.add(header, end.size)

@@ -13,6 +13,7 @@ from broker.errors import BrokerError, NotLeader, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
 from broker.replication.barrier import ReadBarrier
+from broker.replication.bell import Bell
 from broker.replication.copies import LocalCopy
 from broker.replication.writer import Writer
 from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time
@@ -58,7 +59,7 @@ class Bucket:
         self._on_local = on_local
         self._on_failed = on_failed
         self._told = writer.high_watermark
-        self._progressed = anyio.Event()
+        self._progressed = Bell()
         self.first_append_ms = -1
         self.last_append_ms = -1
         """Wall time of the first and the last append; -1 while there was none."""
@@ -105,16 +106,17 @@ class Bucket:
             raise NotLeader("this copy of the segment has promised not to accept more")
         placed, buffers = _place(header, batch, base_offset, self.lease.epoch, append_time_ms)
         try:
-            self.copy.append(placed, buffers)
+            end_offset = self.copy.append(placed, buffers)
         except SegmentClosedError as error:
             raise StorageFailed(f"segment {self.sid} takes no more: {error}") from error
         except QueueFullError as error:
             raise DiskBusy(str(error)) from error
         self.writer.accept(placed)
-        self.last_append_ms = max(self.last_append_ms, now_ms)
+        if now_ms > self.last_append_ms:
+            self.last_append_ms = now_ms
         if self.first_append_ms < 0:
             self.first_append_ms = now_ms
-        return Appended(base_offset, placed.next_offset, append_time_ms, log_start_offset)
+        return Appended(base_offset, end_offset, append_time_ms, log_start_offset)
 
     def revoke(self) -> None:
         """The lease is over: polite and quick; safety rests on the promise and the
@@ -142,8 +144,7 @@ class Bucket:
 
     def progress(self) -> None:
         """A follower has come, gone, or acknowledged something: wake those who wait for it."""
-        event, self._progressed = self._progressed, anyio.Event()
-        event.set()
+        self._progressed.ring()
         if self.writer.high_watermark > self._told:
             self._told = self.writer.high_watermark
             self.segment.note_acked(self._told)

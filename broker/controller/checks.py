@@ -11,7 +11,16 @@ from broker import codecs
 from broker.controller.topic_config import TopicConfig
 from broker.errors import BatchTooLarge, CorruptBatch, InvalidRecord, InvalidTimestamp
 from broker.ports import Buffer
-from engine.batch import BatchHeader, CorruptBatchError, check_batch, iter_records, parse_header
+from engine.batch import (
+    CODEC_MASK,
+    CONTROL_BIT,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+    CorruptBatchError,
+    check_batch,
+    iter_records,
+    parse_header,
+)
 
 NO_TIMESTAMP: Final = -1
 
@@ -34,7 +43,7 @@ def checked(
         raise CorruptBatch(str(error)) from error
     if header.size != len(batch):
         raise InvalidRecord(f"{len(batch) - header.size} bytes after the first batch")
-    if header.codec > codecs.ZSTD:
+    if header.attributes & CODEC_MASK > codecs.ZSTD:
         raise CorruptBatch(f"compression codec {header.codec} does not exist")
     if not is_internal_append:
         _check_client_attributes(header)
@@ -45,10 +54,9 @@ def checked(
 
 
 def _check_client_attributes(header: BatchHeader) -> None:
-    if header.is_control:
-        raise InvalidRecord("clients may not write control batches")
-    if header.is_transactional:
-        raise InvalidRecord("transactions are not offered")
+    if header.attributes & (CONTROL_BIT | TRANSACTIONAL_BIT):
+        refusal = "clients may not write control batches"
+        raise InvalidRecord(refusal if header.is_control else "transactions are not offered")
     if header.producer_id >= 0 and (header.base_sequence < 0 or header.producer_epoch < 0):
         raise InvalidRecord("a producer id without sequence or epoch")
 

@@ -24,15 +24,15 @@ class RollLimits:
         bucket = partition.bucket
         if bucket is None:
             return ""
-        segment = bucket.segment
-        if segment.end_offset == segment.base_offset:
+        end_offset, size, _, _ = bucket.segment.end
+        count = end_offset - bucket.segment.base_offset
+        if count == 0:
             return ""
-        count = segment.end_offset - segment.base_offset
         if count >= self.entries_max * factor:
             return f"{count} entries, limit {self.entries_max}"
         size_max = min(self.size_max, partition.config.segment_bytes)
-        if segment.size >= size_max * factor:
-            return f"{segment.size} bytes, limit {size_max}"
+        if size >= size_max * factor:
+            return f"{size} bytes, limit {size_max}"
         return ""
 
 

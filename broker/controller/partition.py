@@ -212,18 +212,19 @@ class LocalPartition:
             await self._unparked.wait()
             has_waited = True
 
-    def append_now(self, batch: bytearray, *, acks: int) -> Appended | None:
-        bucket = self.bucket
+    def append_now(self, batch: bytearray, *, acks: int, is_alone: bool = False) -> Appended | None:
+        bucket, store = self.bucket, self._store
         if (
             bucket is None
             or bucket.writer.phase is not WriterPhase.OPEN
             or self._failure is not None
-            or self._store.space.is_short
+            or store.space.is_short
         ):
             return None
         config = self.config
         now_ms = self._clock.now_ms()
         header = checked(batch, config, now_ms=now_ms, is_internal_append=self._view.is_internal)
+        store.flushes_soon = not is_alone
         try:
             appended = bucket.append(
                 header,
@@ -235,6 +236,9 @@ class LocalPartition:
             )
         except (DiskBusy, NotEnoughReplicas):
             return None
+        finally:
+            if is_alone:
+                store.flush()
         self._after_append(self)
         return appended
 

@@ -9,13 +9,37 @@ from collections.abc import Callable
 from typing import Final
 
 from broker import ports
-from broker.errors import RequestError
+from broker.errors import (
+    BatchTooLarge,
+    CorruptBatch,
+    DuplicateSequence,
+    FencedProducer,
+    InvalidRecord,
+    InvalidTimestamp,
+    OutOfOrderSequence,
+    RequestError,
+    UnsupportedCompression,
+)
 from broker.kafka_api import produce_wire
 from broker.kafka_api.context import Context
 from broker.kafka_api.outcome import NONE
 from broker.kafka_api.produce_wire import Asked
 from broker.ports import ACKS_ALL, ACKS_LEADER, Appended, Reply
 from broker.telemetry.metrics import RequestStats
+
+_ACKS: Final = (ACKS_ALL, ACKS_LEADER)
+
+BATCH_REFUSED: Final = (
+    BatchTooLarge,
+    CorruptBatch,
+    DuplicateSequence,
+    FencedProducer,
+    InvalidRecord,
+    InvalidTimestamp,
+    OutOfOrderSequence,
+    UnsupportedCompression,
+)
+"""What is wrong with a batch will be wrong with it the general way, too."""
 
 Fail = Callable[[memoryview, Exception, float], Reply]
 """The general way to answer a Produce of which every partition failed: its frame, why, and when it
@@ -60,7 +84,13 @@ class Quick:
         self._fail = fail
 
     def begin(
-        self, frame: memoryview, position: int, version: int, correlation_id: int
+        self,
+        frame: memoryview,
+        position: int,
+        version: int,
+        correlation_id: int,
+        *,
+        is_alone: bool,
     ) -> QuickProduce | None:
         """Append what the Produce brings whose body starts at `position`; None, and nothing was
         done, if it is not a usual one."""
@@ -73,7 +103,9 @@ class Quick:
         began_at = self._monotonic()
         pending = QuickProduce(self, frame, correlation_id, asked, began_at)
         try:
-            appended = partition.append_now(bytearray(asked.records), acks=asked.acks)
+            appended = partition.append_now(
+                bytearray(asked.records), acks=asked.acks, is_alone=is_alone
+            )
             if appended is None:
                 return None
             pending.appended = appended
@@ -81,8 +113,10 @@ class Quick:
             partition.when_committed(
                 appended.end_offset, pending.committed, acks=asked.acks, timeout_s=wait_s
             )
+        except BATCH_REFUSED as refusal:
+            pending.committed(refusal)
         except RequestError:
-            return None  # It was refused, and will be once more.
+            return None  # The general way may know what to do.
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this request alone
             pending.committed(error)
         return pending
@@ -104,6 +138,3 @@ class Quick:
                 log_start_offset=appended.log_start_offset,
             ),
         )
-
-
-_ACKS: Final = (ACKS_ALL, ACKS_LEADER)

@@ -55,7 +55,7 @@ class KafkaSession:
         """What the peer has said about itself so far."""
         return self._ctx.client
 
-    def begin_now(self, frame: memoryview) -> ports.Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool) -> ports.Pending | None:
         """Stage 1 of the usual Produce of a client that has said who it is; None for all else."""
         size = len(self._client_field)
         if not size or len(frame) <= PREFIX_SIZE + size or frame[0] or frame[1]:  # key 0: Produce
@@ -70,7 +70,7 @@ class KafkaSession:
             if frame[position]:
                 return None  # tagged fields
             position += 1
-        return self._quick.begin(frame, position, version, correlation_id)
+        return self._quick.begin(frame, position, version, correlation_id, is_alone=is_alone)
 
     async def begin(self, frame: memoryview) -> ports.Finish:
         """Stage 1. Raises PeerError: the peer broke the protocol, or asked what nobody serves."""
@@ -165,7 +165,7 @@ class KafkaSession:
         _, position = read_client_id(frame, is_flexible=PRODUCE.is_flexible(prefix.version))
         request = codec(PRODUCE.key, prefix.version).read(frame, position)
         if isinstance(error, RequestError):
-            response = k00_produce.response(self._ctx, cast("ProduceRequest", request), [error])
+            response = k00_produce.refused(self._ctx, cast("ProduceRequest", request), error)
         else:
             response = self._failed(PRODUCE, request, error)
         return self._encode(PRODUCE, prefix, response, began_at)

@@ -105,20 +105,26 @@ class Packer:
             task_status.started()
             await anyio.sleep_forever()
 
-    def put(self, topic: TopicView, payload: bytes) -> Pack:
-        """Fix the place of `payload` behind every earlier `put` of this topic."""
+    def put(self, topic: TopicView, payload: bytes, *, is_alone: bool = False) -> Pack:
+        """Fix the place of `payload` behind every earlier `put` of this topic. `is_alone`: nothing
+        that it could share a batch with is to be expected in this turn."""
         assert self._loop is not None, "the packer is not running"
         lane = self._lanes.get(topic.topic_id)
+        is_first = lane is None
         if lane is None:
             lane = self._lanes[topic.topic_id] = deque()
-            self._loop.call_soon(self._append_now, topic, lane)
         if not lane or not lane[-1].takes(payload):
             pack = Pack(int(value_of(topic.configs, "max.message.bytes")))
             pack.takes(payload)
             lane.append(pack)
-        return lane[-1]
+        pack = lane[-1]
+        if is_first and is_alone:
+            self._append_now(topic, lane, is_alone=True)
+        elif is_first:
+            self._loop.call_soon(self._append_now, topic, lane)
+        return pack
 
-    def _append_now(self, topic: TopicView, lane: deque[Pack]) -> None:
+    def _append_now(self, topic: TopicView, lane: deque[Pack], *, is_alone: bool = False) -> None:
         """At the end of the turn: append what came in it, as long as nothing has to be waited
         for."""
         partition = self._controller.led(topic.name)
@@ -128,7 +134,7 @@ class Packer:
                 if partition is None or name is None or partition.topic.topic_id != topic.topic_id:
                     break
                 batch = self._build(pack, name)
-                appended = partition.append_now(batch, acks=ACKS_ALL)
+                appended = partition.append_now(batch, acks=ACKS_ALL, is_alone=is_alone)
                 if appended is None:
                     break
             except Exception:  # noqa: BLE001  The task meets it again and knows what to do.

@@ -55,7 +55,7 @@ class NativeSession:
         """What its GETs wait for."""
         self._gets = anyio.Semaphore(GETS_IN_FLIGHT_MAX, fast_acquire=True)
 
-    def begin_now(self, frame: memoryview) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
         """Stage 1 of a PUT behind which no GET of this connection is under way."""
         data = bytes(frame)
         if not data.startswith(b"PUT "):
@@ -70,9 +70,14 @@ class NativeSession:
         except (UnicodeDecodeError, RequestError):
             return None  # The general way has the words for it.
         self._is_first = False
-        put = _Put(self, topic, self._ctx.packer.put(topic, words[2]), self._monotonic())
-        put.pack.puts.append(put)
-        self._remember(put.pack)
+        began_at = self._monotonic()
+        pack = self._ctx.packer.put(topic, words[2], is_alone=is_alone)
+        put = _Put(self, topic, pack, began_at)
+        if pack.done.is_set():
+            put.settle()
+        else:
+            pack.puts.append(put)
+            self._remember(pack)
         return put
 
     def _remember(self, pack: Pack) -> None:

@@ -45,6 +45,8 @@ class Budget:
         self._turn: Account | None = None
         """Was woken and is about to receive; the next reader is woken after it has."""
         self._overdraft: Account | None = None
+        self._last: Account | None = None
+        """Who received last."""
 
     def account(self) -> "Account":
         """What one connection holds."""
@@ -71,7 +73,8 @@ class Budget:
     def _charge(self, size: int, reply_size: int) -> None:
         self.used_size += size + reply_size
         self.reply_size += reply_size
-        self.used_size_peak = max(self.used_size_peak, self.used_size)
+        if self.used_size > self.used_size_peak:
+            self.used_size_peak = self.used_size
 
     def _release(self, size: int, reply_size: int) -> None:
         self.used_size -= size + reply_size
@@ -150,11 +153,16 @@ class Account:
         """Ask before each read. False: `await room(…)` first."""
         return self._budget._may_receive(self, in_frame=in_frame)
 
-    def received(self, size: int) -> None:
-        """Charge what a read brought, and pass the turn on."""
+    def received(self, size: int) -> bool:
+        """Charge what a read brought, and pass the turn on. True: the read before it, of all
+        connections, was ours, too."""
+        budget = self._budget
         self._request_size += size
-        self._budget._charge(size, 0)
-        self.pass_turn()
+        budget._charge(size, 0)
+        if budget._turn is self:
+            self.pass_turn()
+        was_last, budget._last = budget._last is self, self
+        return was_last
 
     def release(self, size: int) -> None:
         """`size` bytes of requests are done with."""
@@ -206,6 +214,8 @@ class Account:
         reply_size, self._reply_size = self._reply_size, 0
         if self._budget._overdraft is self:
             self._budget._overdraft = None
+        if self._budget._last is self:
+            self._budget._last = None
         self._budget._release(request_size, reply_size)
         self.pass_turn()
 

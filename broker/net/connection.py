@@ -87,6 +87,8 @@ class Connection:
         self._reply_put, self._reply_sent = _Signal(), _Signal()
         self._loop = asyncio.get_running_loop()
         self._is_pump_due = False
+        self._refused: memoryview | None = None
+        """The frame that was last found to need a task: to find it again may cost as much."""
         self._was_in_frame = False
         """When room for what has come was asked for."""
         self._is_stopping = False
@@ -177,13 +179,14 @@ class Connection:
     def advance(self, size: int) -> list[memoryview] | None:
         """The frames that are complete now and need the reading loop; None: it sleeps on."""
         self._stats.received_size += size
-        self._account.received(size)
+        was_last = self._account.received(size)
         frames = self._decoder.advance(size)
         self._note_pace(has_frames=bool(frames))
+        is_alone = was_last and len(frames) == 1
         begun_count = 0
         try:
             for frame in frames:
-                if not self._begin_now(frame):
+                if not self._begin_now(frame, is_alone=is_alone):
                     return frames[begun_count:]
                 begun_count += 1
         finally:
@@ -203,12 +206,13 @@ class Connection:
 
     # ---- without a task
 
-    def _begin_now(self, frame: memoryview) -> bool:
+    def _begin_now(self, frame: memoryview, *, is_alone: bool = False) -> bool:
         """Begin a request for which no task has to wait. False: the reading loop must begin it."""
         if self._is_stopping or len(self._slots) >= self._limits.requests_in_flight_max:
             return False
-        pending = self._session.begin_now(frame)
+        pending = self._session.begin_now(frame, is_alone=is_alone)
         if pending is None:
+            self._refused = frame
             return False
         self._stats.requests += 1
         pending.on_ready = self._on_ready
@@ -326,9 +330,10 @@ class Connection:
             await self._slot_taken.wait()
         if self._is_stopping:
             return
-        if self._begin_now(frame):
+        if frame is not self._refused and self._begin_now(frame):
             self._pump()
             return
+        self._refused = None  # It may be large.
         self._stats.requests += 1
         finish = await self._session.begin(frame)
         self._slots.append((finish, PREFIX_SIZE + len(frame)))

@@ -9,15 +9,14 @@ same step.
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import anyio
-
 from broker.ports import Buffer
 from broker.replication import header as segment_header
+from broker.replication.bell import Bell
 from broker.replication.peers import PeerUnreachable
 from broker.replication.replica import Definite, Refused, Replica, SealAnswer, Unknown
 from broker.replication.store import Store
 from broker.replication.tail import Tail, Tails
-from engine.batch import BatchHeader
+from engine.batch import BatchHeader, Offset
 from engine.errors import PromiseRefused, SnapshotError
 from engine.log import TopicLog
 from engine.producer_state import ProducerState
@@ -54,7 +53,7 @@ class LocalCopy:
         self.on_failed: Callable[[OSError], None] = _ignore
         """The writer's: the disk has refused, and this copy takes nothing more."""
         self._report_failure = report_failure
-        self._appended, self._became_durable = _Bell(), _Bell()
+        self._appended, self._became_durable = Bell(), Bell()
         self._store = store
         segment.on_durable = self._durable
         segment.on_failed = self._failed
@@ -74,14 +73,16 @@ class LocalCopy:
                 raise PeerUnreachable(f"a segment header that is none: {error}") from error
             self.head, self.window = head, window
 
-    def append(self, placed: BatchHeader, buffers: Sequence[Buffer]) -> None:
-        """Take a batch that the replica accepts. Raises what `Segment.append` raises."""
-        self.segment.append(placed, buffers)
-        self.replica.appended(placed.next_offset)
-        self.tail.push(placed.base_offset, placed.next_offset, buffers)
+    def append(self, placed: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
+        """Take a batch that the replica accepts; the new end offset. Raises what `Segment.append`
+        raises."""
+        end_offset = self.segment.append(placed, buffers)
+        self.replica.appended(end_offset)
+        self.tail.push(placed.base_offset, end_offset, buffers)
         if self.window is not None:
             self.window.update(placed)
         self.wake()
+        return end_offset
 
     def repair(self, placed: BatchHeader, batch: Buffer) -> None:
         """Take a batch that belongs below a fixed end. The writer hears no more of this copy.
@@ -193,25 +194,6 @@ class Copies:
         """The topic was deleted."""
         for key in [key for key in self._copies if key[0] == topic_id]:
             self.forget(*key)
-
-
-class _Bell:
-    """Wakes whoever waits for it at that moment, and costs nothing while nobody does."""
-
-    __slots__ = ("_event",)
-
-    def __init__(self) -> None:
-        self._event: anyio.Event | None = None
-
-    async def wait(self) -> None:
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
-
-    def ring(self) -> None:
-        event, self._event = self._event, None
-        if event is not None:
-            event.set()
 
 
 def _ignore(_: object) -> None:

@@ -45,6 +45,9 @@ class Store:
         self.space = space or Space()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room: anyio.Event | None = None
+        self.flushes_soon = True
+        """Whether what is appended goes to the disk at the end of the turn. If not, whoever appends
+        calls `flush`, which sets this again."""
         self.wal = Wal(directory, backend, policy, wake=self._wake)
 
     # -- driving the engine
@@ -61,10 +64,12 @@ class Store:
             self._loop = None
 
     def _wake(self) -> None:
-        if self._loop is not None:
-            self._loop.call_soon(self._flush)
+        if self._loop is not None and self.flushes_soon:
+            self._loop.call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand what was appended to the disk. Callbacks of a write without a sync run in here."""
+        self.flushes_soon = True
         self.wal.flush()
         self._make_room()
 

@@ -64,6 +64,8 @@ class Writer:
         self.durable = dict.fromkeys(replicas, base_offset)
         self.heard: dict[int, float] = {}
         """Followers and when they last acknowledged anything, on the node's monotonic clock."""
+        self.has_quorum = quorum <= 1
+        """Enough replicas are live to honour acks=all."""
         self._live = Counter([node])
         """How many live streams each replica has: a broken one may end after its successor
         began."""
@@ -129,11 +131,7 @@ class Writer:
     def on_live(self, replica: int, *, live: bool) -> None:
         """A stream to a follower has caught up, or one that had is gone or far behind."""
         self._live[replica] += 1 if live else -1
-
-    @property
-    def has_quorum(self) -> bool:
-        """Enough replicas are live to honour acks=all."""
-        return self._live_count >= self.quorum
+        self.has_quorum = self._live_count >= self.quorum
 
     @property
     def _live_count(self) -> int:

@@ -99,6 +99,17 @@ def failed(ctx: Context, request: ProduceRequest, code: ErrorCode) -> Response:
     return response(ctx, request, outcomes)
 
 
+def refused(ctx: Context, request: ProduceRequest, error: RequestError) -> Response:
+    """The answer to a request whose only batch was refused with `error`. Of two things that are
+    wrong with it, the one that `begin` would have seen first is told."""
+    ((_, wanted),) = _each(request)
+    try:
+        only_batch(wanted.records, request.__version__)
+    except RequestError as earlier:
+        error = earlier
+    return response(ctx, request, [error])
+
+
 def _each(request: ProduceRequest) -> Iterator[tuple[str, PartitionProduceData]]:
     for topic in request.topic_data:
         for wanted in topic.partition_data:

@@ -33,6 +33,8 @@ class Connection:
         self.session = session
         self.correlation_id = 0
         self.is_quick = is_quick
+        self.general_count = 0
+        """Requests that the quick way did not take."""
         self._is_known = False
 
     async def send(
@@ -49,8 +51,9 @@ class Connection:
                 self._is_known = True
                 hello = encode_request(METADATA, 1, 0, client_id, {"topics": []})
                 await (await self.session.begin(memoryview(bytearray(hello))))()
-            if (pending := self.session.begin_now(frame)) is not None:
+            if (pending := self.session.begin_now(frame, is_alone=True)) is not None:
                 return partial(_settled, pending)
+            self.general_count += 1
         return await self.session.begin(frame)
 
     async def ask(

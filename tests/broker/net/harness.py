@@ -42,7 +42,7 @@ class EchoSession:
         self.gate = gate or anyio.Event()
         self.begun: list[bytes] = []
 
-    def begin_now(self, frame: memoryview) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
         return None
 
     async def begin(self, frame: memoryview) -> Finish:
@@ -96,8 +96,11 @@ class QuickSession(EchoSession):
     def __init__(self, gate: anyio.Event | None = None) -> None:
         super().__init__(gate)
         self.promises: list[Promise] = []
+        self.offered: list[tuple[bytes, bool]] = []
+        """To `begin_now`: frames, and whether they were alone."""
 
-    def begin_now(self, frame: memoryview) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
+        self.offered.append((bytes(frame), is_alone))
         head, _, body = bytes(frame).partition(b" ")
         if head != b"quick":
             return None

@@ -317,6 +317,40 @@ async def test_a_quick_reply_that_is_ready_waits_for_the_one_before_it() -> None
         ]
 
 
+async def test_a_request_that_the_quick_way_refuses_is_not_offered_to_it_twice() -> None:
+    """It may have cost a checksum of megabytes to see that it is refused."""
+    session = QuickSession()
+    async with running(lambda peer: session) as server:
+        client = await server.connect()
+        await client.send(b"quick 1", b"slow 2", b"quick 3", b"slow 4")
+        assert [await client.receive() for _ in range(4)] == [b"1", b"slow 2", b"3", b"slow 4"]
+        offered = [frame for frame, _ in session.offered]
+        assert offered.count(b"slow 2") == 1
+
+
+async def test_only_who_sends_one_by_one_and_has_no_company_is_alone() -> None:
+    """Others would each pay for a write of their own."""
+    session = QuickSession()
+    async with running(lambda peer: session) as server:
+        first, second = await server.connect(), await server.connect()
+        turns = [first, first, second, first, second, second]
+        for number, client in enumerate(turns):
+            await client.send(b"quick %d" % number)
+            assert await client.receive() == b"%d" % number
+        assert [is_alone for _, is_alone in session.offered] == [
+            False,
+            True,
+            False,
+            False,
+            False,
+            True,
+        ]
+        session.offered.clear()
+        await second.send(b"quick 7", b"quick 8")
+        assert [await second.receive() for _ in range(2)] == [b"7", b"8"]
+        assert not any(is_alone for _, is_alone in session.offered)
+
+
 async def test_what_one_event_settles_leaves_in_one_system_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 
 from broker.errors import StorageFailed
@@ -9,6 +10,7 @@ from broker.replication.copies import Copies, LocalCopy
 from broker.replication.replica import Refused
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
+from engine.batch import Record, build, parse_header, patch
 from engine.durability import FsyncPolicy
 from engine.format import SegmentEnd
 from tests.broker.one_node import TOPICS
@@ -22,6 +24,27 @@ async def store() -> AsyncIterator[Store]:
     store.attach()
     yield store
     store.detach()
+
+
+def append(store: Store, copy: LocalCopy, value: bytes) -> int:
+    batch = build([Record(0, 0, None, value)], base_timestamp=0)
+    end = copy.segment.end_offset
+    patch(batch, base_offset=end, leader_epoch=1)
+    return copy.append(parse_header(batch), [batch])
+
+
+async def test_an_append_that_is_handed_over_at_once_holds_up_no_later_one(store: Store) -> None:
+    copy = Copies(store, on_failed=lambda key, error: None).open(
+        store.log("t", TOPIC_ID), TOPIC_ID, sid=SID, base_offset=0, epoch=1, window=None
+    )
+    for at_once in (False, True, True, False, True, False):
+        store.flushes_soon = not at_once
+        end_offset = append(store, copy, b"value")
+        if at_once:
+            store.flush()
+        with anyio.fail_after(5):
+            while copy.segment.durable_offset < end_offset:
+                await copy.became_durable()
 
 
 async def dropped(store: Store) -> LocalCopy:

@@ -1,5 +1,6 @@
 """Produce: what is acknowledged is in the log; what is not is told in words the client knows."""
 
+import random
 import struct
 
 import anyio
@@ -246,6 +247,30 @@ async def test_what_is_no_single_sound_batch_is_never_written(
     assert answer["error"] == error
     assert answer["error_message"]
     assert not partition.batches
+
+
+async def test_a_damaged_batch_is_refused_in_the_same_words_by_both_ways(
+    node: Node, is_quick: bool
+) -> None:
+    """Each is looked at once: two looks at a large batch are two checksums of it."""
+    if not is_quick:
+        pytest.skip("both ways are tried in one go")
+    seed = random.randrange(2**32)
+    choose = random.Random(seed)
+    await node.create("quick")
+    await node.create("general")
+    quick, general = node.connect(), node.connect()
+    general.is_quick = False
+    for number in range(300):
+        data = bytearray(batch(b"a", b"b"))
+        for _ in range(choose.choice([1, 1, 2])):
+            data[choose.randrange(len(data))] ^= 1 << choose.randrange(8)
+        answers = [
+            await connection.produce(topic, bytes(data), version=8)
+            for connection, topic in ((quick, "quick"), (general, "general"))
+        ]
+        assert answers[0] == answers[1], (seed, number)
+    assert quick.general_count == 0, seed
 
 
 async def test_a_batch_above_max_message_bytes_is_told_so_that_java_splits_it(node: Node) -> None:
