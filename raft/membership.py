@@ -1,16 +1,22 @@
 """Wishes to join, leave or replace, until they are fulfilled (pure but for the calls it is given).
 
-Whoever wishes repeats the wish until its own log, or the leader, says that it is so. The leader
-takes one step at a time and remembers nothing: the wish that comes again is the memory."""
+Whoever wishes repeats the wish until the leader says that it is so: its own log may be old, and say
+of somebody who has joined since that it has left. The leader takes one step at a time and remembers
+nothing of it: the wish that comes again is the memory. It says so only when an entry that it wrote
+after it was asked is committed, since it may have been deposed without knowing."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from raft.core import HardenedRaft
 from raft.errors import OutcomeUnknown, RaftError
 from raft.members import MemberChange, Members, is_fulfilled, next_step, promoted
 from raft.messages import AnyMessage, MemberReply, MemberRequest
 
-REPEAT_S = 0.25
+REPEAT_S = 0.1
+
+CONFIRM_S = 1.0
+"""How long an entry may take that is to show that a wish is fulfilled; then another is written."""
 
 OnMember = Callable[[RaftError | None], None]
 
@@ -27,6 +33,15 @@ class Wish:
         self.repeat_at = float("-inf")
 
 
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """The entry whose commit shows that its leader still was the leader."""
+
+    term: int
+    index: int
+    written_at: float
+
+
 class Membership:
     """Both ends of the talk about members."""
 
@@ -40,16 +55,23 @@ class Membership:
         self._send = send
         self._may_vote = may_vote
         self._wishes: list[Wish] = []
+        self._proofs: dict[tuple[str, MemberChange], _Proof] = {}
+        """As leader: by who asks for what."""
+        self._now = float("-inf")
 
     def add(self, wish: Wish) -> None:
         self._wishes.append(wish)
 
     def tick(self, now: float, connected: frozenset[str]) -> None:
         """Repeat what is not fulfilled, and let a learner that has caught up vote."""
+        self._now = now
+        self._proofs = {
+            asked: proof
+            for asked, proof in self._proofs.items()
+            if now - proof.written_at < CONFIRM_S
+        }
         for wish in list(self._wishes):
-            if self._is_so(wish.change):
-                self._end(wish, None)
-            elif now >= wish.deadline:
+            if now >= wish.deadline:
                 self._end(wish, OutcomeUnknown("the members did not change in time; they may yet"))
             elif now >= wish.repeat_at:
                 wish.repeat_at = now + REPEAT_S
@@ -60,10 +82,6 @@ class Membership:
     def _end(self, wish: Wish, error: RaftError | None) -> None:
         self._wishes.remove(wish)
         wish.on_done(error)
-
-    def _is_so(self, change: MemberChange) -> bool:
-        committed = self._raft.members_at(self._raft.commit_index)
-        return bool(committed.voters) and is_fulfilled(committed, change)
 
     def _ask(self, change: MemberChange, connected: frozenset[str]) -> None:
         if self._raft.is_leader:
@@ -77,9 +95,9 @@ class Membership:
         """Somebody's wish reached us. Whoever does not lead leaves it to be repeated elsewhere."""
         if not self._raft.is_leader:
             return
-        if self._is_so(change):
-            if voter:
-                self._send(voter, MemberReply(change))
+        if is_fulfilled(self._raft.members, change):
+            if self._is_proven(voter, change):
+                self._reply(voter, change)
             return
         if change.leaves == self._raft.me:
             self.hand_over()
@@ -87,6 +105,25 @@ class Membership:
         members = next_step(self._raft.members, change, self._raft.me)
         if members is not None and self._reaches_majority(members):
             self._raft.change_members(members)
+
+    def _is_proven(self, voter: str, change: MemberChange) -> bool:
+        """Whether an entry from after the question is committed; it is written with the first one.
+        It names the members, and so settles any change before it, too."""
+        proof = self._proofs.get((voter, change))
+        if proof is not None and proof.term == self._raft.term:
+            return self._raft.commit_index >= proof.index
+        if self._raft.change_members(self._raft.members):
+            self._proofs[voter, change] = _Proof(
+                self._raft.term, self._raft.log.last_index, self._now
+            )
+        return False
+
+    def _reply(self, voter: str, change: MemberChange) -> None:
+        del self._proofs[voter, change]
+        if voter:
+            self._send(voter, MemberReply(change))
+        else:
+            self.replied(change)
 
     def _reaches_majority(self, members: Members) -> bool:
         """Whether those who could commit `members` are there. While a voter is dead, another one

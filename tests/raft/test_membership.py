@@ -135,6 +135,43 @@ def test_without_a_majority_nobody_is_told_that_it_is_done() -> None:
     assert lab.nodes["a"].members == Members(ABC)
 
 
+def test_nobody_is_told_that_a_voter_has_left_by_a_node_that_never_saw_it_join() -> None:
+    """Whoever believes it takes the machine away, and perhaps the majority with it."""
+    lab = Growing(ABC)
+    lab.elect("a")
+    lab.isolate("c")
+    heard, on_done = outcome()
+    lab.join("d").change_members(joins="d", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None]
+    behind, on_behind = outcome()
+    lab.nodes["c"].change_members(leaves="d", on_done=on_behind, timeout_s=1.0)
+    lab.run(1.2)
+    assert [type(each) for each in behind] == [OutcomeUnknown]
+    assert lab.nodes["a"].members == Members((*ABC, "d"))
+
+
+def test_nobody_is_told_that_a_voter_has_left_by_a_leader_that_was_deposed_before_it_joined() -> (
+    None
+):
+    lab = Growing(ABC)
+    deposed = lab.elect("a")
+    lab.run(0.5)
+    lab.isolate("a")
+    lab.elect("b")
+    node = lab.join("d")
+    lab.cut |= {("a", "d"), ("d", "a")}
+    heard, on_done = outcome()
+    node.change_members(joins="d", on_done=on_done)
+    lab.run(0.6)
+    assert heard == [None]
+    behind, on_behind = outcome()
+    deposed.change_members(leaves="d", on_done=on_behind, timeout_s=1.0)
+    lab.run(1.2)
+    assert [type(each) for each in behind] == [OutcomeUnknown]
+    assert "d" in lab.nodes["b"].members
+
+
 def test_a_change_waits_for_the_one_before_it() -> None:
     lab = Growing(ABC)
     leader = lab.elect("a")
