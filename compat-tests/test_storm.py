@@ -18,7 +18,7 @@ from typing import Any
 import confluent_kafka
 import pytest
 
-from harness.groups import positions, until
+from harness.groups import positions
 from harness.history import Observed, Told, problems
 from harness.java import Java
 from harness.processes import Client
@@ -27,7 +27,8 @@ from tests.cluster.processes import Cluster, Node
 
 GROUP_COUNT, TOPIC_COUNT, MEMBERS_MAX = 3, 4, 4
 WRITE_PAUSE_S = 0.02
-SETTLE_S_MAX = 120.0
+FLUSH_S_MAX = 120.0
+STALL_S_MAX = 60.0
 
 ROUND_ROBIN = "org.apache.kafka.clients.consumer.RoundRobinAssignor"
 
@@ -73,7 +74,7 @@ class Writer:
         not acknowledged, or out of order, or stored twice."""
         self._is_ended.set()
         self._thread.join()
-        assert self._producer.flush(SETTLE_S_MAX) == 0
+        assert self._producer.flush(FLUSH_S_MAX) == 0
         assert not self._failures, self._failures[:3]
         for topic, acked in self._acked.items():
             assert [acked.get(offset) for offset in range(len(acked))] == [
@@ -199,15 +200,22 @@ class Storm:
         """Wait until every group has committed everything, and let everybody leave."""
         ends = {topic: len(values) for topic, values in written.items()}
         for group in self.groups:
-
-            def is_done(group: str = group) -> bool:
-                self.check_alive()
-                return self.observe(group) == ends
-
-            until(is_done, f"{group} has committed {ends}", SETTLE_S_MAX)
+            self._follow(group, ends)
         for group in self.groups:
             for one, _ in self.alive[group]:
                 one.close()
+
+    def _follow(self, group: str, ends: Mapping[str, int]) -> None:
+        """However slow the machine: members commit each record by itself."""
+        last: Mapping[str, int] = {}
+        moved_at = time.monotonic()
+        while (found := self.observe(group)) != ends:
+            self.check_alive()
+            if found and found != last:
+                last, moved_at = found, time.monotonic()
+            stalled_s = time.monotonic() - moved_at
+            assert stalled_s < STALL_S_MAX, f"{group} stands still at {last} of {ends}"
+            time.sleep(0.1)
 
     def told(self, group: str) -> list[Told]:
         return [Told(one.log_path.stem, started, one.events) for one, started in self.all[group]]
