@@ -171,9 +171,8 @@ class Group:
             self.protocol_type = join.protocol_type
         member = Member.of(join, member_id)
         member.joining = join.ticket
-        member.deadline_ms = now_ms + NEW_MEMBER_JOIN_MS_MAX
-        self._wake_at(member.deadline_ms)
         self.roster.add(member)
+        self._hear(member, now_ms)
         self._has_new_member = True
         self._rebalance(now_ms)
 
@@ -483,7 +482,8 @@ class Group:
         self.state = state
 
     def _hear(self, member: Member, now_ms: int) -> None:
-        member.deadline_ms = now_ms + member.session_ms
+        patience_ms = NEW_MEMBER_JOIN_MS_MAX if member.is_new else member.session_ms
+        member.deadline_ms = now_ms + patience_ms
         self._wake_at(member.deadline_ms)
 
     def _has_expired(self, member: Member, now_ms: int) -> bool:
