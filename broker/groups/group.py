@@ -139,7 +139,8 @@ class Group:
     def _has_room(self, join: Join) -> bool:
         """During a join phase those that wait count: the last to come are the ones too many."""
         member = self.roster.get(join.member_id) or self.roster.static(join.instance_id)
-        size = Member.of(join, "").size() - (0 if member is None else member.size())
+        wanted = Member.of(join, join.member_id or join.fresh_id)
+        size = wanted.size() - (0 if member is None else member.size())
         if self.roster.size + size > self._limits.metadata_size_max:
             return False
         if self.state is State.PREPARING:

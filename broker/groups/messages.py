@@ -22,6 +22,7 @@ class Refusal(Enum):
 
     BAD_GROUP_ID = "the group has no name"
     BAD_SESSION_TIMEOUT = "the session timeout lies outside the bounds"
+    COMMIT_TOO_LARGE = "the positions are too large together"
     FENCED_INSTANCE = "another member has taken this static identity over"
     GROUP_FULL = "the group, or this node, takes no more"
     ILLEGAL_GENERATION = "the generation is not the group's current one"

@@ -73,8 +73,9 @@ class Member:
 
     def size(self) -> int:
         """Bytes it makes us keep, more or less."""
-        words = len(self.client_id) + len(self.instance_id or "")
-        return words + sum(len(name) + len(data) for name, data in self.protocols)
+        words = (self.member_id, self.client_id, self.instance_id or "")
+        kept = sum(len(word.encode()) for word in words)
+        return kept + sum(len(name.encode()) + len(data) for name, data in self.protocols)
 
     def is_waiting(self) -> bool:
         """It has a request with us, so it is our turn: its session does not run."""

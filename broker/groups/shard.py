@@ -7,7 +7,7 @@ it is durable. Should an append fail, all of this is thrown away and loaded anew
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import anyio
@@ -36,6 +36,9 @@ from broker.groups.timers import Timers
 from broker.ports import Clock
 
 _log = structlog.get_logger(__name__)
+
+COMMIT_SIZE_MAX: Final = 8 * 1024 * 1024
+"""Bytes of one commit: what does not fit a batch would cost every group of the shard its place."""
 
 A = TypeVar("A", JoinAnswer, SyncAnswer)
 
@@ -188,16 +191,18 @@ class Shard:
     # ---- offsets ---------------------------------------------------------------------------------
 
     def commit(self, entry: Entry, offsets: Mapping[UUID, OffsetValue]) -> Durable:
-        """The new positions of a group, in one batch. Raises what ended the log."""
+        """The new positions of a group, in one batch. Raises GroupRefused, and what ended the
+        log."""
         if not offsets:
             return self.log.settled()
         group_id = entry.group.group_id
-        durable = self.log.put(
-            [
-                (records.offset_key(group_id, topic_id), records.encode(value))
-                for topic_id, value in offsets.items()
-            ]
-        )
+        changes = [
+            (records.offset_key(group_id, topic_id), records.encode(value))
+            for topic_id, value in offsets.items()
+        ]
+        if sum(len(key) + len(value) for key, value in changes) > COMMIT_SIZE_MAX:
+            raise GroupRefused(Refusal.COMMIT_TOO_LARGE)
+        durable = self.log.put(changes)
         entry.offsets.update(offsets)
         return durable
 

@@ -25,6 +25,7 @@ answers."""
 REFUSALS: Final[dict[Refusal, ErrorCode]] = {
     Refusal.BAD_GROUP_ID: ErrorCode.invalid_group_id,
     Refusal.BAD_SESSION_TIMEOUT: ErrorCode.invalid_session_timeout,
+    Refusal.COMMIT_TOO_LARGE: ErrorCode.invalid_commit_offset_size,
     Refusal.FENCED_INSTANCE: ErrorCode.fenced_instance_id,
     Refusal.GROUP_FULL: ErrorCode.group_max_size_reached,
     Refusal.ILLEGAL_GENERATION: ErrorCode.illegal_generation,

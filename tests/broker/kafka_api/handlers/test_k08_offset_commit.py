@@ -3,10 +3,12 @@
 import anyio
 import pytest
 
+from broker.groups.shards import shard_of
 from tests.broker.kafka_api.group_layouts import OFFSET_COMMIT
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.members import (
     ILLEGAL_GENERATION,
+    INVALID_COMMIT_SIZE,
     METADATA_TOO_LARGE,
     OK,
     UNKNOWN_MEMBER,
@@ -96,3 +98,21 @@ async def test_a_retention_time_of_the_clients_own(node: Node) -> None:
     node.clock.wall_ms += 1
     await node.groups.sweep()
     assert (await Member(node).committed())["offset"] == -1
+
+
+async def test_a_commit_larger_than_a_batch_takes_the_other_groups_of_its_shard_along(
+    node: Node,
+) -> None:
+    other = next(name for name in map(str, range(100)) if shard_of(name) == shard_of("g"))
+    member, newcomer = await Member(node, other).stable(), Member(node, other)
+    await newcomer.joined(await newcomer.send_join())
+    waiting = await newcomer.send_join()
+    one = {"partition": 0, "offset": 1, "metadata": 4096 * "\N{SEAL}"}
+    topics = [{"name": f"t{number}", "partitions": [one]} for number in range(900)]
+    for topic in topics:
+        await node.create(str(topic["name"]))
+    answer = await node.connect().ask(OFFSET_COMMIT, 8, group="g", topics=topics)
+    codes = {topic["partitions"][0]["error"] for topic in answer["topics"]}
+    assert codes == {INVALID_COMMIT_SIZE}
+    assert (await member.join())["error"] == OK
+    assert (await newcomer.joined(waiting))["error"] == OK
