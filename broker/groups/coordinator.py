@@ -225,8 +225,10 @@ class Coordinator:
 
     async def describe(self, group_id: str) -> GroupDescribed:
         """Raises GroupRefused, NotLeader, Loading."""
-        shard, entry = await self._entry(group_id)
-        await shard.log.partition.confirmed()
+        shard = await self._shards.existing(group_id)
+        if shard is not None:
+            await shard.log.partition.confirmed()
+        _, entry = await self._entry(group_id)  # The shard may have been read back meanwhile.
         return described(entry.group)
 
     async def delete_group(self, group_id: str) -> Durable:

@@ -174,6 +174,8 @@ class Shards:
                 clock=self._clock,
                 tasks=tasks,
             )
+        except NotLeader:
+            pass  # Whoever waits looks again whose it is.
         except Exception:  # noqa: BLE001 - damage, or a mistake of ours: it costs this shard alone
             _log.exception("a state log cannot be read", shard=number)
             await anyio.sleep(LOAD_WAIT_S)

@@ -67,6 +67,8 @@ async def until_led(
     """Wait until somebody serves each of these topics, for `wait_s` or LEADER_WAIT_S at most, or
     until there is other news."""
     left = unled(ctx, names)
+    if not left:
+        return
     with anyio.move_on_after(max(0.0, min(wait_s, LEADER_WAIT_S))):
         while left and not ctx.stopping.is_set and not (news and news.is_set()):
             await anyio.sleep(LOOK_S)

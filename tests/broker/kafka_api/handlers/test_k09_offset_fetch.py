@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from broker.errors import Loading, MetadataUnavailable
+from broker.errors import Loading, MetadataUnavailable, NotLeader
 from broker.groups.shards import shard_of
 from tests.broker.kafka_api.group_layouts import OFFSET_FETCH
 from tests.broker.kafka_api.harness import Node
@@ -45,6 +45,24 @@ async def test_a_shard_that_loads_is_not_an_empty_one(
     assert (await member.committed(version))["error"] == LOADING
     monkeypatch.undo()
     assert (await member.committed(version))["offset"] == 7
+
+
+async def test_a_shard_that_is_lost_and_won_back_while_it_is_read(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.create("t")
+    member = Member(node)
+    assert await member.commit(7) == OK
+    (shard,) = node.groups._shards
+    partition, drained = shard.log.partition, shard.log.partition.drained
+    shard.close()
+
+    async def lost() -> None:
+        monkeypatch.setattr(partition, "drained", drained)
+        raise NotLeader("it is elsewhere now")
+
+    monkeypatch.setattr(partition, "drained", lost)
+    assert (await member.committed())["offset"] == 7
 
 
 async def test_unavailable_is_said_as_loading_which_aiokafka_retries(

@@ -2,6 +2,8 @@
 
 import pytest
 
+from broker.errors import NotLeader
+from broker.groups.shards import shard_of
 from tests.broker.kafka_api.group_layouts import DESCRIBE_GROUPS
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.members import (
@@ -61,3 +63,27 @@ async def test_another_node_coordinates(node: Node) -> None:
     node.depose("__consumer_offsets")
     answer = await node.connect().ask(DESCRIBE_GROUPS, 5, groups=["g"])
     assert answer["groups"][0]["error"] == NOT_COORDINATOR
+
+
+async def test_a_group_that_lives_elsewhere_is_not_dead(node: Node) -> None:
+    """Its coordinator was deposed and does not know yet."""
+    await Member(node).stable()
+    unheard = next(name for name in map(str, range(100)) if shard_of(name) == shard_of("g"))
+    for partition in node.controller.partitions.values():
+        partition.unconfirmed = NotLeader("no majority says so")
+    answer = await node.connect().ask(DESCRIBE_GROUPS, 6, groups=[unheard])
+    assert answer["groups"][0]["error"] == NOT_COORDINATOR
+
+
+async def test_a_group_whose_shard_is_read_back_at_that_moment_is_not_dead(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Member(node).stable()
+    (shard,) = node.groups._shards
+
+    async def confirmed() -> None:
+        shard.close()
+
+    monkeypatch.setattr(shard.log.partition, "confirmed", confirmed)
+    answer = await node.connect().ask(DESCRIBE_GROUPS, 6, groups=["g"])
+    assert answer["groups"][0]["state"] == "Stable"
