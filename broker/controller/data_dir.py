@@ -40,6 +40,8 @@ class _LastRun(msgspec.Struct, frozen=True):
     boot_id: str
     fsync: str
     is_clean: bool
+    is_doubted: bool = False
+    """Writes of an earlier run may be lost, and the cluster has not been told yet."""
 
 
 class DataDir:
@@ -136,12 +138,20 @@ class DataDir:
         if path.exists():
             try:
                 last = msgspec.json.decode(path.read_bytes(), type=_LastRun)
-                is_trusted = last.is_clean or last.fsync == "each" or last.boot_id == boot_id
+                has_survived = last.is_clean or last.fsync == "each" or last.boot_id == boot_id
+                is_trusted = has_survived and not last.is_doubted
             except msgspec.MsgspecError:
                 is_trusted = False
-        self._run = _LastRun(boot_id, fsync, is_clean=False)
+        self._run = _LastRun(boot_id, fsync, is_clean=False, is_doubted=not is_trusted)
         write_durably(path, msgspec.json.encode(self._run) + b"\n")
         return is_trusted
+
+    def registered(self) -> None:
+        """The cluster knows what `begin_run` said. Until it does, every start says the same: a
+        process that ends before has told nobody."""
+        if self._run.is_doubted:
+            self._run = msgspec.structs.replace(self._run, is_doubted=False)
+            write_durably(self.path / "last_run", msgspec.json.encode(self._run) + b"\n")
 
     def end_run(self) -> None:
         """Everything is written and synced; the next start need not doubt it."""

@@ -256,6 +256,7 @@ class Node:
         )
         self._detail = "reading the logs back"
         await controller.start(tasks, cluster_id=_new_cluster_id(), register=register)
+        await anyio.to_thread.run_sync(self._data.registered)
         await anyio.to_thread.run_sync(self._data.joined, controller.cluster_id)
 
     async def _answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
