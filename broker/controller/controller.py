@@ -235,8 +235,7 @@ class LocalController:
         await self._take_part(await self._metadata.insist(register))
         # What this process has written since, it has: only an earlier one's writes may be lost.
         self._register = msgspec.structs.replace(register, clean=True)
-        await self._restart.read_back()
-        self._replicas.begin(tasks)
+        self._replicas.begin(tasks, as_of=await self._restart.read_back())
         for work in (
             self._leases.run,
             self._liveness.run,

@@ -26,7 +26,7 @@ from broker.replication.store import Store
 from engine.errors import CorruptSegmentError
 from engine.format import SegmentEnd
 from raft.commands import AddHolder
-from raft.state import ClusterState, Segment, SegmentState, Topic
+from raft.state import EMPTY, ClusterState, Segment, SegmentState, Topic
 
 _log = structlog.get_logger(__name__)
 
@@ -71,11 +71,17 @@ class Housekeeping:
         self._limiter = anyio.CapacityLimiter(JOBS_MAX)
         self._at_work: dict[tuple[bytes, int], anyio.Event] = {}
         self._tasks: TaskGroup | None = None
+        self._as_of = EMPTY
+
+    def begin(self, as_of: ClusterState) -> None:
+        """What the disk holds is what `as_of` says; `run` does all that was asked since."""
+        self._as_of = as_of
 
     async def run(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
             try:
+                self.on_change(self._as_of, self._metadata.state)
                 while True:
                     self._note_who_is_gone()
                     for topic in self._metadata.state.topics.values():

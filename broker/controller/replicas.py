@@ -91,9 +91,10 @@ class Replicas:
         """A copy of this topic that had failed was read back."""
         self._holding.resume(topic_id)
 
-    def begin(self, tasks: TaskGroup) -> None:
-        """What was stored has been read back: take part from here on."""
+    def begin(self, tasks: TaskGroup, *, as_of: ClusterState) -> None:
+        """What was stored, as of that metadata, has been read back: take part from here on."""
         self._holding.begin(self._metadata.state)
+        self._housekeeping.begin(as_of)
         for work in (self._followers.run, self._sealing.run, self._housekeeping.run):
             tasks.start_soon(work)
 

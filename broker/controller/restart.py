@@ -32,13 +32,16 @@ class Restart:
         self._store = store
         self._read_back = read_back
 
-    async def read_back(self) -> None:
-        """Open what is on the disk, as the metadata describes it.
+    async def read_back(self) -> ClusterState:
+        """Open what is on the disk, as the metadata describes it; the metadata as it was at the
+        beginning: what has been deleted since is still on the disk.
 
         Raises engine.errors.CorruptSegmentError when a file may not be trusted, StorageFailed.
         """
-        await self._delete_leftovers()
+        state = self._metadata.state
+        await self._delete_leftovers(state)
         await self._store.run(partial(self._read_topics, self._metadata.state))
+        return state
 
     async def begin_seals(self, incarnation: int) -> None:
         """Have everything sealed that earlier incarnations of this node left open."""
@@ -48,8 +51,7 @@ class Restart:
 
     # -- files that the metadata has deleted while we were away
 
-    async def _delete_leftovers(self) -> None:
-        state = self._metadata.state
+    async def _delete_leftovers(self, state: ClusterState) -> None:
         for stored in await self._store.stored():
             topic = state.topics.get(stored.topic_id)
             log = self._store.log(stored.name, stored.topic_id)

@@ -8,13 +8,15 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from broker.controller.restart import Restart
 from broker.errors import InvalidRequest
 from broker.ports import ACKS_ALL
 from broker.replication import messages
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryBackend
+from engine.format import topic_directory
 from raft.commands import BeginSeal
-from raft.state import SegmentState
+from raft.state import ClusterState, SegmentState
 from tests.broker.cluster import Cluster, cluster
 from tests.broker.one_node import TOPICS, batch, put, read_all, values
 
@@ -376,3 +378,37 @@ async def test_what_a_seal_has_committed_is_read_on_the_leader_that_goes_on(
         metadata._refresh()
         await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=10)
         assert values(await read_all(await made.leader())) == [b"first", b"second"]
+
+
+async def test_what_is_deleted_while_a_node_reads_its_disk_back_leaves_that_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading back may take minutes, and the others go on meanwhile: nobody would look at these
+    files again before the next start."""
+    read_back = Restart.read_back
+    async with cluster(tmp_path) as made:
+        for name in ("gone", "cut"):
+            await made.controller(1).create_topic(name, configs={})
+            for _ in range(2):
+                await made.put(b"old", name)
+                leader = await made.leader(name)
+                await made.controller(leader.topic.leader_id)._roll(leader, "so that it is sealed")
+            await made.put(b"new", name)
+        await settled_copies(made)
+        ids = {name: made.controller(1).topic(name).topic_id for name in ("gone", "cut")}
+        paths = {name: TOPICS / topic_directory(name, of.bytes) for name, of in ids.items()}
+        made.kill(3)
+        fs = made.disks[3].fs
+        assert fs.exists(paths["gone"]) and fs.exists(paths["cut"] / "1")
+
+        async def delete_meanwhile(restart: Restart) -> ClusterState:
+            state = await read_back(restart)
+            await made.controller(1).delete_topic(ids["gone"])
+            await made.controller(1).delete_prefix(ids["cut"], 1)
+            return state
+
+        monkeypatch.setattr(Restart, "read_back", delete_meanwhile)
+        await made.start(3)
+        with anyio.fail_after(20):
+            while fs.exists(paths["gone"]) or fs.exists(paths["cut"] / "1"):
+                await anyio.sleep(0.01)
