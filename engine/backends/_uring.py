@@ -9,6 +9,8 @@ What is peculiar about it:
     a whole object is passed as that object, and a view of a part is copied: the one copy here.
   * A short write breaks the link (the sync answers ECANCELED); the rest is queued as a pair of its
     own.
+  * A link holds within one submission only. When the kernel takes but a part of one, a sync may
+    have run beside its write; whatever was under way is then synced once more.
   * A write without a sync goes to the page cache in the caller's turn (`InTurn`): ext4 makes the
     ring hand it to a thread.
   * Reads come from the page cache or go to a thread, as in `_pread`: the ring would cost more than
@@ -53,7 +55,17 @@ _IS_SYNC = 1
 class _Operation:
     """One write, one sync, or a write with its sync."""
 
-    __slots__ = ("buffers", "error", "file", "in_flight", "on_done", "pending", "position", "sync")
+    __slots__ = (
+        "buffers",
+        "error",
+        "file",
+        "in_flight",
+        "is_unlinked",
+        "on_done",
+        "pending",
+        "position",
+        "sync",
+    )
 
     def __init__(
         self,
@@ -72,6 +84,8 @@ class _Operation:
         self.pending = 0
         """Completions to come."""
         self.error: OSError | None = None
+        self.is_unlinked = False
+        """Its sync may not have come after its write."""
         self.in_flight: object = None
         """The memory that the kernel reads."""
 
@@ -173,6 +187,8 @@ class UringBackend:
         if ring_api.io_uring_sq_ready(self._ring):
             # For want of memory or room: `reap` tries again.
             self._is_late = True
+            for operation in self._operations.values():
+                operation.is_unlinked = operation.sync
             self._completions.signal()
 
     def wait(self) -> None:
@@ -243,13 +259,16 @@ class UringBackend:
             operation.buffers = skip(operation.buffers, size)
             if size == 0:
                 operation.error = OSError(errno.EIO, "the kernel wrote nothing")
-        elif error is not None and error.errno != errno.ECANCELED and operation.error is None:
+        elif error is not None and error.errno == errno.ECANCELED:
+            operation.is_unlinked = True
+        elif error is not None and operation.error is None:
             operation.error = error
         if operation.pending:
             return
         del self._operations[key]
         operation.in_flight = None
-        if operation.error is None and operation.buffers:
+        if operation.error is None and (operation.buffers or operation.is_unlinked):
+            operation.is_unlinked = False
             self._queued.append(operation)
             self._is_late = True
         elif call_back:

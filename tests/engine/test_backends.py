@@ -435,6 +435,32 @@ def test_submission_that_the_kernel_puts_off_is_repeated(
     backend.close()
 
 
+def test_a_sync_that_the_kernel_took_apart_from_its_write_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may have been done before the bytes came: they would be acknowledged and on no disk."""
+    submit, sync = ring_api.io_uring_submit, ring_api.io_uring_prep_fsync
+    size_at_sync: list[int] = []
+
+    def half(ring: object) -> None:
+        monkeypatch.setattr("engine.backends._uring.ring_api.io_uring_submit", submit)
+        raise OSError(errno.EAGAIN, "no memory for the second entry")
+
+    def prepare(entry: object, file: int, flags: int) -> None:
+        size_at_sync.append(os.fstat(file).st_size)
+        sync(entry, file, flags)
+
+    backend = _uring()
+    monkeypatch.setattr("engine.backends._uring.ring_api.io_uring_submit", half)
+    monkeypatch.setattr("engine.backends._uring.ring_api.io_uring_prep_fsync", prepare)
+    file = backend.fs.open(tmp_path / "log", create=True)
+    results: list[OSError | None] = []
+    backend.write(file, 0, [b"walrus"], sync=True, on_done=results.append)
+    assert finish(backend, results) == [None]
+    assert size_at_sync == [0, len(b"walrus")]
+    backend.close()
+
+
 def test_buffers_are_given_back(real_backend: Backend, tmp_path: Path) -> None:
     """Binding bugs that keep a reference to each buffer would keep every batch ever written."""
     backend = real_backend
