@@ -21,7 +21,8 @@ from engine.batch import BatchHeader, Offset, Position
 INTERVAL_DEFAULT = 4096
 """Bytes of log per entry, Kafka's default of index.interval.bytes."""
 POSITION_MAX = 2**31 - 1
-"""A segment cannot be larger: Kafka's indexes have 32 bits for positions and relative offsets."""
+"""A segment cannot be larger, in bytes or offsets: Kafka's indexes have 32 bits for positions and
+relative offsets."""
 
 _OFFSET_ENTRY = struct.Struct(">ii")
 _TIME_ENTRY = struct.Struct(">qi")

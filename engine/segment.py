@@ -160,6 +160,8 @@ class Segment:
         assert size == sum(map(len, buffers))
         if end.size + size > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} bytes at most")
+        if next_offset - self.base_offset > POSITION_MAX:
+            raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} offsets at most")
         if self._make_head is not None:
             # Now, not when the file is made: by then the owner's state includes this very batch.
             self._capture_head()
@@ -332,9 +334,8 @@ class Segment:
     def head(self) -> bytes | None:
         """Blocking. The head object; None if the segment has none. Raises OSError,
         CorruptSegmentError."""
-        if self._head is not None:
-            return self._head
-        return self._files.head()
+        head = self._head  # once: it is let go, by another thread, when its file is there
+        return self._files.head() if head is None else head
 
     # -- removal, for TopicLog
 

@@ -2,13 +2,14 @@
 
 import errno
 import random
+import struct
 from typing import Any
 
 import pytest
 from crc32c import crc32c
 
 from engine.backends._memory import MemoryBackend
-from engine.batch import BatchHeader, Buffer
+from engine.batch import BatchHeader, Buffer, check_batch, parse_header
 from engine.errors import (
     CorruptSegmentError,
     FormatVersionError,
@@ -81,6 +82,29 @@ def test_batch_in_the_wrong_place_is_our_bug(rig: Rig) -> None:
     with pytest.raises(AssertionError):
         segment.append(header._replace(base_offset=0), [batch, b"more"])
     assert segment.end_offset == 0
+
+
+def test_batches_that_claim_billions_of_records_do_not_break_the_log(
+    rig: Rig, backend: MemoryBackend
+) -> None:
+    """Nobody counts what is compressed, so a client may claim what it likes. Offsets that no index
+    can hold are refused before anything is queued."""
+    segment = rig.open()
+    good = rig.append(segment, size=5000)
+    _, batch = make_batch(1)
+    struct.pack_into(">i", batch, 23, 2**31 - 3)
+    struct.pack_into(">i", batch, 57, 2**31 - 2)
+    struct.pack_into(">I", batch, 17, crc32c(memoryview(batch)[21:]))
+    header = parse_header(batch)
+    check_batch(batch, header)
+    segment.append(header, [batch])
+    for _ in range(3):
+        with pytest.raises(SegmentClosedError, match="full"):
+            rig.append(segment, size=5000)
+    rig.settle(segment)
+    assert rig.read(segment, 0) == good + bytes(batch)
+    found = Rig(backend.crash_clone("none")).recover()
+    assert found.end == segment.end
 
 
 def test_head_is_the_state_before_the_first_batch(rig: Rig, backend: MemoryBackend) -> None:
