@@ -169,7 +169,7 @@ class Housekeeping:
             done.set()
 
     async def _delete(self, topic: Topic) -> None:
-        await self._store.delete(self._store.log(topic.name, topic.topic_id))
+        await self._store.delete(topic.name, topic.topic_id)
 
     async def _drop(self, topic: Topic, sid: int) -> None:
         await self._store.drop(self._store.log(topic.name, topic.topic_id), sid)

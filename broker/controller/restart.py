@@ -54,10 +54,11 @@ class Restart:
     async def _delete_leftovers(self, state: ClusterState) -> None:
         for stored in await self._store.stored():
             topic = state.topics.get(stored.topic_id)
-            log = self._store.log(stored.name, stored.topic_id)
             if topic is None and stored.topic_id in state.deleted_topics:
-                await self._store.delete(log)
-            elif topic is not None and _was_dropped(topic, stored.sid):
+                await self._store.delete(stored.name, stored.topic_id)
+                continue
+            log = self._store.log(stored.name, stored.topic_id)
+            if topic is not None and _was_dropped(topic, stored.sid):
                 await self._store.drop(log, stored.sid)
             elif topic is None or (segment := topic.segment(stored.sid)) is None:
                 _log.warning(

@@ -142,9 +142,10 @@ class Store:
         """Keep `window` of a segment, and nothing else."""
         await _outcome(partial(log.empty, sid, window), f"emptying segment {sid}")
 
-    async def delete(self, log: TopicLog) -> None:
-        """Delete a topic's directory; the log is of no use afterwards."""
-        await _outcome(log.delete, "deletion of a topic's files")
+    async def delete(self, name: str, topic_id: bytes) -> None:
+        """Delete a topic's directory; its log is of no use afterwards."""
+        await _outcome(self.log(name, topic_id).delete, "deletion of a topic's files")
+        self.wal.forget(topic_id)
 
     async def run(self, job: Callable[[], T]) -> T:
         """A blocking job (recovery, listing) on a thread."""

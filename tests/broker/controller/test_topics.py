@@ -69,3 +69,15 @@ async def test_internal_topics_keep_their_configs(tmp_path: Path) -> None:
         view = await node.controller.create_topic("__own", configs={}, is_internal=True)
         with pytest.raises(InvalidTopic):
             await node.controller.configure(view.topic_id, lambda _: {})
+
+
+async def test_topics_that_come_and_go_leave_nothing_in_memory(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        for number in range(3):
+            partition = await node.topic(f"t{number}")
+            await put(partition, b"x")
+            await node.controller.delete_topic(partition.topic.topic_id)
+        logs = node.controller._store.wal._logs
+        with anyio.fail_after(10):
+            while logs:
+                await anyio.sleep(0.01)
