@@ -8,6 +8,7 @@ carries the number of its question.
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 import structlog
@@ -29,7 +30,12 @@ PAYLOAD_SIZE_MAX = 256 * 1024 * 1024
 """Bytes of one payload in all its parts: above the largest batch that any topic may take."""
 
 QUESTIONS_MAX = 64
-"""Of one peer, being answered at the same time; more wait."""
+"""Of one peer, being answered at the same time; more wait. Those on behalf of clients, who may wait
+long, do not hold up those of the node itself, and what is answered from memory waits for nobody:
+behind a slow disk a node would look dead."""
+
+_FOR_CLIENTS = (messages.AppendAsk, messages.FetchAsk, messages.TakeAsk)
+_FROM_MEMORY = (messages.Heartbeat, messages.UnfencedAsk)
 
 _PART = struct.Struct(">IB")
 """Number of the question (0 on a follow stream), and 1 on the last part."""
@@ -224,15 +230,22 @@ class _Caller:
 async def _answer_all(channel: Channel, answer: Answer) -> None:
     """Answer one peer's questions, several at a time, until it is gone."""
     assembly = Assembly()
-    limiter = anyio.CapacityLimiter(QUESTIONS_MAX)
+    for_clients = anyio.CapacityLimiter(QUESTIONS_MAX)
+    for_nodes = anyio.CapacityLimiter(QUESTIONS_MAX)
+
+    def turn(call: messages.Call) -> AbstractAsyncContextManager[None]:
+        if isinstance(call, _FROM_MEMORY):
+            return nullcontext()
+        return for_clients if isinstance(call, _FOR_CLIENTS) else for_nodes
 
     async def one(number: int, payload: memoryview) -> None:
-        async with limiter:
-            try:
-                reply = await answer(*messages.decode_call(payload))
-            except (PeerUnreachable, ValueError) as error:
-                _log.debug("no answer", peer=channel.peer.node_id, why=str(error))
-                return
+        try:
+            call, data = messages.decode_call(payload)
+            async with turn(call):
+                reply = await answer(call, data)
+        except (PeerUnreachable, ValueError) as error:
+            _log.debug("no answer", peer=channel.peer.node_id, why=str(error))
+            return
         try:
             await channel.send(*parts(number, reply))
         except _GONE:

@@ -11,7 +11,7 @@ from broker.peer.handshake import Identity
 from broker.peer.port import PeerPort
 from broker.ports import Buffer
 from broker.replication import messages
-from broker.replication.network import Network
+from broker.replication.network import QUESTIONS_MAX, Network
 from broker.replication.peers import Conversation, PeerUnreachable
 
 ASK = messages.encode(messages.SeenAsk(1))
@@ -27,7 +27,11 @@ class Answerer:
     asked: int = 0
 
     async def answer(self, call: messages.Call, data: memoryview) -> Sequence[Buffer]:
+        if isinstance(call, messages.Heartbeat):
+            return messages.encode(messages.HeartbeatReply(granted=True, is_fenced=False))
         self.asked += 1
+        if isinstance(call, messages.SealAsk):
+            return messages.encode(messages.SealReply("unknown"))
         await self.may.wait()
         return messages.encode(messages.SeenReply(self.asked))
 
@@ -121,3 +125,22 @@ async def test_what_waits_for_a_node_that_cannot_be_dialled_is_told_so() -> None
         tasks.cancel_scope.cancel()
     with pytest.raises(PeerUnreachable, match="stopping"):
         await asker.call(2, ASK, timeout_s=PATIENCE_S)
+
+
+async def test_clients_that_wait_make_no_node_look_dead_and_hold_up_no_seal() -> None:
+    """They wait for a commit, it for a seal, and the seal would wait for them."""
+    append = messages.encode(messages.AppendAsk(bytes(16), 1000))
+    async with two_nodes() as pair, anyio.create_task_group() as tasks:
+
+        async def ask() -> None:
+            await pair.asker.call(2, append, timeout_s=PATIENCE_S)
+
+        for _ in range(2 * QUESTIONS_MAX):
+            tasks.start_soon(ask)
+        with anyio.fail_after(PATIENCE_S):
+            while pair.answerer.asked < QUESTIONS_MAX:
+                await anyio.sleep(0.001)
+        for own in (messages.Heartbeat(1, 1), messages.SealAsk(bytes(16), 1, 2)):
+            frame = await pair.asker.call(2, messages.encode(own), timeout_s=PATIENCE_S / 2)
+            assert isinstance(messages.decode_reply(frame)[0], messages.CallReply)
+        tasks.cancel_scope.cancel()
