@@ -40,7 +40,8 @@ AWAY_S = 600.0
 """How long a silent node is expected back before others make copies of what it holds."""
 
 JOBS_MAX = 16
-"""Pieces of file work at the same time."""
+"""Pieces of file work at the same time. What only waits, for room or for a holder, is none of them:
+it would hold up the deletions that make room."""
 
 
 class Housekeeping:
@@ -160,8 +161,7 @@ class Housekeeping:
             await self._at_work[key].wait()
         done = self._at_work[key] = anyio.Event()
         try:
-            async with self._limiter:
-                await job()
+            await job()
         except (StorageFailed, CorruptSegmentError) as error:
             _log.error("file work failed; the next start will do it", error=str(error))
         finally:
@@ -169,33 +169,41 @@ class Housekeeping:
             done.set()
 
     async def _delete(self, topic: Topic) -> None:
-        await self._store.delete(topic.name, topic.topic_id)
+        async with self._limiter:
+            await self._store.delete(topic.name, topic.topic_id)
 
     async def _drop(self, topic: Topic, sid: int) -> None:
-        await self._store.drop(self._store.log(topic.name, topic.topic_id), sid)
+        async with self._limiter:
+            await self._store.drop(self._store.log(topic.name, topic.topic_id), sid)
 
     # -- completing
 
     async def _complete(self, topic: Topic, sid: int) -> None:
         """Bring our copy to the committed end, seal it, and say that we hold it."""
         while True:
-            await self._store.space.until(is_short=False)
-            now = self._metadata.state.topics.get(topic.topic_id)
-            segment = None if now is None else now.segment(sid)
-            if now is None or segment is None or not self._is_wanted(now, segment):
-                return
+            async with self._limiter:
+                if await self._try_to_complete(topic, sid):
+                    return
+            await anyio.sleep(RETRY_PAUSE_S)
+
+    async def _try_to_complete(self, topic: Topic, sid: int) -> bool:
+        """Whether it is done, or not wanted any more."""
+        now = self._metadata.state.topics.get(topic.topic_id)
+        segment = None if now is None else now.segment(sid)
+        if now is None or segment is None or not self._is_wanted(now, segment):
+            return True
+        if not self._store.space.is_short:
             try:
                 await self._finish(now, segment)
                 await self._register(now, segment)
+                return True
             except PeerUnreachable as error:
                 _log.debug("a copy waits for a holder", topic=topic.name, sid=sid, why=str(error))
             except RequestError as error:
                 _log.warning(
                     "a copy is not finished yet", topic=topic.name, sid=sid, why=str(error)
                 )
-            else:
-                return
-            await anyio.sleep(RETRY_PAUSE_S)
+        return False
 
     async def _finish(self, topic: Topic, segment: Segment) -> None:
         if topic.is_emptied(segment):

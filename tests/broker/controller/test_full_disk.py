@@ -8,10 +8,11 @@ import anyio
 import pytest
 
 from broker.errors import NotLeader, RequestError, StorageFailed
+from engine.format import topic_directory
 from raft.state import SegmentState
 from tests.broker.cluster import Cluster, cluster
 from tests.broker.controller.test_cluster import acknowledged, check, settled_copies
-from tests.broker.one_node import put
+from tests.broker.one_node import TOPICS, put
 
 FULL = errno.ENOSPC
 
@@ -118,4 +119,32 @@ async def test_with_all_disks_full_nothing_is_taken_and_reading_goes_on(tmp_path
         await check(made, known)
         made.free_sizes.clear()
         known |= await acknowledged(made, 5, b"room")
+        await check(made, known)
+
+
+async def test_deletions_that_make_room_do_not_wait_for_copies_that_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.controller.housekeeping.JOBS_MAX", 1)
+    async with cluster(tmp_path) as made:
+        for name in ("t", "large"):
+            await made.controller(1).create_topic(name, configs={})
+        known = await acknowledged(made, 5)
+        await made.put(b"x" * 1000, "large")
+        short = await leader_of(made) % 3 + 1
+        node, fs = made.network.nodes[short], made.disks[short].fs
+        large = made.controller(1).topic("large").topic_id
+        path = TOPICS / topic_directory("large", large.bytes)
+        await until(lambda: fs.exists(path / "1"))
+        made.free_sizes[short] = 0
+        await until(lambda: node.store.space.is_short)
+        known |= await acknowledged(made, 5, b"short")
+        leader = await made.leader()
+        assert await made.controller(leader.topic.leader_id)._roll(leader, "so that it is sealed")
+        await until(lambda: not node.controller._replicas._housekeeping.is_idle)
+        await made.controller(leader.topic.leader_id).delete_topic(large)
+        await until(lambda: not fs.exists(path))
+        assert node.store.space.is_short
+        made.free_sizes.clear()
+        await settled_copies(made)
         await check(made, known)
