@@ -5,7 +5,7 @@ begin; from there batch headers are read, and only the one batch that holds the 
 into.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import anyio
 
 from broker import codecs
 from broker.errors import CorruptBatch
-from broker.ports import TimestampedOffset
+from broker.ports import Buffer, TimestampedOffset
 from engine.batch import BatchHeader, CorruptBatchError, iter_headers, iter_records
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class Lookup:
                 offset = max(offset, older_end)
             async for header, batch in self._batches(offset, span.end_offset):
                 if header.max_timestamp >= timestamp_ms:
-                    found = await _in_batch(header, batch, timestamp_ms)
-                    if found is not None:
-                        return found
+                    for found in await _stamps(header, batch, start_offset):
+                        if found.timestamp_ms >= timestamp_ms:
+                            return found
         return None
 
     async def latest(self) -> TimestampedOffset | None:
@@ -60,9 +60,13 @@ class Lookup:
     async def _latest_visible(self) -> TimestampedOffset | None:
         """The largest timestamp was appended but is not committed yet: look at what is."""
         largest_ms = -1
-        offset = self._partition.log_start_offset
-        async for header, _ in self._batches(offset, None):
-            largest_ms = max(largest_ms, header.max_timestamp)
+        start_offset = self._partition.log_start_offset
+        async for header, batch in self._batches(start_offset, None):
+            largest_here_ms = header.max_timestamp
+            if header.base_offset < start_offset:
+                stamps = await _stamps(header, batch, start_offset)
+                largest_here_ms = max((one.timestamp_ms for one in stamps), default=-1)
+            largest_ms = max(largest_ms, largest_here_ms)
         return None if largest_ms < 0 else await self.first_at_or_after(largest_ms)
 
     async def _batches(
@@ -80,18 +84,26 @@ class Lookup:
                 offset = header.next_offset
 
 
-async def _in_batch(
-    header: BatchHeader, batch: memoryview, timestamp_ms: int
-) -> TimestampedOffset | None:
+async def _stamps(
+    header: BatchHeader, batch: memoryview, start_offset: int
+) -> Iterator[TimestampedOffset]:
+    """Where each record from `start_offset` on is, and when it was. What is below may be deleted:
+    who is sent there is out of range."""
     if header.is_log_append_time:
-        return TimestampedOffset(header.base_offset, header.max_timestamp, header.leader_epoch)
+        offset = max(header.base_offset, start_offset)
+        return iter([TimestampedOffset(offset, header.max_timestamp, header.leader_epoch)])
     records = await anyio.to_thread.run_sync(partial(codecs.records_section, batch, header))
+    return _stamps_of(header, records, start_offset)
+
+
+def _stamps_of(
+    header: BatchHeader, records: Buffer, start_offset: int
+) -> Iterator[TimestampedOffset]:
     try:
         for record in iter_records(records, header.record_count):
-            record_timestamp_ms = header.base_timestamp + record.timestamp_delta
-            if record_timestamp_ms >= timestamp_ms:
-                offset = header.base_offset + record.offset_delta
-                return TimestampedOffset(offset, record_timestamp_ms, header.leader_epoch)
+            offset = header.base_offset + record.offset_delta
+            if offset >= start_offset:
+                timestamp_ms = header.base_timestamp + record.timestamp_delta
+                yield TimestampedOffset(offset, timestamp_ms, header.leader_epoch)
     except CorruptBatchError as error:
         raise CorruptBatch(str(error)) from error
-    return None

@@ -21,7 +21,7 @@ from broker.errors import (
     UnknownTopicId,
 )
 from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE
-from engine.batch import iter_headers, parse_header
+from engine.batch import Record, build, iter_headers, parse_header
 from tests.broker.one_node import batch, put, read_all, running, values
 
 
@@ -223,6 +223,41 @@ async def test_a_timestamp_is_found_exact_to_the_record_across_segments(tmp_path
         newest = await partition.offset_of_max_timestamp()
         assert newest is not None
         assert newest.timestamp_ms == start_ms + 20_000
+
+
+@pytest.mark.parametrize("stamps", ["CreateTime", "LogAppendTime"])
+async def test_a_record_that_was_deleted_is_found_by_its_time(tmp_path: Path, stamps: str) -> None:
+    """A consumer that is sent there is out of range, and goes on at the end: what is between is
+    lost to it."""
+    async with running(tmp_path) as node:
+        partition = await node.topic(message_timestamp_type=stamps)
+        await put(partition, b"a", b"b", b"c", timestamp_ms=node.clock.now_ms())
+        await node.controller.delete_records(partition.topic, 2)
+        partition = await node.topic()
+        assert partition.log_start_offset == 2
+        for found in (
+            await partition.offset_for_timestamp(0),
+            await partition.offset_of_max_timestamp(),
+        ):
+            assert found is not None and found.offset == 2
+
+
+async def test_the_largest_timestamp_is_that_of_a_record_that_was_deleted(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        partition = await node.topic()
+        records = [(9_000, b"a"), (5_000, b"b"), (7_000, b"c"), (6_000, b"d")]
+        data = build(
+            [
+                Record(index, timestamp_ms, None, value, ())
+                for index, (timestamp_ms, value) in enumerate(records)
+            ],
+            base_timestamp=0,
+        )
+        await partition.append(data, acks=ACKS_ALL)
+        await partition.drained()
+        await node.controller.delete_records(partition.topic, 1)
+        found = await (await node.topic()).offset_of_max_timestamp()
+        assert found is not None and (found.offset, found.timestamp_ms) == (2, 7_000)
 
 
 async def test_the_largest_timestamp_is_found_though_it_is_not_the_last(tmp_path: Path) -> None:
