@@ -34,6 +34,9 @@ from harness.groups import ConfluentMember, create, describe, positions, until
 from harness.server import Server
 from harness.wire import Wire, request
 
+SESSION_MS = 30_000
+"""Of members that come by the thousand: from its join to its sync one may wait for all others."""
+
 pytestmark = [pytest.mark.confluent]
 
 
@@ -198,7 +201,8 @@ def test_ten_thousand_groups_with_a_member_each(launch: Launch, topic: str) -> N
     names = [f"g{number}" for number in range(10_000)]
     with witness(server, topic):
         with connections(server) as wires, measured(server, "10,000 groups with a member each"):
-            joins = pipelined(wires, JOIN_GROUP, 2, [join(name) for name in names])
+            bodies = [join(name, session_ms=SESSION_MS) for name in names]
+            joins = pipelined(wires, JOIN_GROUP, 2, bodies)
             joined = [parse_joined(body) for body in joins]
             assert Counter(one.error for one in joined) == {0: 10_000}
             assert all(one.leader == one.member for one in joined)
@@ -209,7 +213,7 @@ def test_ten_thousand_groups_with_a_member_each(launch: Launch, topic: str) -> N
             for body in pipelined(wires, SYNC_GROUP, 0, syncs):
                 assert body.endswith(b"share of it")
         assert server.metric("walrus_group_groups", state="Stable") == 10_001
-        until(lambda: server.metric("walrus_group_members") == 1, "they go", 60)
+        until(lambda: server.metric("walrus_group_members") == 1, "they go", 120)
     assert server.metric("walrus_group_members_dropped_total", reason="session") == 10_000
 
 
@@ -219,7 +223,8 @@ def test_thousand_members_that_all_take_part(launch: Launch, topic: str) -> None
     server = launch()
     with witness(server, topic), connections(server, 20) as wires:
         with measured(server, "1,000 members of one group"):
-            joins = pipelined(wires, JOIN_GROUP, 2, [join("crowd")] * 1_000)
+            bodies = [join("crowd", session_ms=SESSION_MS)] * 1_000
+            joins = pipelined(wires, JOIN_GROUP, 2, bodies)
             joined = [parse_joined(body) for body in joins]
             assert Counter((one.error, one.generation, one.leader) for one in joined) == {
                 (0, 1, joined[0].leader): 1_000
