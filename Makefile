@@ -113,7 +113,9 @@ REGISTRY := io.apicurio:apicurio-registry-app:3.0.9:tar.gz:all
 build-compat-registry: build/registry/.fetched
 
 build/registry/.fetched:
-	mvn --batch-mode --quiet dependency:unpack -Dartifact=$(REGISTRY) -DoutputDirectory=$(CURDIR)/$(@D)
+	mvn --batch-mode --quiet dependency:copy -Dartifact=$(REGISTRY) -DoutputDirectory=$(CURDIR)/$(@D)
+	tar --extract --gzip --file $(@D)/*.tar.gz --directory $(@D)
+	rm $(@D)/*.tar.gz
 	@touch $@
 
 # Two versions of kafka-python, each in a folder that its tests put before all others.
