@@ -29,7 +29,7 @@ from engine.batch import (
     parse_header,
 )
 from engine.errors import CorruptBatchError, CorruptSegmentError
-from engine.format import META_NAME, SegmentEnd
+from engine.format import META_NAME, NEW_SUFFIX, SegmentEnd
 from engine.segment_files import MetaFile
 
 CHUNK_SIZE: Size = 4 * 1024 * 1024
@@ -212,11 +212,14 @@ def truncate_at(path: Path, position: Position, *, fs: Fs) -> Path:
 
 
 def _copy_tail(fs: Fs, source: int, position: Position, size: Size, saved: Path) -> None:
-    target = fs.open(saved, create=True)
+    unfinished = saved.with_name(saved.name + NEW_SUFFIX)
+    target = fs.open(unfinished, create=True)
     try:
+        fs.truncate(target, 0)
         for start in range(position, size, CHUNK_SIZE):
             data = fs.pread(source, start, min(CHUNK_SIZE, size - start))
             fs.pwrite(target, start - position, data)
         fs.fsync(target)
     finally:
         fs.close(target)
+    fs.rename(unfinished, saved)

@@ -220,6 +220,24 @@ def test_segment_opens_after_the_remedy_was_applied() -> None:
     assert recovered(backend) == (2, 0, [0, 1])
 
 
+def test_a_remedy_that_the_power_interrupted_is_applied_again() -> None:
+    backend, batches = stored_log(5, mark=True)
+    start = len(batches[0]) * 2
+    tail = bytes(backend.fs.contents(LOG)[start:])
+    disks: list[MemoryBackend] = []
+    seeds = range(5)
+    backend.fs.on_operation = lambda *_: disks.extend(
+        backend.crash_clone("random", random.Random(seed)) for seed in seeds
+    )
+    truncate_at(LOG, start, fs=backend.fs)
+    assert len(disks) > 5
+    for disk in disks:
+        if disk.fs.path_size(LOG) > start:
+            saved = truncate_at(LOG, start, fs=disk.fs)
+            assert bytes(disk.fs.contents(saved)) == tail
+        assert recovered(disk) == (2, 0, [0, 1])
+
+
 @pytest.mark.parametrize("damage", ["middle", "missing"])
 def test_only_copy_keeps_its_prefix_when_told_to(damage: str) -> None:
     backend, batches = stored_log(6, mark=True)
