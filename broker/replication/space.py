@@ -39,8 +39,9 @@ class Space:
         self._set(True)
 
     async def until(self, *, is_short: bool) -> None:
-        """Wait until the disk is short of space, or until it is not."""
-        while self.is_short is not is_short:
+        """Wait until the disk is short of space, or until it is not. It may have changed again by
+        then: who waits hears of a shortage however short."""
+        if self.is_short is not is_short:
             await self._changed.wait()
 
     def _set(self, is_short: bool) -> None:

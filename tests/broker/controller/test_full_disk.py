@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from broker.errors import NotLeader, RequestError, StorageFailed
+from broker.replication.space import Space
 from engine.format import topic_directory
 from raft.state import SegmentState
 from tests.broker.cluster import Cluster, cluster
@@ -148,3 +149,22 @@ async def test_deletions_that_make_room_do_not_wait_for_copies_that_need_it(
         made.free_sizes.clear()
         await settled_copies(made)
         await check(made, known)
+
+
+async def test_a_shortage_that_ends_in_the_same_moment_is_heard_of() -> None:
+    """A write has failed on it, and somebody has to read that copy back."""
+    space, heard = Space(), anyio.Event()
+
+    async def listen() -> None:
+        await space.until(is_short=True)
+        heard.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listen)
+        tasks.start_soon(space.run)
+        await anyio.wait_all_tasks_blocked()
+        space.note_full()
+        space._set(False)
+        with anyio.fail_after(10):
+            await heard.wait()
+        tasks.cancel_scope.cancel()
