@@ -28,7 +28,9 @@ class ReadBack:
         """Blocking. Open this node's copy as the metadata describes it, in the place of one that
         has failed. Only the tail of a topic is scanned; sealed history is taken at its word.
 
-        Raises engine.errors.CorruptSegmentError when a file may not be trusted, and OSError.
+        Of a copy that nobody relies on, what is behind a corruption is given up (and saved beside
+        it): the rest comes from others. Raises engine.errors.CorruptSegmentError when any other
+        file may not be trusted, and OSError.
         """
         log = self._store.log(topic.name, topic.topic_id)
         is_sealed = metadata.state is SegmentState.SEALED
@@ -44,7 +46,7 @@ class ReadBack:
             metadata.epoch,
             headers.append,
             head=lambda: copy.first_head(),
-            keep_prefix=_is_last_resort(metadata),
+            keep_prefix=self._may_lack_some(metadata),
         )
         if segment.torn_size:
             _log.warning(
@@ -63,6 +65,11 @@ class ReadBack:
         )
         copy = self._copies.add(log, topic.topic_id, segment, window, replica)
         copy.head = segment.head() or b""
+
+    def _may_lack_some(self, metadata: SegmentMetadata) -> bool:
+        """It cannot vouch for its length, or another node holds all of it."""
+        others = [node for node, _ in metadata.holders if node != self._node]
+        return _is_last_resort(metadata) or bool(self._doubt(metadata) or others)
 
     def _doubt(self, metadata: SegmentMetadata) -> str:
         """Why this copy cannot vouch for its length; empty when it can."""

@@ -14,7 +14,7 @@ from broker.ports import ACKS_ALL
 from broker.replication import messages
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryBackend
-from engine.format import topic_directory
+from engine.format import log_name, topic_directory
 from raft.commands import BeginSeal
 from raft.state import ClusterState, SegmentState
 from tests.broker.cluster import Cluster, cluster
@@ -412,3 +412,30 @@ async def test_what_is_deleted_while_a_node_reads_its_disk_back_leaves_that_disk
         with anyio.fail_after(20):
             while fs.exists(paths["gone"]) or fs.exists(paths["cut"] / "1"):
                 await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["cannot vouch", "sealed elsewhere"])
+async def test_a_damaged_copy_that_nobody_relies_on_does_not_keep_its_node_away(
+    tmp_path: Path, is_sealed: bool
+) -> None:
+    """After a power cut without a sync of each write, what was written last has holes."""
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 10)
+        leader = await made.leader()
+        node, topic_id = leader.topic.leader_id % 3 + 1, leader.metadata.topic_id
+        log = made.network.nodes[node].store.log("t", topic_id)
+        with anyio.fail_after(20):
+            while (copy := log.get(1)) is None or copy.durable_offset < 10:
+                await anyio.sleep(0.01)
+        made.kill(node)
+        fs = made.disks[node].fs
+        file = fs.open(log.directory / "1" / log_name(0))
+        fs.pwrite(file, fs.size(file) // 2, bytes(80))
+        if is_sealed:
+            assert await made.controller(leader.topic.leader_id)._roll(leader, "to be sealed")
+        made.is_clean = is_sealed
+        await made.start(node)
+        known |= await acknowledged(made, 5, b"after")
+        await settled_copies(made)
+        await check(made, known)
