@@ -83,8 +83,8 @@ class Member:
             clock=lambda: cluster.scheduler.now,
             rng=rng,
             disk=self.disk,
-            compact_entries=cluster.rng.choice([5, 40, 4096]),
-            trailing_entries=cluster.rng.choice([0, 5, 50]),
+            compact_entries=cluster.rng.choice(cluster.compact_entries),
+            trailing_entries=cluster.rng.choice(cluster.trailing_entries),
             debug=cluster.debug,
             spawn=partial(self._spawn, self._life, rng),
         )
@@ -222,6 +222,10 @@ class Cluster:
         self.change: MemberChange | None = None
         self.changes = 0
         self.answers = 0
+        self.compact_entries = (5, 40, 4096)
+        self.trailing_entries = (0, 5, 50)
+        """What each process may be started with."""
+        self.restart_s = (0.02, 0.5, 3.0)
         self._number = 0
 
     def start(self) -> None:
@@ -232,7 +236,7 @@ class Cluster:
         return [member for member in self.members.values() if member.node is not None]
 
     def restart_later(self, member: Member, delay_s: float | None = None) -> None:
-        delay_s = self.rng.choice([0.02, 0.5, 3.0]) if delay_s is None else delay_s
+        delay_s = self.rng.choice(self.restart_s) if delay_s is None else delay_s
         self.scheduler.after(delay_s, lambda: self._restart(member))
 
     def _restart(self, member: Member) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from raft import journal as journal_module
 from raft.commands import AnyCommand, Applied, Barrier
 from raft.errors import NoLeader
-from raft.ground import CANDIDATE
+from raft.ground import CANDIDATE, NO_OP
 from raft.members import Members
 from raft.messages import AnyMessage, Append, AppendReply, Chunk, Vote, VoteReply
 from raft.node import Raft
@@ -283,6 +283,27 @@ class KeepsTruncatedMembers(SimNode):
     raft_class = _KeepsTruncatedMembers
 
 
+class _KeepsOverruledMembers(_KeepsTruncatedMembers):
+    def _SyncObj__onBecomeLeader(self) -> None:
+        with patch.object(self, "_append_members", self._append_no_op):
+            super()._SyncObj__onBecomeLeader()
+
+    def _append_no_op(self, _members: Members) -> None:
+        self.log.add(NO_OP, self.log.last_index + 1, self.term)
+        self._members_changed()
+
+    def change_members(self, members: Members) -> bool:
+        is_its_term_settled = self.log.term_at(self.commit_index) == self.term
+        return is_its_term_settled and super().change_members(members)
+
+
+class KeepsOverruledMembers(SimNode):
+    """The same with its other lock picked, too: the first entry of a term does not name the
+    members, so nothing puts right what a change that was overruled has left behind."""
+
+    raft_class = _KeepsOverruledMembers
+
+
 # ---- elections -----------------------------------------------------------------------------------
 
 
@@ -461,6 +482,7 @@ FAULTS: Mapping[str, type[SimNode]] = {
         AppliesBeforeCommit,
         KeepsALogThatDiffers,
         KeepsTruncatedMembers,
+        KeepsOverruledMembers,
         CountsVotesNotVoters,
         CountsVotesOfThePast,
         VotesTwice,

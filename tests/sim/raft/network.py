@@ -66,6 +66,8 @@ class Network:
         self.echo_rate = 0.0
         """Share of the messages that arrive once more, or at last, much later, whatever became of
         the connection: what a receiver reads from a socket whose peer has long dialled anew."""
+        self.echo_s = ECHO_S
+        """How much later, at most; one of these."""
         self.reconnect_s = RECONNECT_S
         self.patience_s = PATIENCE_S
         self.may_pass: Callable[[str, str, bytes], bool] = lambda _from, _to, _data: True
@@ -176,7 +178,7 @@ class Network:
     def _echo_later(self, source: str, target: str, data: bytes) -> None:
         rng = self._rng(source, target)
         if self.echo_rate and rng.random() < self.echo_rate:
-            late_s = self.delay_s[1] + rng.uniform(0.0, rng.choice(ECHO_S))
+            late_s = self.delay_s[1] + rng.uniform(0.0, rng.choice(self.echo_s))
             self._scheduler.after(late_s, lambda: self._echo(source, target, data))
 
     def _echo(self, source: str, target: str, data: bytes) -> None:

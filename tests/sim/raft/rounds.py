@@ -17,11 +17,15 @@ from tests.sim.raft.network import PATIENCE_S, RECONNECT_S
 
 SETTLE_S = 0.03
 """Until a company is connected."""
-SAID_MAX = 100
 
 
 class Rounds:
     """Begun again and again, until the troubles end."""
+
+    ROUND_S = (0.02, 0.05, 0.1, 0.3)
+    ASKS = (1, 1, 3, 10)
+    SAID_MAX = 100
+    WISH_RATE = 0.5
 
     def __init__(self, cluster: Cluster, rng: random.Random, end: float) -> None:
         self._cluster = cluster
@@ -56,7 +60,7 @@ class Rounds:
     def may_pass(self, source: str, target: str, data: bytes) -> bool:
         """Whether this message is not one too many of its round."""
         if self._scheduler.now < self._until:
-            self._said.setdefault(target, deque(maxlen=SAID_MAX)).append((source, data))
+            self._said.setdefault(target, deque(maxlen=self.SAID_MAX)).append((source, data))
         left = self._left.get((source, target))
         if left is None:
             return True
@@ -77,13 +81,9 @@ class Rounds:
             return
         names = list(self._cluster.members)
         rivals = [member for member in live if member.name in self._rivals]
-        candidate = self._rng.choice(rivals or live).name
+        candidate = self._candidate([member.name for member in rivals or live])
         others = [name for name in names if name != candidate]
-        enough = len(names) // 2
-        count = self._rng.choice(
-            [enough, enough, enough, len(others), self._rng.randint(0, enough)]
-        )
-        company = {candidate, *self._rng.sample(others, min(count, len(others)))}
+        company = {candidate, *self._company(candidate, others)}
         self._separate(names, company)
         self._ration(candidate, company)
         after = self._scheduler.after
@@ -103,7 +103,18 @@ class Rounds:
             self._cluster.members[
                 self._rng.choice(sorted(company))
             ].messages_left = self._rng.choice([1, 1, 2, 3, 5])
-        after(SETTLE_S + self._rng.choice([0.02, 0.05, 0.1, 0.3]), self._round)
+        after(SETTLE_S + self._rng.choice(self.ROUND_S), self._round)
+
+    def _candidate(self, rivals: list[str]) -> str:
+        return self._rng.choice(rivals)
+
+    def _company(self, _candidate: str, others: list[str]) -> list[str]:
+        """Those who hear the candidate: just enough for a majority, all, or too few."""
+        enough = (len(others) + 1) // 2
+        count = self._rng.choice(
+            [enough, enough, enough, len(others), self._rng.randint(0, enough)]
+        )
+        return self._rng.sample(others, min(count, len(others)))
 
     def _separate(self, names: list[str], company: set[str]) -> None:
         """The company hears itself; sometimes also the others, or they it, or they each other."""
@@ -135,9 +146,9 @@ class Rounds:
         member = self._cluster.members.get(name)
         if member is None or member.node is None:
             return
-        for _ in range(self._rng.choice([1, 1, 3, 10])):
+        for _ in range(self._rng.choice(self.ASKS)):
             self._cluster.ask(member)
-        if self._changes_members and self._rng.random() < 0.5:
+        if self._changes_members and self._rng.random() < self.WISH_RATE:
             self._change_members(member)
 
     def _change_members(self, member: Member) -> None:
@@ -154,8 +165,11 @@ class Rounds:
             others = [voter for voter in node.members.voters if voter != member.name]
             wish = MemberChange("", self._rng.choice(others))
         if wish is not None:
-            member.guard(partial(node._membership.requested, "", wish))
-            member.wake()
+            self._tell(member, node, wish)
+
+    def _tell(self, member: Member, node: SimNode, wish: MemberChange) -> None:
+        member.guard(partial(node._membership.requested, "", wish))
+        member.wake()
 
     def _repeat(self, target: str) -> None:
         said = list(self._said.get(target, ()))

@@ -42,6 +42,9 @@ WITNESSES: Mapping[str, Callable[[], None]] = {
     "KeepsTruncatedMembers": (
         test_membership.test_a_change_whose_entry_was_overruled_counts_no_more
     ),
+    "KeepsOverruledMembers": (
+        test_membership.test_a_change_whose_entry_was_overruled_counts_no_more
+    ),
     "CountsVotesNotVoters": test_core.test_votes_are_counted_by_voter_not_by_message,
     "CountsVotesOfThePast": test_core.test_a_vote_of_an_earlier_term_is_nothing,
     "VotesTwice": test_replica.test_a_voter_has_one_vote_in_a_term,

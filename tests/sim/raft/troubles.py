@@ -4,12 +4,17 @@ import random
 
 from tests.sim.raft.cluster import Cluster, Member
 from tests.sim.raft.disk import PowerCut
+from tests.sim.raft.feud import Feud
 from tests.sim.raft.leaders import LeaderTroubles
 from tests.sim.raft.rounds import Rounds
 
 SIZE_MIN, SIZE_MAX = 3, 7
 """Machines, while the members change. A machine may only be lost for good while the others are a
 majority."""
+SETTLED_S = 0.5
+"""By then everybody is connected."""
+FEUDS_FROM = 1_000_000
+"""Seeds from here on are a feud from beginning to end, with few troubles beside it."""
 TROUBLES = (
     "kill",
     "power",
@@ -31,6 +36,12 @@ TROUBLES = (
     "waver",
     "rounds",
 )
+BESIDE_A_FEUD = ("kill", "power", "compact", "bomb", "last_words", "stale", "slow")
+
+
+def is_feud(seed: int) -> bool:
+    """See `feud.py`."""
+    return seed >= FEUDS_FROM
 
 
 class Troubles(LeaderTroubles):
@@ -42,6 +53,11 @@ class Troubles(LeaderTroubles):
         self.quiet_s = rng.choice([0.3, 1.0, 3.0])
         self._rounds = Rounds(cluster, rng, end)
         cluster.network.may_pass = self.may_pass
+        if is_feud(cluster.seed):
+            self.kinds = sorted(rng.sample(BESIDE_A_FEUD, rng.randint(1, 3)))
+            self.quiet_s = 3.0
+            self._rounds = Feud(cluster, rng, end)
+            cluster.scheduler.after(SETTLED_S, self._rounds.begin)
 
     def may_pass(self, source: str, target: str, data: bytes) -> bool:
         """For the network: see there."""
