@@ -7,12 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from raft import commands as c
-from raft import messages
+from raft import messages, snapshot
 from raft.commands import Applied
 from raft.errors import CorruptJournalError, NoLeader, RaftError
 from raft.journal import JOURNAL_NAME
 from raft.members import Members
 from raft.messages import Append, AppendReply, TimeoutNow, Vote, VoteReply
+from raft.snapshot import Snapshot
+from raft.state import EMPTY
 from tests.raft.lab import Lab
 from tests.sim.raft.disk import SimDisk
 
@@ -94,6 +96,72 @@ def test_a_voter_knows_its_vote_after_any_number_of_restarts() -> None:
         lab.kill("c", power=True)
         raft = lab.start("c")._raft
         assert (raft.term, raft._SyncObj__votedForNodeId) == (term, "a")
+
+
+def test_a_term_is_durable_before_its_entries_leave() -> None:
+    """Else the same leader, back from a power cut, writes others into the same term."""
+    lab = Lab(ABC)
+    node = lab.nodes["a"]
+    node._raft.log.setCurrentTerm(7, "a")
+    node.send("b", Append(7, 1, 0, 1, ()))
+    lab.kill("a", power=True)
+    raft = lab.start("a")._raft
+    assert (raft.term, raft._SyncObj__votedForNodeId) == (7, "a")
+
+
+# ---- snapshots -----------------------------------------------------------------------------------
+
+
+def test_who_left_counts_no_more_after_a_restart_from_a_snapshot() -> None:
+    lab = Lab(ABC, compact_entries=5, trailing_entries=0)
+    leader = lab.elect("a")
+    lab.run(0.3)
+    assert leader._raft.change_members(Members(("a", "b")))
+    lab.run(0.3)
+    for _ in range(20):
+        lab.ask("a")
+        lab.run(0.02)
+    lab.kill("a", power=True)
+    assert lab.start("a").members == Members(("a", "b"))
+
+
+def test_a_snapshot_names_the_members_of_its_own_entry() -> None:
+    """A later change may still be overruled; whoever starts from the snapshot would not know."""
+    lab = Lab(ABC)
+    leader = lab.elect("a")
+    lab.run(0.3)
+    lab.isolate("a")
+    assert leader._raft.change_members(Members(("a", "b")))
+    leader.take_snapshot()
+    taken = snapshot.load(lab.disks["a"])
+    assert taken is not None
+    assert taken.members == Members(ABC)
+
+
+def test_a_snapshot_that_the_log_has_overtaken_takes_nothing_back() -> None:
+    """It takes a while to make it durable, and the log goes on meanwhile."""
+    lab = Lab(ABC)
+    lab.elect("a")
+    lab.ask("a")
+    lab.run(0.3)
+    node = lab.nodes["b"]
+    raft, before = node._raft, node.state
+    early = Snapshot(raft.applied_index - 1, raft.term, raft.members, EMPTY)
+    node._installed(early)
+    assert node.state is before
+
+
+def test_a_snapshot_of_many_pieces_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raft.transfer.BATCH_SIZE", 50)
+    lab = Lab(ABC, compact_entries=10, trailing_entries=0)
+    lab.elect("a")
+    lab.isolate("c")
+    for _ in range(30):
+        lab.ask("a")
+        lab.run(0.02)
+    lab.cut.clear()
+    lab.run(3.0)
+    assert len(set(lab.next_ids().values())) == 1
 
 
 # ---- messages ------------------------------------------------------------------------------------
@@ -293,6 +361,19 @@ def test_who_loses_its_vote_before_it_can_stand_does_not_stand() -> None:
 
 
 # ---- answers -------------------------------------------------------------------------------------
+
+
+def test_an_answer_goes_to_the_process_whose_command_it_is() -> None:
+    """Every process numbers its commands from one on."""
+    lab = Lab(ABC)
+    lab.elect("a")
+    lab.cut |= {("b", "a"), ("b", "c")}
+    answers = lab.ask("b", c.FormCluster("b"))
+    assert lab.nodes["b"]._proposals._sequence == 1
+    lab.ask("a")
+    lab.run(0.3)
+    assert lab.next_ids()["b"] == lab.next_ids()["a"]
+    assert answers == []
 
 
 def test_a_command_whose_answer_was_slow_runs_once() -> None:
