@@ -222,8 +222,8 @@ class Cluster:
         self.change: MemberChange | None = None
         self.changes = 0
         self.answers = 0
-        self.compact_entries = (5, 40, 4096)
-        self.trailing_entries = (0, 5, 50)
+        self.compact_entries: tuple[int, ...] = (5, 40, 4096)
+        self.trailing_entries: tuple[int, ...] = (0, 5, 50)
         """What each process may be started with."""
         self.restart_s = (0.02, 0.5, 3.0)
         self._number = 0

@@ -66,7 +66,7 @@ class Network:
         self.echo_rate = 0.0
         """Share of the messages that arrive once more, or at last, much later, whatever became of
         the connection: what a receiver reads from a socket whose peer has long dialled anew."""
-        self.echo_s = ECHO_S
+        self.echo_s: tuple[float, ...] = ECHO_S
         """How much later, at most; one of these."""
         self.reconnect_s = RECONNECT_S
         self.patience_s = PATIENCE_S

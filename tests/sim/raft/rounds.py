@@ -23,7 +23,7 @@ class Rounds:
     """Begun again and again, until the troubles end."""
 
     ROUND_S = (0.02, 0.05, 0.1, 0.3)
-    ASKS = (1, 1, 3, 10)
+    ASKS: tuple[int, ...] = (1, 1, 3, 10)
     SAID_MAX = 100
     WISH_RATE = 0.5
 
