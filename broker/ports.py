@@ -290,11 +290,13 @@ class Partition(AnyPartition, Protocol):
 class QuickPartition(Partition, Protocol):
     """A partition to which one may write without a task."""
 
-    def append_now(self, batch: bytearray, *, acks: int, is_alone: bool = False) -> Appended | None:
+    def append_now(
+        self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False
+    ) -> Appended | None:
         """`append` if it has to wait for nothing; None, and nothing has happened, if it had to.
 
-        Takes the batch over: the offsets are written into it. `is_alone`: hand it to the disk at
-        once; otherwise that happens at the end of the turn, with all that came in it.
+        Takes the batch over, which can be written: the offsets go into it. `is_alone`: hand it to
+        the disk at once; otherwise that happens at the end of the turn, with all that came in it.
         """
 
     def when_committed(

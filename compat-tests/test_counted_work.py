@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from harness import wire
-from harness.counted import COUNT, ROUNDS, counting_server, instructions, repeat
+from harness.counted import COUNT, ROUNDS, counting_server, instructions, memory, repeat
 from harness.server import Server
 
 Ask = Callable[[], None]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = counting_server(tmp_path)
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    server = counting_server(tmp_path, getattr(request, "param", None))
     server.start()
     yield server
     server.stop()
@@ -89,6 +89,22 @@ def test_a_request_that_takes_more_instructions(
     most = "\n".join(f"{count / COUNT:8.1f} {name}" for name, count in counts.most_common(60))
     assert per_request <= INSTRUCTIONS[kind], f"{kind}: {per_request:.0f} instructions:\n{most}"
     assert per_request > INSTRUCTIONS[kind] / 3, f"{kind}: {per_request:.0f}: the bound is stale"
+
+
+MEMORY = {"produce": 20_000, "fetch": 20_000, "put": 20_000, "get": 20_000}
+"""Bytes that are allocated at the same time, at most, while requests come one after the other."""
+
+
+@pytest.mark.parametrize("server", [{"COUNTED": "memory"}], indirect=True, ids=["memory"])
+def test_a_request_that_takes_more_memory(
+    server: Server, ask: Ask, request: pytest.FixtureRequest
+) -> None:
+    kind = request.node.callspec.params["ask"]
+
+    sizes = memory(server, ask)
+
+    assert sizes["at_most"] <= MEMORY[kind], f"{kind}: {sizes}"
+    assert sizes["at_most"] > MEMORY[kind] / 3, f"{kind}: {sizes}: the bound is stale"
 
 
 SYSTEM_CALLS = {"produce": 15, "fetch": 12, "put": 17, "get": 38}

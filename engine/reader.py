@@ -38,10 +38,11 @@ class BatchRead:
         offset: Offset,
         end_offset: Offset,
         size_max: Size,
-        on_done: Callable[[Buffer | Exception], None],
+        on_done: Callable[[Buffer | Exception, tuple[Offset, Position] | None], None],
     ) -> None:
         """`position` is the start of a batch at or before the wanted one; `limit` is the end of
-        what was written."""
+        what was written. `on_done` is given the result, and where a read of what follows it would
+        start."""
         self._backend = backend
         self._file = file
         self._index = index
@@ -51,8 +52,7 @@ class BatchRead:
         self._end_offset = end_offset
         self._size_max = size_max
         self._on_done = on_done
-        self.next: tuple[Offset, Position] | None = None
-        """Where a read of what follows the result would start."""
+        self._next: tuple[Offset, Position] | None = None
 
     def start(self) -> None:
         self._read(self._size_max + SCAN_SIZE)
@@ -60,23 +60,23 @@ class BatchRead:
     def _read(self, size: Size) -> None:
         size = min(max(size, HEADER_SIZE), self._limit - self._position)
         if size <= 0:
-            self._on_done(b"")
+            self._on_done(b"", None)
             return
         self._backend.read(self._file, self._position, size, partial(self._got, size))
 
     def _got(self, size: Size, data: Buffer | OSError) -> None:
         if isinstance(data, OSError):
-            self._on_done(data)
+            self._on_done(data, None)
             return
         try:
             if len(data) < size:
                 raise CorruptBatchError(f"the file ends {size - len(data)} bytes early")
             result = self._take(data)
         except CorruptBatchError as error:
-            self._on_done(error)
+            self._on_done(error, None)
             return
         if result is not None:
-            self._on_done(result)
+            self._on_done(result, self._next)
 
     def _take(self, data: Buffer) -> Buffer | None:
         """The result, or None if another read was started."""
@@ -126,7 +126,7 @@ class BatchRead:
             if end + size > len(data) or (end + size > end_max and end > start):
                 break
             end += size
-            self.next = (next_offset, self._position + end)
+            self._next = (next_offset, self._position + end)
             if self._position + end < jump and jump_offset < self._end_offset:
                 end = self._jump(data, jump, jump_offset)
         return end, first_size
@@ -137,5 +137,5 @@ class BatchRead:
         base_offset, next_offset, _ = parse_extent(data, position)
         if next_offset != last_offset + 1:
             raise CorruptBatchError(f"no batch up to offset {last_offset} starts at {target}")
-        self.next = (base_offset, target)
+        self._next = (base_offset, target)
         return position

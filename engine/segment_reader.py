@@ -6,6 +6,7 @@ need, or made from the log if they are missing or turn out to be wrong.
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from engine.batch import BatchHeader, Buffer, Offset, Position, Size
 from engine.errors import CorruptBatchError, CorruptSegmentError
@@ -21,6 +22,17 @@ RESUME_COUNT_MAX = 64
 """Places at which sequential readers of a segment are expected next."""
 
 ReadDone = Callable[[Buffer | Exception], None]
+
+
+class _Wanted(NamedTuple):
+    """One read. Nothing that belongs to it may refer to itself: the cycle collector, which stops
+    every client, would have to clear up after each fetch."""
+
+    offset: Offset
+    size_max: Size
+    end_offset: Offset
+    limit: Position
+    on_done: ReadDone
 
 
 class SegmentReader:
@@ -56,39 +68,47 @@ class SegmentReader:
     ) -> None:
         """See Segment.read. `offset` is below `end_offset`, and that is written before `limit`."""
 
-        def start(may_rebuild: bool, file: int) -> None:
-            assert self.index is not None
-            position = self._resume.get(offset) or self.index.position_before(offset)
+        wanted = _Wanted(offset, size_max, end_offset, limit, on_done)
+        self._with_file(partial(self._start, wanted, True), on_done)
 
-            def done(result: Buffer | Exception) -> None:
-                self._services.open_files.release(self._files.log_path)
-                if result == b"":
-                    result = CorruptBatchError(f"no batch reaches offset {offset}")
-                if not isinstance(result, CorruptBatchError):
-                    self._remember(read.next)
-                    on_done(result)
-                elif may_rebuild and self.sealed_end is not None:
-                    # An index is a hint: follow a fresh one before the log itself is blamed.
-                    self.index = None
-                    self._resume.clear()
-                    self._with_file(partial(start, False), on_done, rebuild=True)
-                else:
-                    on_done(self._corrupt(position, result.reason))
+    def _start(self, wanted: "_Wanted", may_rebuild: bool, file: int) -> None:
+        assert self.index is not None
+        offset = wanted.offset
+        position = self._resume.get(offset) or self.index.position_before(offset)
+        BatchRead(
+            self._services.backend,
+            file,
+            self.index,
+            position=position,
+            limit=wanted.limit,
+            offset=offset,
+            end_offset=wanted.end_offset,
+            size_max=wanted.size_max,
+            on_done=partial(self._done, wanted, may_rebuild, position),
+        ).start()
 
-            read = BatchRead(
-                self._services.backend,
-                file,
-                self.index,
-                position=position,
-                limit=limit,
-                offset=offset,
-                end_offset=end_offset,
-                size_max=size_max,
-                on_done=done,
-            )
-            read.start()
-
-        self._with_file(partial(start, True), on_done)
+    def _done(
+        self,
+        wanted: "_Wanted",
+        may_rebuild: bool,
+        position: Position,
+        result: Buffer | Exception,
+        following: tuple[Offset, Position] | None,
+    ) -> None:
+        self._services.open_files.release(self._files.log_path)
+        if result == b"":
+            result = CorruptBatchError(f"no batch reaches offset {wanted.offset}")
+        if not isinstance(result, CorruptBatchError):
+            self._remember(following)
+            wanted.on_done(result)
+        elif may_rebuild and self.sealed_end is not None:
+            # An index is a hint: follow a fresh one before the log itself is blamed.
+            self.index = None
+            self._resume.clear()
+            start = partial(self._start, wanted, False)
+            self._with_file(start, wanted.on_done, rebuild=True)
+        else:
+            wanted.on_done(self._corrupt(position, result.reason))
 
     def load_index(self, on_done: Callable[[Exception | None], None]) -> None:
         """Have the index in memory; at once if it is."""

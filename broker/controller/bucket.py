@@ -161,8 +161,8 @@ def _place(
     header: BatchHeader, batch: Buffer, base_offset: int, epoch: int, append_time_ms: int
 ) -> tuple[BatchHeader, Sequence[Buffer]]:
     """Write offsets and epoch into the header; both lie outside the CRC, so the records are not
-    touched. Into a `bytearray`, which is ours, they go where they are; of other buffers the header
-    is copied.
+    touched. Into a buffer that can be written, which is ours, they go where they are; of others the
+    header is copied.
 
     LogAppendTime changes bytes under the CRC and therefore needs the batch in a buffer of its own.
     """
@@ -172,7 +172,7 @@ def _place(
         stamp_append_time(whole, append_time_ms)
         return parse_header(whole), (whole,)
     placed = header.placed(Offset(base_offset), epoch)
-    if isinstance(batch, bytearray):
+    if isinstance(batch, bytearray) or (isinstance(batch, memoryview) and not batch.readonly):
         patch(batch, base_offset=Offset(base_offset), leader_epoch=epoch)
         return placed, (batch,)
     head = bytearray(memoryview(batch)[:HEADER_SIZE])

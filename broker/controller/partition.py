@@ -212,7 +212,9 @@ class LocalPartition:
             await self._unparked.wait()
             has_waited = True
 
-    def append_now(self, batch: bytearray, *, acks: int, is_alone: bool = False) -> Appended | None:
+    def append_now(
+        self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False
+    ) -> Appended | None:
         bucket, store = self.bucket, self._store
         if (
             bucket is None

@@ -7,7 +7,7 @@ kafka-go's reader (3) have otherwise given up before there is a leader.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 
@@ -61,8 +61,14 @@ def unled(ctx: Context, names: Iterable[str]) -> list[str]:
     return [name for name in names if not _is_led(ctx, name)]
 
 
+class News(Protocol):
+    """Something that may have happened; an `anyio.Event` will do."""
+
+    def is_set(self) -> bool: ...
+
+
 async def until_led(
-    ctx: Context, names: Iterable[str], wait_s: float, news: anyio.Event | None = None
+    ctx: Context, names: Iterable[str], wait_s: float, news: News | None = None
 ) -> None:
     """Wait until somebody serves each of these topics, for `wait_s` or LEADER_WAIT_S at most, or
     until there is other news."""

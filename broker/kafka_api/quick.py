@@ -103,9 +103,7 @@ class Quick:
         began_at = self._monotonic()
         pending = QuickProduce(self, frame, correlation_id, asked, began_at)
         try:
-            appended = partition.append_now(
-                bytearray(asked.records), acks=asked.acks, is_alone=is_alone
-            )
+            appended = partition.append_now(asked.records, acks=asked.acks, is_alone=is_alone)
             if appended is None:
                 return None
             pending.appended = appended

@@ -29,6 +29,9 @@ from engine.wal import WRITE_QUEUE_SIZE_MAX, StoredSegment, Wal
 
 T = TypeVar("T")
 
+_REFUSALS = (OSError, CorruptSegmentError, SegmentClosedError)
+"""What becomes StorageFailed. A segment may be dropped while somebody still asks for it."""
+
 
 class Store:
     """One node's topics directory, awaited.
@@ -168,8 +171,7 @@ async def _outcome(start: Callable[[Callable[[T | Exception], None]], None], wha
         await waiter
     # Out of the callback's reach: what the engine keeps of it must not keep megabytes of records.
     result = results.pop()
-    # A segment may be dropped while somebody still asks for it.
-    if isinstance(result, OSError | CorruptSegmentError | SegmentClosedError):
+    if isinstance(result, _REFUSALS):
         raise StorageFailed(f"{what}: {result}") from result
     if isinstance(result, Exception):
         raise result

@@ -39,6 +39,15 @@ def instructions(server: Server, ask: Callable[[], object]) -> Counter[str]:
     return min(rounds, key=lambda counts: sum(counts.values()))
 
 
+def memory(server: Server, ask: Callable[[], object]) -> Counter[str]:
+    """The bytes that COUNT requests, one after the other, take `at_most` and keep `at_end`, and the
+    objects that they leave `in_cycles`; those of the cheapest round. The server has
+    COUNTED=memory."""
+    repeat(ask)
+    rounds = [_counted(server, ask) for _ in range(ROUNDS)]
+    return min(rounds, key=lambda counts: counts["at_most"])
+
+
 def _counted(server: Server, ask: Callable[[], object]) -> Counter[str]:
     _signalled(server, signal.SIGUSR1, "counting")
     repeat(ask)

@@ -1,6 +1,7 @@
 """One topic as clients see it: offsets, visibility, time, and a full or failing disk."""
 
 import errno
+import gc
 from pathlib import Path
 
 import anyio
@@ -36,6 +37,40 @@ async def test_the_stored_bytes_are_the_clients_but_for_offset_and_epoch(tmp_pat
         assert stored[16:] == sent[16:]
         assert parse_header(stored).base_offset == 1
         assert parse_header(stored).leader_epoch == partition.leader_epoch
+
+
+async def test_a_client_that_leaves_work_for_the_cycle_collector(tmp_path: Path) -> None:
+    """It stops everybody else. What a request leaves behind must be free without it."""
+    async with running(tmp_path) as node:
+        partition = await node.topic()
+        await put(partition, b"a")
+        await partition.read(0, size_max=1)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                assert partition.append_now(bytearray(batch(b"b")), acks=ACKS_ALL) is not None
+                await partition.drained()
+                assert await partition.read(0, size_max=1)
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
+
+
+async def test_a_batch_inside_a_larger_buffer_is_stored_alone(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        partition = await node.topic()
+        await put(partition, b"a")
+        sent = batch(b"b", b"c")
+        frame = bytearray(b"before" + sent + b"after")
+        view = memoryview(frame)[6:-5]
+        for is_alone in (True, False):
+            appended = partition.append_now(view, acks=ACKS_ALL, is_alone=is_alone)
+            await partition.drained()
+            assert appended is not None
+            stored = await partition.read(appended.base_offset, size_max=1)
+            assert parse_header(stored).base_offset == appended.base_offset
+            assert (stored[16:], frame[:6], frame[-5:]) == (sent[16:], b"before", b"after")
 
 
 async def test_an_offset_inside_a_batch_returns_the_whole_batch(tmp_path: Path) -> None:

@@ -152,7 +152,9 @@ class FakePartition:
     async def append(self, batch: Buffer, *, acks: int) -> Appended:
         return self._append(batch)
 
-    def append_now(self, batch: bytearray, *, acks: int, is_alone: bool = False) -> Appended | None:
+    def append_now(
+        self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False
+    ) -> Appended | None:
         appended = None if self.must_wait else self._append(batch)
         self.quick_count += appended is not None
         return appended

@@ -118,7 +118,9 @@ class FakePartition:
     async def append(self, batch: Buffer, *, acks: int) -> Appended:
         return self._append(batch)
 
-    def append_now(self, batch: bytearray, *, acks: int, is_alone: bool = False) -> Appended | None:
+    def append_now(
+        self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False
+    ) -> Appended | None:
         return None if self.must_wait else self._append(batch)
 
     def _append(self, batch: Buffer) -> Appended:
