@@ -26,11 +26,9 @@ the session has one, is named in the log lines.
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import islice
 
 import anyio
 import anyio.lowlevel
@@ -40,7 +38,9 @@ from broker.errors import PeerError
 from broker.net.budget import Account
 from broker.net.framing import PREFIX_SIZE, FrameDecoder
 from broker.net.limits import Limits, ListenerStats
-from broker.net.stream import IOV_MAX, Stream
+from broker.net.outbox import Outbox
+from broker.net.signal import Signal
+from broker.net.stream import Stream
 from broker.ports import Buffer, Clock, Finish, Pending, Reply, Session
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -78,13 +78,10 @@ class Connection:
 
         self._slots: deque[_Slot | None] = deque()
         """Begun and not answered, in order; None is the END."""
-        self._slot_put, self._slot_taken = _Signal(), _Signal()
-        self._replies: deque[Buffer] = deque()
-        """Answered and not sent, in order."""
-        self._replies_size = 0
-        self._burst: list[Buffer] = []
-        """The first of them, while they are being sent."""
-        self._reply_put, self._reply_sent = _Signal(), _Signal()
+        self._slot_put, self._slot_taken = Signal(), Signal()
+        self._outbox = Outbox(
+            stream, account, stats, clock.monotonic, size_max=limits.reply_queue_size_max
+        )
         self._loop = asyncio.get_running_loop()
         self._is_pump_due = False
         self._refused: memoryview | None = None
@@ -93,16 +90,12 @@ class Connection:
         """When room for what has come was asked for."""
         self._is_stopping = False
         """Begin no further request."""
-        self._is_answered = False
-        """Nothing will be put into `_replies` any more."""
         self._peer_finished = False
 
         self._waiting_since: float | None = None
         """Since when the reader waits for bytes, and for nothing else."""
         self._frame_wait_s = 0.0
         """How long it has waited for the frame that has begun, without the present wait."""
-        self._sent_at = -math.inf
-        """When the peer last took bytes, or was first offered some."""
 
     async def run(self) -> None:
         """Serve until the peer, a limit or `drain` ends it. Raises nothing but cancellation."""
@@ -114,10 +107,9 @@ class Connection:
         finally:
             self._account.close()
             self._stream.close()
-            # What is left must not wait for the garbage collector: it may be large, and it does
-            # not count any more.
-            for left in (self._slots, self._replies, self._burst):
-                left.clear()
+            # What is left must not wait for the garbage collector.
+            self._slots.clear()
+            self._outbox.drop()
 
     def drain(self) -> None:
         """Begin nothing more; answer what was begun, then close."""
@@ -140,11 +132,11 @@ class Connection:
 
     def is_idle(self) -> bool:
         """Nothing was received, owed or sent for the time that is allowed."""
-        if self._waiting_since is None or self._slots or self._replies:
+        if self._waiting_since is None or self._slots or self._outbox:
             return False
         if self._decoder.pending_size:
             return False
-        return self._now() - max(self._waiting_since, self._sent_at) > self._limits.idle_s
+        return self._now() - max(self._waiting_since, self._outbox.sent_at) > self._limits.idle_s
 
     def overdue(self, *, is_pressed: bool) -> str | None:
         """Why this peer has used up our patience; None while it has not.
@@ -154,7 +146,7 @@ class Connection:
         limits, now = self._limits, self._now()
         pressed_s = limits.stall_pressed_s if is_pressed else limits.write_stall_s
         write_stall_s = min(limits.write_stall_s, pressed_s)
-        if self._replies and now - self._sent_at > write_stall_s:
+        if self._outbox and now - self._outbox.sent_at > write_stall_s:
             return f"the peer read none of its replies for {write_stall_s:g} s"
         size = self._decoder.pending_size
         if not size or self._waiting_since is None:
@@ -233,12 +225,12 @@ class Connection:
     def _pump(self) -> None:
         """Answer from the front what is ready and needs no task; send it with one system call."""
         self._is_pump_due = False
-        slots = self._slots
+        slots, outbox = self._slots, self._outbox
         replies: list[Buffer] = []
         released_size = reply_size = 0
         while slots:
             slot = slots[0]
-            if slot is None or not isinstance(slot[0], Pending) or self._is_choked(reply_size):
+            if slot is None or not isinstance(slot[0], Pending) or outbox.is_choked(reply_size):
                 self._slot_put.notify()  # The answering loop has to do with it.
                 break
             if not slot[0].is_ready:
@@ -257,29 +249,10 @@ class Connection:
             self._account.release(released_size)
             self._slot_taken.notify()
         if replies:
-            self._send_or_keep(replies, reply_size)
-
-    def _is_choked(self, more_size: int = 0) -> bool:
-        """The peer has more replies to read than it may before another one is made."""
-        return self._replies_size + more_size > self._limits.reply_queue_size_max
-
-    def _send_or_keep(self, replies: list[Buffer], size: int) -> None:
-        """Replies that nobody waits for: what the socket takes at once never counts as held."""
-        if not self._replies and len(replies) <= IOV_MAX:
-            self._sent_at = self._now()
             try:
-                sent_size = self._stream.send_now(replies)
+                outbox.put_all(replies, reply_size)
             except anyio.BrokenResourceError as error:
                 self._lost(error)
-                return
-            self._stats.sent_size += sent_size
-            if sent_size == size:
-                return
-            replies, size = _rest(replies, sent_size), size - sent_size
-        self._account.charge_reply(size)
-        self._replies_size += size
-        self._replies.extend(replies)
-        self._reply_put.notify()
 
     # ---- the loops
 
@@ -355,8 +328,7 @@ class Connection:
         try:
             while True:
                 self._pump()
-                while self._is_choked():
-                    await self._reply_sent.wait()
+                await self._outbox.room()
                 slot = self._slots[0] if self._slots else _NONE
                 if slot is None:
                     return
@@ -367,68 +339,20 @@ class Connection:
                     continue
                 reply = await finish()
                 self._slots.popleft()
-                self._put(reply)
+                self._outbox.put(reply, is_last=not self._slots)
                 self._slot_taken.notify()
                 self._account.release(size)
         except PeerError as error:
             self._peer_failed(error)
         finally:
-            self._is_answered = True
-            self._reply_put.notify()
-
-    def _put(self, reply: Reply) -> None:
-        size = sum(map(len, reply))
-        if size == 0:
-            return
-        self._account.charge_reply(size)
-        self._replies_size += size
-        is_first = not self._replies
-        self._replies.extend(reply)
-        if not is_first:
-            return  # The writer is at it, or waits for the peer.
-        self._sent_at = self._now()
-        if not self._slots:
-            # Nothing else is owed that could share the system call: no need to wake the writer.
-            self._sent(self._stream.send_now(self._next_burst()))
-        if self._replies:
-            self._reply_put.notify()
-
-    def _next_burst(self) -> list[Buffer]:
-        self._burst[:] = islice(self._replies, IOV_MAX)
-        return self._burst
+            self._outbox.complete()
 
     async def _write(self) -> None:
-        while True:
-            while self._replies:
-                self._sent(await self._stream.send(self._next_burst()))
-            if self._is_answered:
-                break
-            await self._reply_put.wait()
-        is_being_read = self._now() - self._sent_at <= self._limits.linger_s
+        await self._outbox.send_all()
+        is_being_read = self._now() - self._outbox.sent_at <= self._limits.linger_s
         if is_being_read and not self._peer_finished:
             await self._linger()
         self._scope.cancel()
-
-    def _sent(self, size: int) -> None:
-        """The peer took `size` bytes from the front of the replies."""
-        if size == 0:
-            return
-        self._sent_at = self._now()
-        self._stats.sent_size += size
-        self._account.release_reply(size)
-        self._replies_size -= size
-        replies = self._replies
-        while size:
-            first = replies[0]
-            if len(first) > size:
-                replies[0] = memoryview(first)[size:]
-                break
-            size -= len(first)
-            replies.popleft()
-        while replies and not replies[0]:
-            replies.popleft()
-        if self._replies_size <= self._limits.reply_queue_size_max:
-            self._reply_sent.notify()
 
     async def _linger(self) -> None:
         """Let the last reply arrive: a close while bytes are unread is a reset that overtakes
@@ -461,42 +385,12 @@ class Connection:
         return who
 
 
-class _Signal:
-    """Wakes the one task that sleeps on it. The sleeper looks again at what it waits for.
-
-    A bare future: an event costs three times as many instructions, at every request.
-    """
-
-    __slots__ = ("_waiter",)
-
-    def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
-
-    def notify(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    async def wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
-
 _NONE: _Slot = (Pending(), 0)
 """Stands for the next request, which has not come."""
 
 
 async def _raise(error: Exception) -> Reply:
     raise error
-
-
-def _rest(buffers: list[Buffer], size: int) -> list[Buffer]:
-    """What is left after the first `size` bytes."""
-    for i, buffer in enumerate(buffers):
-        if size < len(buffer):
-            return [memoryview(buffer)[size:], *buffers[i + 1 :]]
-        size -= len(buffer)
-    return []
 
 
 class _Waste:
