@@ -36,7 +36,10 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=10.0, help="virtual seconds of trouble")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="put this mistake into the code")
-    parser.add_argument("--trouble", choices=sorted(KINDS), help="only the seeds that have it")
+    parser.add_argument(
+        "--trouble", choices=sorted(KINDS), action="append", default=[],
+        help="only the seeds that have it; several may be asked for",
+    )  # fmt: skip
     parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     parser.add_argument("--verbose", action="store_true", help="say more about each seed")
     parser.add_argument("--log", action="store_true", help="show the nodes' logs; one process")
@@ -65,7 +68,7 @@ def main() -> int:
 def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.first, options.first + options.seeds)
     arguments = zip(
-        [seed for seed in seeds if options.trouble in (None, *kinds_of(seed))],
+        [seed for seed in seeds if set(options.trouble) <= set(kinds_of(seed))],
         itertools.repeat(options.duration),
         itertools.repeat(options.mutant),
         itertools.repeat(options.log),

@@ -154,7 +154,7 @@ class Producer(Client):
     def __init__(self, world: World, history: History, name: str) -> None:
         super().__init__(world, history, name)
         self.depth = self.rng.choice([1, 1, 2, 5])
-        self.rate_s = self.rng.choice([0.01, 0.05, 0.2])
+        self.rate_s = self.rng.choice([0.01, 0.05, 0.2, 1.0])
         self.crash_rate = self.rng.choice([0.0, 0.01])
         self._window: deque[tuple[int, Send, bytes]] = deque()
         self._life = 0

@@ -28,6 +28,7 @@ from tests.sim.cluster.keepers import Keeper
 from tests.sim.cluster.native import Ledger, NativeClient
 from tests.sim.cluster.network import DataNetwork
 from tests.sim.cluster.node import Machine, Process
+from tests.sim.cluster.onlookers import Onlooker
 from tests.sim.cluster.scratch import ScratchTopic
 from tests.sim.cluster.troubles import REPLICAS, TOPIC, Troubles
 from tests.sim.cluster.watch import Watch
@@ -166,7 +167,7 @@ class Run:
             self.tasks.cancel_scope.cancel()
 
     async def _live(self) -> None:
-        self._make_clients()
+        self.make_clients()
         with anyio.move_on_after(self.duration_s + HEAL_S) as patience:
             async with anyio.create_task_group() as work:
                 for client in self.clients:
@@ -202,7 +203,8 @@ class Run:
             self.violated(f"unavailable: cannot {what}")
         return not patience.cancelled_caught
 
-    def _make_clients(self) -> None:
+    def make_clients(self) -> None:
+        """As the seed has them."""
         rng = self.rng
         several: tuple[tuple[int, int, str, Callable[[str], Client]], ...] = (
             (1, 3, "p", partial(Producer, self, self.history)),
@@ -216,6 +218,11 @@ class Run:
             make(f"{letter}{number}")
             for least, most, letter, make in several
             for number in range(rng.randint(least, most))
+        ]
+        keepers = [client for client in self.clients if isinstance(client, Keeper)]
+        self.clients += [
+            Onlooker(self, self.history, f"o{number}", keepers)
+            for number in range(rng.randint(0, 2))
         ]
 
     async def _form(self) -> None:

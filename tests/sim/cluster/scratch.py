@@ -63,6 +63,8 @@ async def _create(gone: set[UUID], process: Process) -> UUID | None:
 
 
 async def _delete(topic_id: UUID, process: Process) -> bool:
+    """Whoever does not know it, once it knows what was so when it was asked, says the truth."""
+    await process.controller.caught_up()
     try:
         await process.controller.delete_topic(topic_id)
     except (UnknownTopic, UnknownTopicId):

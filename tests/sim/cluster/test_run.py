@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim.cluster.clients import Client
+from tests.sim.cluster.run import Run
 from tests.sim.deletions import MUTANTS
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +35,16 @@ def test_a_seed_says_everything() -> None:
     ]
     assert lines[0][0] == lines[1][0]
     assert "acknowledged" in lines[0][0]
+
+
+def test_there_is_no_kind_of_client_that_no_run_ever_has() -> None:
+    there: set[type[Client]] = set()
+    for seed in range(1, 40):
+        run = Run(seed)
+        run.make_clients()
+        run.loop.close()
+        there |= {type(client) for client in run.clients}
+    assert there == set(Client.__subclasses__())
 
 
 FOUND_AT = {

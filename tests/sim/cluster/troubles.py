@@ -225,13 +225,14 @@ class Troubles:
 
     async def suspicion(self) -> None:
         """Somebody takes a writer that lives for dead, and has its segment sealed. Where answers
-        take their time, so may the recoverer be, before it is through."""
+        take their time, so may the recoverer be, before it is through: at whatever it was."""
         if "slow network" not in self.kinds:
             self._suspect()
             return
+        _, delay_s = self.world.data.delay_s
         for _ in range(self.rng.choice([1, 1, 2, 4])):
             self._suspect()
-            await anyio.sleep(self.rng.choice([0.0, 0.01, 0.1]))
+            await anyio.sleep(self.rng.uniform(0.0, self.rng.choice([0.01, 1.0, 8.0]) * delay_s))
 
     def _suspect(self) -> None:
         process = self._ready()
@@ -314,6 +315,19 @@ KINDS: dict[str, _Trouble] = {
 }
 
 
+TOGETHER: tuple[tuple[str, ...], ...] = (
+    ("suspicion", "slow network"),  # An attempt to seal is superseded while it repairs.
+    ("suspicion", "late news"),  # A leader has been deposed, and does not know.
+    ("kill leader", "roll", "slow commands"),  # The next writer ends before it has begun.
+    ("lost disk", "roll", "slow network", "lost outcomes"),  # A roll outlives a holder's disk.
+    ("partition", "kill leader", "slow disk"),  # What is under way is lost.
+)
+"""Troubles that do more together than each alone."""
+
+TOGETHER_RATE = 0.4
+"""Of runs that have one of these."""
+
+
 def kinds_of(seed: int) -> list[str]:
     """Those that a run of `seed` has."""
     return _draw(_rng(seed))
@@ -324,4 +338,7 @@ def _rng(seed: int) -> random.Random:
 
 
 def _draw(rng: random.Random) -> list[str]:
-    return sorted(rng.sample(sorted(KINDS), rng.randint(1, 6)))
+    kinds = rng.sample(sorted(KINDS), rng.randint(1, 6))
+    if rng.random() < TOGETHER_RATE:
+        kinds = [*rng.choice(TOGETHER), *kinds[: rng.randint(0, 2)]]
+    return sorted(set(kinds))
