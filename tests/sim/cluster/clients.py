@@ -102,6 +102,10 @@ class Client(ABC):
     def now(self) -> float:
         return self.world.loop.time()
 
+    async def lull(self) -> None:
+        """Wait until there is something to be written again."""
+        await anyio.sleep(max(0.0, self.world.lull_until - self.now))
+
     async def pause(self, longest_s: float = 0.2) -> None:
         await anyio.sleep(self.rng.uniform(0.01, longest_s))
 
@@ -154,7 +158,7 @@ class Producer(Client):
     def __init__(self, world: World, history: History, name: str) -> None:
         super().__init__(world, history, name)
         self.depth = self.rng.choice([1, 1, 2, 5])
-        self.rate_s = self.rng.choice([0.01, 0.05, 0.2, 1.0])
+        self.rate_s = self.rng.choice([0.01, 0.05, 0.2])
         self.crash_rate = self.rng.choice([0.0, 0.01])
         self._window: deque[tuple[int, Send, bytes]] = deque()
         self._life = 0
@@ -177,6 +181,7 @@ class Producer(Client):
             if self.rng.random() < self.crash_rate and not self.is_stopping:
                 return
             await anyio.sleep(self.rng.expovariate(1 / self.rate_s))
+            await self.lull()
 
     async def _begin(self) -> None:
         self._life += 1
@@ -266,6 +271,7 @@ class PlainProducer(Client):
         number = 0
         while not self.is_stopping:
             await anyio.sleep(self.rng.expovariate(10.0))
+            await self.lull()
             leader = await self.find_leader()
             number += 1
             value = b"%s.%d" % (self.name.encode(), number)

@@ -46,6 +46,7 @@ class Keeper(Client):
     async def _commit_on(self) -> None:
         while not self.is_stopping:
             await anyio.sleep(self.rng.expovariate(12.0))
+            await self.lull()
             await self._commit(self.rng.choices(self.groups, [20, 4, 1])[0])
 
     async def _check_on(self) -> None:

@@ -64,6 +64,7 @@ class World(Protocol):
     retention_interval_ms: int
     lost_outcomes_rate: float
     command_delay_s: float
+    lull_until: float
 
     def violated(self, what: str) -> None:
         """Something that must never happen has."""
@@ -159,8 +160,8 @@ class Machine:
         self.disks = 0
         self._put_in_a_disk()
         self.wall_offset_ms = 0
-        self.news_delay_s = 0.0
-        """How late its processes hear of what Raft has applied."""
+        self.hears_at = 0.0
+        """Until then its processes hear nothing of what Raft has applied."""
         self.clock_rate = self.rng.choice([1.0, 1.0, 0.98, 1.02])
         self.process: Process | None = None
         self.starts = 0
@@ -451,12 +452,10 @@ class Process:
         return None
 
     def _call_soon(self, callback: Callable[[], object]) -> object:
-        if self.machine.news_delay_s:
-            delay_s = self.machine.rng.uniform(0.0, self.machine.news_delay_s)
-            return self.world.loop.call_later(
-                delay_s, self._if_alive, callback, context=self.context
-            )
-        return self.world.loop.call_soon(self._if_alive, callback, context=self.context)
+        loop, hears_at = self.world.loop, self.machine.hears_at
+        if hears_at > loop.time():
+            return loop.call_at(hears_at, self._if_alive, callback, context=self.context)
+        return loop.call_soon(self._if_alive, callback, context=self.context)
 
     def _if_alive(self, callback: Callable[[], object]) -> None:
         if self.is_alive:

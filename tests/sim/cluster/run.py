@@ -88,6 +88,8 @@ class Run:
         self.retention_interval_ms = 300_000
         self.lost_outcomes_rate = 0.0
         self.command_delay_s = 0.0
+        self.lull_until = 0.0
+        """Nobody writes anything before that."""
         self.machines: dict[int, Machine] = {}
         self.troubles = Troubles(self)
         for node in range(1, self._first_machines() + 1):
@@ -222,7 +224,7 @@ class Run:
         keepers = [client for client in self.clients if isinstance(client, Keeper)]
         self.clients += [
             Onlooker(self, self.history, f"o{number}", keepers)
-            for number in range(rng.randint(0, 2))
+            for number in range(rng.randint(1, 2))
         ]
 
     async def _form(self) -> None:

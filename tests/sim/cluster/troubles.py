@@ -23,7 +23,7 @@ _Trouble = Callable[["Troubles"], Awaitable[None]]
 
 
 class Troubles:
-    """One kind after the other, until `heal`."""
+    """One after the other begins, until `heal`; those that last a while end in their own time."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -55,10 +55,11 @@ class Troubles:
         world.data.cut.clear()
         world.raft.set_cut(set(), 0.0)
         world.data.loss_rate = world.lost_outcomes_rate = world.command_delay_s = 0.0
+        world.lull_until = 0.0
         world.data.delay_s = (0.0001, 0.002)
         for machine in world.machines.values():
             world.loop.thaw(machine.node)
-            machine.speed.slow_s = machine.news_delay_s = 0.0
+            machine.speed.slow_s = machine.hears_at = 0.0
             if machine.process is not None:
                 machine.process.backend.fs.faults.clear()
 
@@ -152,10 +153,12 @@ class Troubles:
     # ---- disks and clocks ------------------------------------------------------------------------
 
     async def slow_disk(self) -> None:
-        speed = self._one().speed
+        self._slow_down(self._one())
+
+    def _slow_down(self, machine: Machine) -> None:
+        speed = machine.speed
         speed.slow_s = self.rng.choice([0.05, 0.5, 2.0])
-        await anyio.sleep(self._some_time())
-        speed.slow_s = 0.0
+        self.world.loop.after(self._some_time(), partial(setattr, speed, "slow_s", 0.0))
 
     async def disk_error(self) -> None:
         process = self._one().process
@@ -170,10 +173,13 @@ class Troubles:
             machine.process.backend.fail_next("write", errno.ENOSPC, path=".log", partial=partial)
 
     async def lost_disk(self) -> None:
-        """As many as there are, but one at a time: two are more than is promised to survive."""
+        """As many as there are, but one at a time: two are more than is promised to survive. The
+        new one may take its time with all that is to be made anew."""
         machine = self._one()
         if self.world.may_lose(machine):
             machine.lose_disk()
+            if self.rng.random() < 0.5:
+                self._slow_down(machine)
             machine.restart_later(self._some_time())
 
     async def damaged_indexes(self) -> None:
@@ -253,10 +259,12 @@ class Troubles:
 
     async def late_news(self) -> None:
         """A node acts on metadata that is long outdated."""
-        machine = self._one()
-        machine.news_delay_s = self.rng.choice([0.02, 0.3, 2.0])
-        await anyio.sleep(self._some_time())
-        machine.news_delay_s = 0.0
+        delay_s = self.rng.choice([0.02, 0.3, 1.0, 2.0])
+        self._one().hears_at = self.world.loop.time() + delay_s
+
+    async def lull(self) -> None:
+        """Nobody writes: what was acknowledged last is the end for a while."""
+        self.world.lull_until = self.world.loop.time() + self._some_time()
 
     async def delete_records(self) -> None:
         for machine in self.world.machines.values():
@@ -305,6 +313,7 @@ KINDS: dict[str, _Trouble] = {
     "join": Troubles.join,
     "leave": Troubles.leave,
     "decommission": Troubles.decommission,
+    "lull": Troubles.lull,
     "delete records": Troubles.delete_records,
     "retention": Troubles.nothing,
     "slow network": Troubles.nothing,
@@ -318,8 +327,9 @@ KINDS: dict[str, _Trouble] = {
 TOGETHER: tuple[tuple[str, ...], ...] = (
     ("suspicion", "slow network"),  # An attempt to seal is superseded while it repairs.
     ("suspicion", "late news"),  # A leader has been deposed, and does not know.
-    ("kill leader", "roll", "slow commands"),  # The next writer ends before it has begun.
-    ("lost disk", "roll", "slow network", "lost outcomes"),  # A roll outlives a holder's disk.
+    ("suspicion", "late news", "join"),  # Nor do those who follow it, and others do without them.
+    ("kill", "roll", "slow commands"),  # The next writer ends before it has begun.
+    ("lost disk", "roll", "lull"),  # What a disk was the last to acknowledge goes with it.
     ("partition", "kill leader", "slow disk"),  # What is under way is lost.
 )
 """Troubles that do more together than each alone."""
