@@ -287,7 +287,9 @@ class Run:
     def _is_complete(self, topic: Topic, segment: Segment) -> bool:
         holders = self.good_holders(segment)
         there = {node for node, machine in self.machines.items() if not machine.is_gone}
-        count = min(topic.replication_factor, len(there))
+        # A node that is to leave, and cannot while others are away, is given no more copies.
+        leaving = {node for node, broker in self.state().brokers.items() if broker.leaving}
+        count = min(topic.replication_factor, len(there - leaving))
         return holders >= there & set(segment.replicas) and len(holders) >= count
 
     def good_holders(self, segment: Segment) -> set[int]:

@@ -19,6 +19,9 @@ REPLICAS = 3
 
 MACHINES_MAX = 5
 
+PATIENCE_S = 10.0
+"""How long a trouble waits for its moment."""
+
 _Trouble = Callable[["Troubles"], Awaitable[None]]
 
 
@@ -181,6 +184,18 @@ class Troubles:
             if self.rng.random() < 0.5:
                 self._slow_down(machine)
             machine.restart_later(self._some_time())
+            if "lull" in self.kinds:
+                await self.lull()
+                self.world.tasks.start_soon(self._roll_at_its_return, machine)
+
+    async def _roll_at_its_return(self, machine: Machine) -> None:
+        """What the lost disk was the last to acknowledge is where a segment ends, while the new one
+        begins to copy it."""
+        with anyio.move_on_after(PATIENCE_S):
+            while machine.process is None or not machine.process.is_ready:
+                await anyio.sleep(0.01)
+            await anyio.sleep(self.rng.choice([0.0, 0.02, 0.1]))
+            await self.roll()
 
     async def damaged_indexes(self) -> None:
         machine = self._one()
@@ -228,6 +243,9 @@ class Troubles:
             if process is not None and process.is_ready:
                 for partition in process.controller.led_partitions():
                     process.start(process.controller._roll, partition, "forced")
+        if "slow commands" in self.kinds:
+            # The one that is to write next may be another process by the time that it is told.
+            self.world.loop.after(self.rng.uniform(0.0, 0.1), partial(_start_again, self._one()))
 
     async def suspicion(self) -> None:
         """Somebody takes a writer that lives for dead, and has its segment sealed. Where answers
@@ -250,17 +268,21 @@ class Troubles:
             process.start(process.propose, command)
 
     async def fence(self) -> None:
-        """A node is taken for dead that is not."""
+        """A node is taken for dead that is not, and may be long in hearing of it."""
         process = self._ready()
         brokers = [] if process is None else sorted(process.metadata.state.brokers.items())
         if process is not None and brokers:
             node, broker = self.rng.choice(brokers)
             process.start(process.propose, FenceBroker(node, broker.incarnation))
+            if "late news" in self.kinds:
+                self._keep_in_the_dark(self.world.machines[node])
 
     async def late_news(self) -> None:
         """A node acts on metadata that is long outdated."""
-        delay_s = self.rng.choice([0.02, 0.3, 1.0, 2.0])
-        self._one().hears_at = self.world.loop.time() + delay_s
+        self._keep_in_the_dark(self._one())
+
+    def _keep_in_the_dark(self, machine: Machine) -> None:
+        machine.hears_at = self.world.loop.time() + self.rng.choice([0.02, 0.3, 1.0, 2.0])
 
     async def lull(self) -> None:
         """Nobody writes: what was acknowledged last is the end for a while."""
@@ -280,6 +302,11 @@ class Troubles:
 
     async def nothing(self) -> None:
         """A condition that lasts the whole run: see `__init__`."""
+
+
+def _start_again(machine: Machine) -> None:
+    machine.kill(power=False)
+    machine.restart_later(0.02)
 
 
 def _end(machine: Machine, process: Process) -> None:
@@ -326,10 +353,10 @@ KINDS: dict[str, _Trouble] = {
 
 TOGETHER: tuple[tuple[str, ...], ...] = (
     ("suspicion", "slow network"),  # An attempt to seal is superseded while it repairs.
-    ("suspicion", "late news"),  # A leader has been deposed, and does not know.
-    ("suspicion", "late news", "join"),  # Nor do those who follow it, and others do without them.
-    ("kill", "roll", "slow commands"),  # The next writer ends before it has begun.
-    ("lost disk", "roll", "lull"),  # What a disk was the last to acknowledge goes with it.
+    ("fence", "late news"),  # A leader has been deposed, and does not know.
+    ("fence", "late news", "join"),  # Nor do those who follow it, and others do without them.
+    ("roll", "slow commands"),  # The next writer ends before it has begun.
+    ("lost disk", "lull"),  # What a disk was the last to acknowledge goes with it.
     ("partition", "kill leader", "slow disk"),  # What is under way is lost.
 )
 """Troubles that do more together than each alone."""
