@@ -268,12 +268,18 @@ class Troubles:
             process.start(process.propose, command)
 
     async def fence(self) -> None:
-        """A node is taken for dead that is not, and may be long in hearing of it."""
+        """A node is taken for dead that is not, as a rule one that writes; and it may be long in
+        hearing of it."""
         process = self._ready()
-        brokers = [] if process is None else sorted(process.metadata.state.brokers.items())
-        if process is not None and brokers:
-            node, broker = self.rng.choice(brokers)
-            process.start(process.propose, FenceBroker(node, broker.incarnation))
+        if process is None or not process.metadata.state.brokers:
+            return
+        state = process.metadata.state
+        topic, node = state.topic_named(TOPIC), self.rng.choice(sorted(state.brokers))
+        if topic is not None and self.rng.random() < 0.6:
+            node = topic.last.writer
+        if node in state.brokers:
+            command = FenceBroker(node, state.brokers[node].incarnation)
+            process.start(process.propose, command)
             if "late news" in self.kinds:
                 self._keep_in_the_dark(self.world.machines[node])
 
@@ -282,7 +288,7 @@ class Troubles:
         self._keep_in_the_dark(self._one())
 
     def _keep_in_the_dark(self, machine: Machine) -> None:
-        machine.hears_at = self.world.loop.time() + self.rng.choice([0.02, 0.3, 1.0, 2.0])
+        machine.hears_at = self.world.loop.time() + self.rng.choice([0.02, 0.5, 2.0, 4.0])
 
     async def lull(self) -> None:
         """Nobody writes: what was acknowledged last is the end for a while."""
