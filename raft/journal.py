@@ -78,6 +78,8 @@ class Journal:
         self.cut_size = 0
         """Bytes of a torn last write that were cut off at the start."""
         disk.remove(name + NEW)
+        # An earlier process may have been killed between a rename and this.
+        disk.sync_directory()
         data = disk.read(name)
         if data is None:
             self._file: File = self._rewrite()
@@ -274,7 +276,8 @@ class Journal:
         self.cut_size = len(data) - end
         if self.cut_size:
             self._file.truncate(end)
-            self._file.sync()
+        # Also without a cut: what a killed process wrote but never synced is answered for from now.
+        self._file.sync()
         self._size = end
 
     def _read_header(self, data: bytes) -> int:

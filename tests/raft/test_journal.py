@@ -235,6 +235,26 @@ def test_dying_at_every_disk_operation_leaves_the_old_log_or_the_new(
     pytest.fail("the change has more operations than this test expects")
 
 
+@pytest.mark.parametrize("change", [grow, shrink, restart], ids=lambda each: each.__name__)
+def test_a_power_cut_takes_nothing_that_a_restart_has_read_back(
+    change: Callable[[Journal], None],
+) -> None:
+    """A process is killed between a write, or a rename, and its sync; the next one votes and
+    acknowledges by what it finds in the page cache, and then the power goes."""
+    rng = seeded(random.randrange(2**32))
+    for die_at in range(1, 20):
+        for _ in range(20):
+            disk = SimDisk(rng)
+            journal = filled(disk)
+            if not _dies(disk, journal, change, die_at):
+                return
+            read_back = Journal(killed := disk.after_kill())
+            assert memory(Journal(killed.after_power_cut())) == memory(read_back)
+            grow(read_back)
+            assert memory(Journal(killed.after_power_cut())) == memory(read_back)
+    pytest.fail("the change has more operations than this test expects")
+
+
 def _changed(change: Callable[[Journal], None]) -> Journal:
     journal = filled(SimDisk(random.Random(1)))
     change(journal)
