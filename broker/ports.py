@@ -356,6 +356,13 @@ class Controller(Protocol):
         unknown is sent again only if it `resends`: then it must carry a producer id and sequence.
         """
 
+    async def send_on(
+        self, topic: TopicView, batch: Buffer, *, acks: int
+    ) -> tuple[AnyPartition, Appended] | None:
+        """For a batch of a topic that another node leads: send it there if this node has handed the
+        topic over lately, so that its client need not pause; committed when this returns. None if
+        the client is to be told where to go."""
+
     async def producer_id(self) -> int:
         """A producer id nobody has had before, in this cluster's whole life."""
 

@@ -10,7 +10,7 @@ from engine.format import DELETED_SUFFIX, META_NAME, SegmentEnd, SegmentMeta, Se
 from engine.index import SegmentIndex
 from engine.recovery import Scan, Visit, recover, truncate_at
 from engine.segment import Found, Segment
-from engine.segment_files import MetaFile, SegmentFiles, WindowFile, remove_tree
+from engine.segment_files import MetaFile, SegmentFiles, TopicDirectory, WindowFile, remove_tree
 from engine.services import Services
 
 
@@ -21,6 +21,7 @@ class TopicLog:
     def __init__(self, directory: Path, services: Services) -> None:
         self._directory = directory
         self._services = services
+        self._made = TopicDirectory(services.backend.fs, directory)
         self._segments: dict[int, Segment] = {}
         self._emptied: set[int] = set()
 
@@ -267,10 +268,10 @@ class TopicLog:
 
     def _files(self, sid: int, base_offset: Offset, epoch: int | None) -> SegmentFiles:
         fs = self._services.backend.fs
-        return SegmentFiles(fs, self._directory / str(sid), base_offset, epoch)
+        return SegmentFiles(fs, self._made, sid, base_offset, epoch)
 
     def _window(self, sid: int) -> WindowFile:
-        return WindowFile(self._services.backend.fs, self._directory, sid)
+        return WindowFile(self._services.backend.fs, self._made, sid)
 
     def _index(self, base_offset: Offset) -> SegmentIndex:
         return SegmentIndex(base_offset, interval=self._services.index_interval)

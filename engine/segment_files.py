@@ -88,13 +88,33 @@ class MetaFile:
             self.write(replace(meta, ack_mark=meta.base_offset), sync=True)
 
 
+class TopicDirectory:
+    """The directory of a topic, made when its first segment needs it."""
+
+    def __init__(self, fs: Fs, path: Path) -> None:
+        self._fs = fs
+        self.path = path
+        self._is_durable = False
+
+    def make(self) -> None:
+        """Durably there when it returns. Raises OSError."""
+        if not self._is_durable:
+            self._fs.mkdir(self.path)
+            # Not only when it is new: whoever made it may not have come to this line yet.
+            self._fs.fsync_dir(self.path.parent)
+            self._is_durable = True
+
+
 class SegmentFiles:
     """One segment directory."""
 
-    def __init__(self, fs: Fs, directory: Path, base_offset: int, epoch: int | None) -> None:
+    def __init__(
+        self, fs: Fs, topic: TopicDirectory, sid: int, base_offset: int, epoch: int | None
+    ) -> None:
         """`epoch` None: not known, so not checked; such a directory cannot be created."""
         self._fs = fs
-        self.directory = directory
+        self._topic = topic
+        self.directory = directory = topic.path / str(sid)
         self.log_path = directory / log_name(base_offset)
         self._base_offset = base_offset
         self._epoch = epoch
@@ -107,10 +127,8 @@ class SegmentFiles:
         """Make the directory with an empty log, durably. Raises OSError; then nothing of that name
         exists."""
         assert self._epoch is not None
-        fs, topic = self._fs, self.directory.parent
-        fs.mkdir(topic)
-        # Not only when it is new: whoever made it may not have come to this line yet.
-        fs.fsync_dir(topic.parent)
+        fs = self._fs
+        self._topic.make()
         unfinished = self.directory.with_name(self.directory.name + NEW_SUFFIX)
         if fs.exists(unfinished):
             remove_tree(fs, unfinished)
@@ -121,10 +139,11 @@ class SegmentFiles:
         if head is not None:
             self._write(unfinished / HEAD_NAME, pack_head(head))
         self._write(unfinished / META_NAME, pack_meta(meta).ljust(META_SIZE, b"\0"))
-        self._write(unfinished / self.log_path.name, b"")
+        # Its name is what counts: there is nothing in it before the first write has its own sync.
+        fs.close(fs.open(unfinished / self.log_path.name, create=True))
         fs.fsync_dir(unfinished)
         fs.rename(unfinished, self.directory)
-        fs.fsync_dir(topic)
+        fs.fsync_dir(self._topic.path)
 
     def add_head(self, head: bytes) -> None:
         """To a directory that was made without one. Durable, and whole, when it returns."""
@@ -224,18 +243,17 @@ class SegmentFiles:
 class WindowFile:
     """What is left of a segment that is emptied: one opaque object of the owner."""
 
-    def __init__(self, fs: Fs, topic: Path, sid: int) -> None:
+    def __init__(self, fs: Fs, topic: TopicDirectory, sid: int) -> None:
         self._fs = fs
-        self._path = topic / f"{sid}{WINDOW_SUFFIX}"
+        self._topic = topic
+        self._path = topic.path / f"{sid}{WINDOW_SUFFIX}"
 
     def write(self, window: bytes) -> None:
         """Durable when it returns. One that is half written is taken for none: the segment's
         directory is there until this is done."""
-        topic = self._path.parent
-        self._fs.mkdir(topic)
-        self._fs.fsync_dir(topic.parent)
+        self._topic.make()
         _write(self._fs, self._path, pack_head(window))
-        self._fs.fsync_dir(topic)
+        self._fs.fsync_dir(self._topic.path)
 
     def read(self) -> bytes | None:
         """None if there is none, or none that is whole."""

@@ -22,6 +22,7 @@ from broker.controller.departures import Departures
 from broker.controller.everywhere import Everywhere
 from broker.controller.full_disk import FullDisk
 from broker.controller.group_configs import GroupConfigs
+from broker.controller.handed_on import HandedOn
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
 from broker.controller.log_dirs import log_dir, stored_logs
@@ -47,7 +48,7 @@ from broker.errors import (
     UnknownTopic,
     UnknownTopicId,
 )
-from broker.ports import BrokerAddress, Buffer, Clock, EditConfigs, LogDir, TopicView
+from broker.ports import Appended, BrokerAddress, Buffer, Clock, EditConfigs, LogDir, TopicView
 from broker.replication import messages
 from broker.replication.copies import Key, LocalCopy
 from broker.replication.peers import Conversation, Peers
@@ -125,6 +126,7 @@ class LocalController:
             peers=peers,
             incarnation=lambda: self._incarnation,
             led=self._led,
+            led_changed=lambda: self._leases.changed(),
             clock=clock,
             on_progress=self._progress,
             on_failed=self._copy_failed,
@@ -140,6 +142,13 @@ class LocalController:
             leader=raft_leader,
         )
         self._monitor = self._make_monitor(limits, monitor_interval_ms)
+        self._handed_on = HandedOn(
+            monotonic=clock.monotonic,
+            route=lambda topic, patience_s: Routed(
+                topic, self, peers, resends=False, patience_s=patience_s
+            ),
+            is_in_touch=self._liveness.is_in_touch,
+        )
         self._everywhere = Everywhere(node=node_id, metadata=metadata, peers=peers)
         self._leases = self._make_leases(disk)
         read_back = ReadBack(node=node_id, store=store, copies=self._replicas.copies)
@@ -163,6 +172,7 @@ class LocalController:
             clock=self._clock,
             is_lease_good=self._liveness.is_lease_good,
             after_append=self._monitor.after_append,
+            handed_on=self._handed_on,
         )
 
     def _make_liveness(self) -> Liveness:
@@ -369,6 +379,8 @@ class LocalController:
         self, call: messages.AppendAsk | messages.FetchAsk, batches: memoryview
     ) -> Sequence[Buffer]:
         """What another node asks on behalf of a client of its own."""
+        if isinstance(call, messages.AppendAsk):
+            await self._leases.heard_of(call.topic_id, call.leader_epoch)
         try:
             partition = self.partition(self.topic_by_id(UUID(bytes=call.topic_id)))
             if isinstance(call, messages.AppendAsk):
@@ -543,6 +555,11 @@ class LocalController:
 
     def anywhere(self, topic: TopicView, *, resends: bool = True) -> Routed:
         return Routed(topic, self, self._peers, resends=resends)
+
+    async def send_on(
+        self, topic: TopicView, batch: Buffer, *, acks: int
+    ) -> tuple[Routed, Appended] | None:
+        return await self._handed_on.append(topic, batch, acks=acks)
 
     def led_partitions(self) -> Sequence[LocalPartition]:
         """What this node leads now; for metrics and status."""

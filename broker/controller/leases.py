@@ -12,6 +12,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from broker.controller.bucket import Bucket
+from broker.controller.handed_on import HandedOn
 from broker.controller.partition import LocalPartition
 from broker.controller.views import topic_view
 from broker.controller.windows import Windows
@@ -23,7 +24,7 @@ from broker.replication.peers import Peers, PeerUnreachable
 from broker.replication.quorum import ack_quorum
 from broker.replication.remote import RemoteReader
 from broker.replication.store import Store
-from broker.replication.writer import Writer
+from broker.replication.writer import Writer, WriterPhase
 from engine.producer_state import ProducerState
 from raft.leases import Lease, leases_of
 from raft.state import ClusterState, Topic
@@ -31,6 +32,9 @@ from raft.state import ClusterState, Topic
 _log = structlog.get_logger(__name__)
 
 RETRY_PAUSE_S = 0.05
+
+HEARSAY_S = 1.0
+"""How long another node may be ahead of us in what it knows."""
 
 
 class LeaseTable:
@@ -49,6 +53,7 @@ class LeaseTable:
         clock: Clock,
         is_lease_good: Callable[[Writer], bool],
         after_append: Callable[[LocalPartition], None],
+        handed_on: HandedOn,
     ) -> None:
         self._node = node
         self._disk = disk
@@ -59,6 +64,7 @@ class LeaseTable:
         self._clock = clock
         self._is_lease_good = is_lease_good
         self._after_append = after_append
+        self._handed_on = handed_on
         self._incarnation = 0
         self._state: ClusterState | None = None
         self._synced = anyio.Event()
@@ -102,12 +108,35 @@ class LeaseTable:
         event, self._synced = self._synced, anyio.Event()
         event.set()
 
+    async def changed(self) -> None:
+        """Wait until the table was brought in line once more."""
+        await self._synced.wait()
+
+    async def heard_of(self, topic_id: bytes, epoch: int) -> None:
+        """Another node asks us as the topic's leader since `epoch`: wait until we have heard of
+        that, too, and can write, if that is a matter of moments."""
+        with anyio.move_on_after(HEARSAY_S):
+            while self._is_behind(topic_id, epoch):
+                await self.changed()
+
+    def _is_behind(self, topic_id: bytes, epoch: int) -> bool:
+        state = self._state
+        topic = None if state is None else state.topics.get(topic_id)
+        if state is None or topic is None:
+            return False
+        if topic.epoch < epoch:
+            return True
+        partition = self.partitions.get(topic_id)
+        if partition is not None and partition.bucket is not None:
+            return False
+        return topic_id in leases_of(state, self._node, self._incarnation)
+
     async def settled(self) -> None:
         """Wait until everything this process may write can be written."""
         while self._state is not None and not all(
             map(self._is_led, leases_of(self._state, self._node, self._incarnation).values())
         ):
-            await self._synced.wait()
+            await self.changed()
 
     def _is_led(self, lease: Lease) -> bool:
         partition = self.partitions.get(lease.topic_id)
@@ -203,6 +232,11 @@ class LeaseTable:
     def _end(self, topic_id: bytes, state: ClusterState) -> None:
         partition = self.partitions.pop(topic_id)
         topic = state.topics.get(topic_id)
+        bucket = partition.bucket
+        if topic is not None and bucket is not None and bucket.writer.phase is WriterPhase.PARKED:
+            self._handed_on.add(topic_id)
+        else:
+            self._handed_on.forget(topic_id)
         if topic is None:
             partition.close(UnknownTopicId(f"{partition.topic.name} was deleted"))
         else:

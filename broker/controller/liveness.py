@@ -59,11 +59,15 @@ class Liveness:
         self._incarnation = incarnation
         self._good_until = self._clock.monotonic() + TIME_TO_LIVE_S
 
+    def is_in_touch(self) -> bool:
+        """Has the Raft leader answered lately?"""
+        return self._clock.monotonic() < self._good_until
+
     def is_lease_good(self, writer: Writer) -> bool:
         """May this writer still answer as the leader?"""
-        now = self._clock.monotonic()
-        if now < self._good_until:
+        if self.is_in_touch():
             return True
+        now = self._clock.monotonic()
         recent = sum(now - heard < TIME_TO_LIVE_S for heard in writer.heard.values())
         return 1 + recent >= ack_quorum(len(writer.durable))
 

@@ -5,7 +5,7 @@ Everything here follows the metadata, whoever leads what; `leases.py` is about w
 write.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from anyio.abc import TaskGroup
 
@@ -39,6 +39,7 @@ class Replicas:
         peers: Peers,
         incarnation: Callable[[], int],
         led: Led,
+        led_changed: Callable[[], Awaitable[None]],
         clock: Clock,
         on_progress: Callable[[bytes, int], None],
         on_failed: Callable[[Key, OSError], None],
@@ -75,6 +76,7 @@ class Replicas:
             store=store,
             catch_up=catch_up,
             led=led,
+            led_changed=led_changed,
             held=self._held,
             disk_of=self._disk_of,
             monotonic=clock.monotonic,

@@ -3,7 +3,8 @@
 For what the broker itself does on behalf of native clients. Batches appended here carry the
 broker's own producer id and sequence, so they may be sent again after anything short of a refusal:
 a failover costs a native client time, never a duplicate. Kafka clients follow the leader by
-themselves; only what was waiting here when the leadership moved is sent after it, and once at most.
+themselves; what was waiting here when the leadership moved is sent after it, once at most, and so
+is what comes shortly after that (`handed_on.py`).
 """
 
 from typing import Protocol
@@ -52,10 +53,17 @@ class Routed:
     """`ports.AnyPartition` of one topic. Make one per request."""
 
     def __init__(
-        self, topic: TopicView, controller: Topics, peers: Peers, *, resends: bool = True
+        self,
+        topic: TopicView,
+        controller: Topics,
+        peers: Peers,
+        *,
+        resends: bool = True,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._topic = topic
         self._resends = resends
+        self._patience_s = patience_s
         self._controller = controller
         self._peers = peers
         self._appended_here: Partition | None = None
@@ -87,29 +95,31 @@ class Routed:
         """
         refusal: RequestError = NotLeader(f"{self._topic.name} has no leader")
         doubt, pause_s = "", PAUSES_S[0]
-        with anyio.move_on_after(PATIENCE_S):
+        with anyio.move_on_after(self._patience_s):
             while True:
                 before, doubt = doubt, doubt or "no answer in time"
+                view = self._view()
                 try:
-                    return await self._append_once(batch, acks)
+                    return await self._append_once(view, batch, acks)
                 except _REFUSED as error:
                     refusal, doubt = error, before
                 except _UNKNOWN as error:
                     doubt = str(error)
                     if not self._resends:
                         break
-                await anyio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSES_S[1])
+                if self._view().leader_epoch == view.leader_epoch:
+                    await anyio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, PAUSES_S[1])
         raise OutcomeUnknown(doubt) if doubt else refusal
 
-    async def _append_once(self, batch: Buffer, acks: int) -> Appended:
-        view = self._view()
+    async def _append_once(self, view: TopicView, batch: Buffer, acks: int) -> Appended:
         if view.leader_id == self._controller.node_id:
             partition = self._controller.partition(view)
             appended = await partition.append(batch, acks=acks)
             self._appended_here = partition
             return appended
-        ask = messages.AppendAsk(view.topic_id.bytes, int(PATIENCE_S * 1000))
+        timeout_ms = int(self._patience_s * 1000)
+        ask = messages.AppendAsk(view.topic_id.bytes, timeout_ms, view.leader_epoch)
         reply, _ = await self._ask(view, ask, batch)
         if not isinstance(reply, messages.AppendReply):
             raise PeerUnreachable(f"an append was answered with {type(reply).__name__}")

@@ -120,6 +120,8 @@ class AppendAsk(Message, frozen=True, tag="append"):
 
     topic_id: bytes
     timeout_ms: int
+    leader_epoch: int = -1
+    """Since when, to the asker's knowledge, the asked node leads."""
 
 
 class AppendReply(Message, frozen=True, tag="appended"):

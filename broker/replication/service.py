@@ -1,12 +1,11 @@
 """What this node answers to other nodes: questions about its copies, and follow streams of its own
 segments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 
 from broker.errors import StorageFailed
 from broker.ports import Buffer
@@ -22,6 +21,9 @@ from broker.replication.writer import Writer
 from engine.segment import Segment
 
 _log = structlog.get_logger(__name__)
+
+HEARSAY_S = 1.0
+"""How long a follower that has heard of a new writer before the writer itself is kept waiting."""
 
 Led = Callable[[bytes, int], tuple[LocalCopy, Writer] | None]
 """(topic id, sid) → the copy and writer of a segment this process may write; None if it may not."""
@@ -46,17 +48,20 @@ class Service:
         store: Store,
         catch_up: CatchUp,
         led: Led,
+        led_changed: Callable[[], Awaitable[None]],
         held: Held,
         disk_of: DiskOf,
         monotonic: Callable[[], float],
         on_progress: Callable[[bytes, int], None],
     ) -> None:
-        """`on_progress(topic_id, sid)` is called when a follower of a segment that we write has
+        """`led_changed` waits for the next time when `led` may answer otherwise.
+        `on_progress(topic_id, sid)` is called when a follower of a segment that we write has
         said something: a high watermark may have moved, or a follower come alive."""
         self._copies = copies
         self._store = store
         self._catch_up = catch_up
         self._led = led
+        self._led_changed = led_changed
         self._held = held
         self._disk_of = disk_of
         self._monotonic = monotonic
@@ -115,63 +120,59 @@ class Service:
 
     async def serve(self, node: int, conversation: Conversation) -> None:
         """Feed one follower all it asks for, until the conversation ends."""
-        feeds: dict[int, Feed] = {}
+        served: dict[int, _Served] = {}
         try:
             async with anyio.create_task_group() as tasks:
                 while True:
                     message = messages.decode_to_writer(await conversation.receive())
-                    await self._hear(node, conversation, message, feeds, tasks)
+                    if isinstance(message, messages.Follow):
+                        asked = served[message.handle] = _Served()
+                        tasks.start_soon(self._serve_one, node, conversation, message, asked)
+                    elif message.handle in served:
+                        served[message.handle].hear(message)
+                        if isinstance(message, messages.Unfollow):
+                            del served[message.handle]
         except* PeerUnreachable:
             pass
         except* ValueError as error:
             _log.warning("a follower speaks another language", node=node, why=str(error))
         finally:
-            for feed in feeds.values():
-                feed.closed()
+            for asked in served.values():
+                asked.close()
             await conversation.aclose()
 
-    async def _hear(
-        self,
-        node: int,
-        conversation: Conversation,
-        message: messages.ToWriter,
-        feeds: dict[int, Feed],
-        tasks: TaskGroup,
-    ) -> None:
-        match message:
-            case messages.Follow():
-                feed = self._feed(node, conversation, message)
-                if isinstance(feed, str):
-                    refuse = messages.Refuse(message.handle, feed)
-                    await conversation.send(messages.encode(refuse))
-                else:
-                    feeds[message.handle] = feed
-                    tasks.start_soon(self._run, message, feed, feeds, conversation)
-            case messages.Unfollow():
-                if message.handle in feeds:
-                    feeds.pop(message.handle).closed()
-            case messages.Acknowledge():
-                if message.handle in feeds:
-                    feeds[message.handle].acknowledged(message.end_offset)
-
-    async def _run(
-        self,
-        follow: messages.Follow,
-        feed: Feed,
-        feeds: dict[int, Feed],
-        conversation: Conversation,
+    async def _serve_one(
+        self, node: int, conversation: Conversation, follow: messages.Follow, asked: "_Served"
     ) -> None:
         """What cannot be read here, a damaged file or one that was just deleted, holds up its own
         segment and nothing else."""
-        try:
-            await feed.run()
-        except StorageFailed as error:
-            _log.error("a follower cannot be fed", sid=follow.sid, error=str(error))
-            await anyio.sleep(UNREADABLE_PAUSE_S)
-            if feeds.get(follow.handle) is feed:
-                feeds.pop(follow.handle).closed()
-                refuse = messages.Refuse(follow.handle, str(error))
-                await conversation.send(messages.encode(refuse))
+        why = await self._feed_soon(node, conversation, follow, asked)
+        if asked.feed is not None:
+            try:
+                await asked.feed.run()
+            except StorageFailed as error:
+                _log.error("a follower cannot be fed", sid=follow.sid, error=str(error))
+                await anyio.sleep(UNREADABLE_PAUSE_S)
+                why = str(error)
+        if why and not asked.is_over:
+            asked.close()
+            await conversation.send(messages.encode(messages.Refuse(follow.handle, why)))
+
+    async def _feed_soon(
+        self, node: int, conversation: Conversation, follow: messages.Follow, asked: "_Served"
+    ) -> str:
+        """Give `asked` its feed, or say why there is none. The metadata reaches everybody in its
+        own time: who asks may have heard before us that we are the writer."""
+        feed = self._feed(node, conversation, follow)
+        with anyio.move_on_after(HEARSAY_S):
+            while isinstance(feed, str) and not asked.is_over:
+                await self._led_changed()
+                if not asked.is_over:
+                    feed = self._feed(node, conversation, follow)
+        if isinstance(feed, str):
+            return feed
+        asked.begin(feed)
+        return ""
 
     def _feed(self, node: int, conversation: Conversation, follow: messages.Follow) -> Feed | str:
         """The feed that was asked for, or why there is none."""
@@ -209,3 +210,35 @@ class Service:
     def _on_live(self, topic_id: bytes, sid: int, writer: Writer, node: int, live: bool) -> None:
         writer.on_live(node, live=live)
         self._on_progress(topic_id, sid)
+
+
+class _Served:
+    """What a follower has asked for under one handle."""
+
+    def __init__(self) -> None:
+        self.feed: Feed | None = None
+        self.is_over = False
+        """The follower wants no more, or was refused."""
+        self._acknowledged = -1
+        """The newest that was said while there was no feed."""
+
+    def begin(self, feed: Feed) -> None:
+        """It is ours to give."""
+        self.feed = feed
+        if self._acknowledged >= 0:
+            feed.acknowledged(self._acknowledged)
+
+    def hear(self, message: messages.Unfollow | messages.Acknowledge) -> None:
+        """What the follower says of it."""
+        if isinstance(message, messages.Unfollow):
+            self.close()
+        elif self.feed is not None:
+            self.feed.acknowledged(message.end_offset)
+        else:
+            self._acknowledged = message.end_offset
+
+    def close(self) -> None:
+        """No more of it."""
+        self.is_over = True
+        if self.feed is not None:
+            self.feed.closed()

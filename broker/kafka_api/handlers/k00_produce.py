@@ -11,7 +11,8 @@ Behaviour
   * Not durable in time is REQUEST_TIMED_OUT: the records may or may not survive, and a retry is
     right.
   * A batch that waits for a rollover when the leadership moves is sent on to the new leader, before
-    the next request of the connection is looked at; what comes later is told where to go.
+    the next request of the connection is looked at; so is what comes later, as long as it is little
+    (`controller/handed_on.py`). Otherwise the client is told where to go.
   * A batch for a topic that nobody leads now is refused, and the refusal waits up to two seconds
     for the next leader.
   * Topics are not created here. Internal topics are refused.
@@ -141,13 +142,18 @@ async def _append(
         topic = ctx.controller.topic(name)
         if topic.is_internal:
             raise InvalidTopic(f"{name} is an internal topic: clients may not write to it")
-        partition = led_partition(ctx, topic, wanted.index)
         batch = only_batch(wanted.records, request.__version__)
         try:
+            partition = led_partition(ctx, topic, wanted.index)
             return Written(partition, await partition.append(batch, acks=request.acks))
         except LeaderMoved:
             routed = ctx.controller.anywhere(topic, resends=False)
             return Written(routed, await routed.append(batch, acks=request.acks))
+        except NotLeader:
+            sent_on = await ctx.controller.send_on(topic, batch, acks=request.acks)
+            if sent_on is None:
+                raise
+            return Written(*sent_on)
     except RequestError as error:
         return error
 

@@ -287,6 +287,8 @@ class FakeController:
         self.partitions: dict[str, FakePartition] = {}
         self.routes: dict[str, FakePartition] = {}
         """Where `anywhere` finds a topic, if not here."""
+        self.handed_on: dict[str, FakePartition] = {}
+        """Where `send_on` sends."""
         self.sealed: dict[str, FakePartition] = {}
         """Sealed copies of topics that others lead."""
         self.configs_of_groups: dict[str, dict[str, str]] = {}
@@ -409,6 +411,12 @@ class FakeController:
 
     def anywhere(self, topic: TopicView, *, resends: bool = True) -> FakePartition:
         return self.routes.get(topic.name) or self.partition(topic)
+
+    async def send_on(
+        self, topic: TopicView, batch: Buffer, *, acks: int
+    ) -> tuple[FakePartition, Appended] | None:
+        partition = self.handed_on.get(topic.name)
+        return None if partition is None else (partition, await partition.append(batch, acks=acks))
 
     async def caught_up(self) -> None:
         return

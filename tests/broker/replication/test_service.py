@@ -102,6 +102,7 @@ class Leader:
             store=self.store,
             catch_up=CatchUp(ensure=copies.get, store=self.store, peers=peers),
             led=lambda topic_id, sid: self.led.get(sid),
+            led_changed=anyio.sleep_forever,
             held=lambda topic_id, sid: None,
             disk_of=lambda node, incarnation: DISKS.get(incarnation),
             monotonic=lambda: 0.0,

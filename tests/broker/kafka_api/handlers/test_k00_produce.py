@@ -352,3 +352,14 @@ async def test_a_rotation_costs_a_batch_that_waits_for_it_nothing(node: Node) ->
     assert (answer["error"], answer["base_offset"]) == (0, 0)
     assert successor.high_watermark == 1
     assert partition.high_watermark == 0
+
+
+async def test_the_first_batches_after_a_rotation_need_no_pause_of_their_client(node: Node) -> None:
+    partition = await node.create("t")
+    successor = FakePartition(partition.view, node.clock)
+    node.controller.handed_on["t"] = successor
+    partition.error = NotLeader("handed on")
+    connection = node.connect()
+    offsets = [(await connection.produce("t", batch(b"%d" % n)))["base_offset"] for n in range(3)]
+    assert offsets == [0, 1, 2]
+    assert (successor.high_watermark, partition.high_watermark) == (3, 0)
