@@ -356,13 +356,6 @@ class Controller(Protocol):
         unknown is sent again only if it `resends`: then it must carry a producer id and sequence.
         """
 
-    async def send_on(
-        self, topic: TopicView, batch: Buffer, *, acks: int
-    ) -> tuple[AnyPartition, Appended] | None:
-        """For a batch of a topic that another node leads: send it there if this node has handed the
-        topic over lately, so that its client need not pause; committed when this returns. None if
-        the client is to be told where to go."""
-
     async def producer_id(self) -> int:
         """A producer id nobody has had before, in this cluster's whole life."""
 
@@ -377,6 +370,13 @@ class AdminController(Controller, Protocol):
     async def answers(self, node_id: int) -> bool:
         """Whether that node can be reached just now, and knows what this one knows of the metadata.
         One that has just died counts as live for about a second more."""
+
+    async def send_on(
+        self, topic: TopicView, batch: Buffer, *, acks: int
+    ) -> tuple[AnyPartition, Appended] | None:
+        """For a batch of a topic that another node leads: send it there if this node has handed the
+        topic over lately, so that its client need not pause; committed when this returns. None if
+        the client is to be told where to go."""
 
     def sealed_copies(self, topic: TopicView) -> Readable:
         """What this node holds of a topic that another one leads. Raises UnknownTopicId."""

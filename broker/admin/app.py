@@ -9,6 +9,7 @@
 
     POST /v1/nodes/ID/decommission    take a node out for good; what is left to do is in /v1/cluster
     POST /v1/nodes/ID/recommission    let it stay after all
+    POST /v1/members/ID/forget        take a member that never registered off Raft's list
     POST /v1/topics/NAME/unclean-seal {"force": NAME}: go on with what is left of a topic
 
 What is asked by GET is answered from memory and changes nothing. A POST must say that it is JSON:
@@ -37,11 +38,12 @@ def make_app(
     cluster: Callable[[], Mapping[str, object]],
     registry: Registry,
     leave: Callable[[int, bool], Coroutine[object, object, None]],
+    forget: Callable[[str], Coroutine[object, object, None]],
     unclean_seal: Callable[[str, str], Coroutine[object, object, None]],
 ) -> Starlette:
     """The routes over these callables, which are called on the event loop and must not block.
 
-    `leave(node, leaving)` and `unclean_seal(topic, force)` raise RequestError.
+    `leave(node, leaving)`, `forget(member)` and `unclean_seal(topic, force)` raise RequestError.
     """
 
     # Coroutines all: starlette would run a plain function on a worker thread, beside the loop that
@@ -72,6 +74,9 @@ def make_app(
     async def recommission(request: Request) -> Response:
         return await _done(request, leave(request.path_params["node"], False))
 
+    async def forget_member(request: Request) -> Response:
+        return await _done(request, forget(request.path_params["member"]))
+
     async def seal(request: Request) -> Response:
         try:
             force = msgspec.json.decode(await request.body(), type=_UncleanSeal).force
@@ -88,6 +93,7 @@ def make_app(
             Route("/v1/cluster", cluster_status),
             Route("/v1/nodes/{node:int}/decommission", decommission, methods=["POST"]),
             Route("/v1/nodes/{node:int}/recommission", recommission, methods=["POST"]),
+            Route("/v1/members/{member}/forget", forget_member, methods=["POST"]),
             Route("/v1/topics/{topic}/unclean-seal", seal, methods=["POST"]),
         ]
     )

@@ -7,6 +7,7 @@ import click
 
 from broker.cli.admin_client import AdminError, address_option, fail, get
 from broker.cli.decommission import decommission
+from broker.cli.forget import forget
 from broker.cli.shapes import table
 from broker.cli.unclean_seal import unclean_seal
 
@@ -20,6 +21,7 @@ def cluster() -> None:
 
 
 cluster.add_command(decommission)
+cluster.add_command(forget)
 cluster.add_command(unclean_seal)
 
 
@@ -52,6 +54,11 @@ def in_words(found: Any) -> str:
     asked = f"(Node {found['answered_by']} says so.)"
     lines = [f"Cluster {found['cluster_id']}: {summary}. {asked}", ""]
     lines += table([NODE_HEADER, *map(_node_row, nodes)])
+    lines += [
+        f"Member {one['member']} ({one['raft_role']}) of the metadata never registered as a node:"
+        f" if nobody is on the way, `walrus cluster forget {one['member']}`."
+        for one in found["unregistered_members"]
+    ]
     lines.append("")
     if not topics:
         return "\n".join([*lines, "No topics."])

@@ -12,7 +12,7 @@ import anyio
 import structlog
 
 from broker.controller.metadata import Metadata
-from broker.errors import InvalidRequest, RequestError
+from broker.errors import InvalidRequest, MetadataUnavailable, RequestError
 from broker.replication import messages
 from broker.replication.peers import Peers, PeerUnreachable
 from raft.commands import MarkLeaving, RemoveBroker
@@ -65,6 +65,21 @@ class Departures:
             why = _WORDS.get(Refusal(applied.refusal), applied.refusal)
             raise InvalidRequest(f"node {node}: {why}")
         _log.warning("a node is to leave for good" if leaving else "a node stays", node=node)
+
+    async def forget(self, voter: str) -> None:
+        """Take a member off Raft's list that was let in and never registered as a node. Raises
+        InvalidRequest, MetadataUnavailable."""
+        for node, broker in self._metadata.state.brokers.items():
+            if broker.disk.hex() == voter:
+                raise InvalidRequest(
+                    f"{voter} is node {node}: `walrus cluster decommission {node}` takes it out"
+                )
+        if voter not in self._metadata.members:
+            raise InvalidRequest(f"the metadata has no member {voter}")
+        await self._metadata.expel(voter)
+        if voter in self._metadata.members:
+            raise MetadataUnavailable(f"{voter} is not off the list yet; ask again")
+        _log.warning("a member that never registered was taken off the list", voter=voter)
 
     async def run(self) -> None:
         """Until cancelled. Begins before this node has taken part: it may have been taken out while

@@ -321,6 +321,7 @@ class Node:
             cluster=self._overview,
             registry=self._registry,
             leave=self._leave,
+            forget=self._controller.departures.forget,
             unclean_seal=self._unclean_seal,
         )
         await serve_admin(

@@ -38,11 +38,22 @@ def overview(
             | {"is_raft_leader": broker.node == raft_leader}
             for _, broker in sorted(state.brokers.items())
         ],
+        "unregistered_members": _unregistered(state, members),
         "topics": [
             _topic(state, topic, writers.get(topic.topic_id))
             for topic in sorted(state.topics.values(), key=lambda topic: topic.name)
         ],
     }
+
+
+def _unregistered(state: ClusterState, members: Members) -> list[dict[str, object]]:
+    """Who was let into the metadata, and is no node: on its way, or never to come."""
+    known = {broker.disk.hex() for broker in state.brokers.values()}
+    return [
+        {"member": voter, "raft_role": "voter" if voter in members.voters else "learner"}
+        for voter in (*members.voters, *members.learners)
+        if voter not in known
+    ]
 
 
 def _node(

@@ -42,3 +42,7 @@ async def nobody(node: int, leaving: bool) -> None:
 
 async def nothing(topic: str, force: str) -> None:
     """No topic is stuck."""
+
+
+async def unknown(member: str) -> None:
+    """No member is forgotten."""

@@ -10,7 +10,7 @@ from broker.admin.app import make_app
 from broker.errors import InvalidRequest, MetadataUnavailable
 from broker.ports import NodeStatus
 from broker.telemetry.metrics import READY, Registry, Sample
-from tests.broker.admin.fakes import TOPIC, nobody, nothing, status
+from tests.broker.admin.fakes import TOPIC, nobody, nothing, status, unknown
 from tests.broker.admin.http import Answer, get
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +21,7 @@ def app(
     cluster: str = "Zm9v",
     leave: Callable[[int, bool], Coroutine[object, object, None]] = nobody,
     unclean_seal: Callable[[str, str], Coroutine[object, object, None]] = nothing,
+    forget: Callable[[str], Coroutine[object, object, None]] = unknown,
 ) -> Starlette:
     registry = Registry()
     registry.register(lambda: [Sample(READY, int(node().ready))])
@@ -30,6 +31,7 @@ def app(
         cluster=lambda: {"cluster_id": cluster},
         registry=registry,
         leave=leave,
+        forget=forget,
         unclean_seal=unclean_seal,
     )
 
@@ -98,6 +100,18 @@ async def test_a_node_is_taken_out_and_taken_back() -> None:
         answer = await get(app(leave=leave), path, method="POST", content_type="application/json")
         assert answer.code == 200
     assert asked == [(3, True), (3, False)]
+
+
+async def test_a_member_that_never_came_is_forgotten() -> None:
+    asked: list[str] = []
+
+    async def forget(member: str) -> None:
+        asked.append(member)
+
+    path, made = "/v1/members/ab12/forget", app(forget=forget)
+    assert (await get(made, path, method="POST")).code == 415
+    assert (await get(made, path, method="POST", content_type="application/json")).code == 200
+    assert asked == ["ab12"]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ FOUND: dict[str, Any] = {
     "raft_leader": 2,
     "revision": 9,
     "nodes": NODES,
+    "unregistered_members": [],
     "topics": [
         {
             "name": "logs",
@@ -125,3 +126,10 @@ def test_nobody_there_is_one_line() -> None:
     assert result.exit_code == 1
     assert "no answer from the admin listener 127.0.0.1:1: Connection refused" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_member_that_never_registered_is_not_hidden() -> None:
+    stranger = {"member": "ab" * 16, "raft_role": "learner"}
+    text = in_words(FOUND | {"unregistered_members": [stranger]})
+    assert f"walrus cluster forget {'ab' * 16}" in text
+    assert "forget" not in in_words(FOUND)

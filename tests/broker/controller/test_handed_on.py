@@ -11,7 +11,7 @@ from broker.controller import handed_on, placement
 from broker.controller.controller import LocalController
 from broker.controller.roll import roll
 from broker.errors import OutcomeUnknown, RequestError
-from broker.ports import ACKS_ALL
+from broker.ports import ACKS_ALL, Buffer
 from broker.replication.follow import _Writer
 from raft.commands import Next
 from tests.broker.cluster import Cluster, cluster
@@ -31,7 +31,7 @@ async def handed_over(made: Cluster) -> tuple[LocalController, int]:
     return old, new
 
 
-async def sent_on(controller: LocalController, data: bytes) -> int | None:
+async def sent_on(controller: LocalController, data: Buffer) -> int | None:
     """The offset of a batch that came to this node; None if its client was told where to go."""
     sent = await controller.send_on(controller.topic("t"), data, acks=ACKS_ALL)
     return None if sent is None else sent[1].base_offset

@@ -10,7 +10,7 @@ from broker.errors import DuplicateSequence, OutOfOrderSequence
 from broker.ports import ACKS_ALL
 from engine.backends._memory import MemoryBackend
 from engine.errors import CorruptSegmentError
-from engine.segment_files import WindowFile
+from engine.segment_files import TopicDirectory, WindowFile
 from tests.broker.one_node import TOPICS, batch, put, read_all, running, values
 
 
@@ -60,7 +60,7 @@ async def test_records_that_were_being_deleted_at_the_end_are_gone_after_the_nex
                 await anyio.sleep(0.01)
         window = log.window(1)
     assert window is not None
-    WindowFile(disk.fs, log.directory, 1).write(window)
+    WindowFile(disk.fs, TopicDirectory(disk.fs, log.directory), 1).write(window)
     async with running(tmp_path, disk) as node:
         assert [name for name in files(disk) if name.endswith(".log")] == []
         again = await (await node.topic()).append(

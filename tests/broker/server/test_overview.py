@@ -124,3 +124,15 @@ def test_lag_is_the_writers_to_tell() -> None:
     (topic,) = see(state(open_segment), {TOPIC_ID: writer})["topics"]
     assert topic["lag"] == {"2": 5, "3": 30}
     assert topic["high_watermark"] == 25
+
+
+def test_a_member_of_the_metadata_that_is_no_node_is_shown() -> None:
+    known = tuple(disk.hex() for disk in DISKS.values())
+    found: Any = overview(
+        state(segment(1, SegmentState.OPEN, 0, -1)),
+        node_id=1,
+        raft_leader=1,
+        members=Members(known, ("ab" * 16,)),
+        writers={},
+    )
+    assert found["unregistered_members"] == [{"member": "ab" * 16, "raft_role": "learner"}]

@@ -12,7 +12,7 @@ from crc32c import crc32c
 from engine.backends._memory import MemoryFs
 from engine.batch import HEADER_SIZE, iter_headers
 from engine.format import HEAD_NAME, parse_segment_directory, parse_topic_directory, topic_directory
-from engine.segment_files import WindowFile
+from engine.segment_files import TopicDirectory, WindowFile
 from raft.state import ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.node import TOPICS
 
@@ -82,7 +82,7 @@ def _check_emptied(
     fs = MemoryFs()
     for node in [node for node, disk in segment.holders if disks.get(node) == disk]:
         fs.root = roots[node]
-        if WindowFile(fs, folder, segment.sid).read() is None or fs.exists(
+        if WindowFile(fs, TopicDirectory(fs, folder), segment.sid).read() is None or fs.exists(
             folder / f"{segment.sid}"
         ):
             yield f"emptied: {topic.name} segment {segment.sid} on node {node} is not just a window"
