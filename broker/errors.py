@@ -12,7 +12,8 @@ in `native_api`; both are tables over the classes below.
         ├── UnknownPartition         a partition other than 0
         ├── TopicExists  InvalidTopic  InvalidConfig  InvalidPartitions  InvalidRequest
         ├── NotLeader                this node may not serve it now; nothing was appended
-        │   └── LeaderMoved          … and the append had waited here while that was decided
+        │   ├── LeaderMoved          … and the append had waited here while that was decided
+        │   └── OutOfTouch           … because it hears from no majority of the cluster
         ├── FencedLeaderEpoch  UnknownLeaderEpoch
         ├── OffsetOutOfRange
         ├── CorruptBatch  InvalidRecord  BatchTooLarge  InvalidTimestamp  UnsupportedCompression
@@ -89,6 +90,10 @@ class NotLeader(RequestError):
 
 class LeaderMoved(NotLeader):
     """Leadership went elsewhere while this append waited for a rollover. Nothing was appended."""
+
+
+class OutOfTouch(NotLeader):
+    """This node hears from no majority of the cluster. Nothing was appended."""
 
 
 class FencedLeaderEpoch(RequestError):

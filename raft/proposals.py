@@ -31,6 +31,10 @@ RETRY_S = 1.0
 """A leader that said nothing for so long may never have received the command."""
 
 
+NOBODY = "no leader of the metadata could be reached; it was not done, and will not be"
+"""What a command's sender is told who found nobody to take it."""
+
+
 class Proposal:
     """One command, from its submission to its answer."""
 
@@ -139,7 +143,7 @@ class Proposals:
         if late:
             self._waiting = deque(each for each in self._waiting if each.deadline > now)
         for proposal in late:
-            proposal.on_done(NoLeader("the command was not proposed in time, and never will be"))
+            proposal.on_done(NoLeader(NOBODY))
         for sequence, proposal in list(self._sent.items()):
             if proposal.deadline > now:
                 continue

@@ -55,6 +55,11 @@ class Replica(StateMachine):
         }
 
     @property
+    def connected_to(self) -> frozenset[str]:
+        """Voter ids of the members it is connected to."""
+        return self._connected
+
+    @property
     def reaches_majority(self) -> bool:
         """Whether it is connected to enough voters for anything to be decided."""
         return self.members.is_majority({self._voter_id, *self._connected})

@@ -52,7 +52,13 @@ def in_words(found: Any) -> str:
     health = f"{under} under-replicated segments" if under else "every segment has all its copies"
     summary = f"{alive_count} of {len(nodes)} nodes alive; {says}; {health}"
     asked = f"(Node {found['answered_by']} says so.)"
-    lines = [f"Cluster {found['cluster_id']}: {summary}. {asked}", ""]
+    lines = [f"Cluster {found['cluster_id']}: {summary}. {asked}"]
+    if not found["reaches_majority"]:
+        lines.append(
+            f"Node {found['answered_by']} reaches no majority of the metadata: nothing can change"
+            " and nothing new is written until it does. What follows is what it knew last."
+        )
+    lines.append("")
     lines += table([NODE_HEADER, *map(_node_row, nodes)])
     lines += [
         f"Member {one['member']} ({one['raft_role']}) of the metadata never registered as a node:"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from broker.errors import BrokerError, NotLeader, StorageFailed
+from broker.errors import BrokerError, NotLeader, OutOfTouch, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
 from broker.replication.barrier import ReadBarrier
@@ -86,11 +86,13 @@ class Bucket:
         """Give a checked batch its offsets and queue it. `is_stamped`: its records get `now_ms` as
         their time (LogAppendTime).
 
-        Raises NotLeader, StorageFailed, DiskBusy and what `Writer.admit` raises; then nothing was
-        appended.
+        Raises NotLeader, OutOfTouch, StorageFailed, DiskBusy and what `Writer.admit` raises; then
+        nothing was appended.
         """
-        if self.lease is None or not self._is_lease_good(self.writer):
+        if self.lease is None:
             raise NotLeader("the lease on this segment is over")
+        if not self._is_lease_good(self.writer):
+            raise OutOfTouch("this node hears from no majority of the cluster")
         append_time_ms = now_ms if is_stamped else -1
         duplicate = self.writer.admit(header, acks=acks)
         if duplicate is not None:

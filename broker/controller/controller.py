@@ -37,6 +37,7 @@ from broker.controller.retention import Retention, delete_records
 from broker.controller.roll import roll
 from broker.controller.router import Routed, append_here
 from broker.controller.sealed import SealedCopies
+from broker.controller.sight import Sight
 from broker.controller.supervisor import Supervisor
 from broker.controller.topics import Topics
 from broker.controller.unclean import accept_loss
@@ -109,6 +110,7 @@ class LocalController:
         self._peers = peers
         self._store = store
         self._views = Views()
+        self._sight = Sight(node=node_id, metadata=metadata)
         self._producer_ids = ProducerIds(metadata)
         self._incarnation = 0
         self._register: RegisterBroker | None = None
@@ -142,13 +144,7 @@ class LocalController:
             leader=raft_leader,
         )
         self._monitor = self._make_monitor(limits, monitor_interval_ms)
-        self._handed_on = HandedOn(
-            monotonic=clock.monotonic,
-            route=lambda topic, patience_s: Routed(
-                topic, self, peers, resends=False, patience_s=patience_s
-            ),
-            is_in_touch=self._liveness.is_in_touch,
-        )
+        self._handed_on = self._make_handed_on()
         self._everywhere = Everywhere(node=node_id, metadata=metadata, peers=peers)
         self._leases = self._make_leases(disk)
         read_back = ReadBack(node=node_id, store=store, copies=self._replicas.copies)
@@ -173,6 +169,16 @@ class LocalController:
             is_lease_good=self._liveness.is_lease_good,
             after_append=self._monitor.after_append,
             handed_on=self._handed_on,
+        )
+
+    def _make_handed_on(self) -> HandedOn:
+        def route(topic: TopicView, patience_s: float) -> Routed:
+            return Routed(topic, self, self._peers, resends=False, patience_s=patience_s)
+
+        return HandedOn(
+            monotonic=self._clock.monotonic,
+            route=route,
+            is_in_touch=self._liveness.is_in_touch,
         )
 
     def _make_liveness(self) -> Liveness:
@@ -417,6 +423,11 @@ class LocalController:
         return self._incarnation
 
     @property
+    def seen(self) -> ClusterState:
+        """See `sight.py`."""
+        return self._sight.state
+
+    @property
     def cluster_id(self) -> str:
         return self._metadata.state.cluster_id
 
@@ -427,22 +438,19 @@ class LocalController:
         return await self._everywhere.answers(node_id)
 
     def topics(self) -> Sequence[TopicView]:
-        return [
-            self._views.of(self._metadata.state, topic)
-            for topic in self._metadata.state.topics.values()
-        ]
+        return [self._views.of(self.seen, topic) for topic in self._metadata.state.topics.values()]
 
     def topic(self, name: str) -> TopicView:
         topic_id = self._metadata.state.names.get(name)
         if topic_id is None:
             raise UnknownTopic(f"unknown topic {name}")
-        return self._views.of(self._metadata.state, self._metadata.state.topics[topic_id])
+        return self._views.of(self.seen, self._metadata.state.topics[topic_id])
 
     def topic_by_id(self, topic_id: UUID) -> TopicView:
         topic = self._metadata.state.topics.get(topic_id.bytes)
         if topic is None:
             raise UnknownTopicId(f"unknown topic id {topic_id}")
-        return self._views.of(self._metadata.state, topic)
+        return self._views.of(self.seen, topic)
 
     async def create_topic(
         self,
@@ -462,7 +470,7 @@ class LocalController:
         )
         if not validate_only:
             await self._everywhere.seen()
-        return self._views.of(self._metadata.state, topic)
+        return self._views.of(self.seen, topic)
 
     async def delete_topic(self, topic_id: UUID) -> None:
         await self._topics.delete(topic_id.bytes)

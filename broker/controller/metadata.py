@@ -94,6 +94,11 @@ class Metadata:
         return self._raft.members
 
     @property
+    def connected(self) -> frozenset[str]:
+        """Voter ids of those this node is connected to."""
+        return self._raft.connected_to
+
+    @property
     def reaches_majority(self) -> bool:
         """Whether anything can be decided just now, as far as connections tell."""
         return self._raft.reaches_majority

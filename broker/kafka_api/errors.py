@@ -28,6 +28,7 @@ CODES: Final[dict[type[RequestError], ErrorCode]] = {
     errors.InvalidRequest: ErrorCode.invalid_request,
     errors.NotLeader: ErrorCode.not_leader_or_follower,
     errors.LeaderMoved: ErrorCode.not_leader_or_follower,
+    errors.OutOfTouch: ErrorCode.not_leader_or_follower,
     errors.FencedLeaderEpoch: ErrorCode.fenced_leader_epoch,
     errors.UnknownLeaderEpoch: ErrorCode.unknown_leader_epoch,
     errors.OffsetOutOfRange: ErrorCode.offset_out_of_range,

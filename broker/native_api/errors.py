@@ -7,6 +7,7 @@ words.
 from broker.errors import (
     NotLeader,
     OutcomeUnknown,
+    OutOfTouch,
     RequestError,
     UnknownTopic,
     UnknownTopicId,
@@ -16,6 +17,7 @@ _TEXTS: dict[type[RequestError], str] = {
     UnknownTopic: "unknown topic {topic}",
     UnknownTopicId: "unknown topic {topic}",
     NotLeader: "NotLeaderForPartition: t_{topic}_s_{segment}",
+    OutOfTouch: "NotLeaderForPartition: t_{topic}_s_{segment} ({error})",
     OutcomeUnknown: "outcome unknown, the message may or may not be stored: {error}",
 }
 

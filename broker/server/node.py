@@ -146,7 +146,7 @@ class Node:
         self._samples = Samples(
             status=self.status,
             controller=self._controller,
-            state=lambda: self._metadata.state,
+            state=lambda: self._controller.seen,
             net=self._net.stats,
             budget=self._budget,
             raft=self._raft,
@@ -347,10 +347,12 @@ class Node:
         )
 
     def _overview(self) -> Mapping[str, object]:
+        reaches_majority = self._metadata.reaches_majority
         return overview(
-            self._metadata.state,
+            self._controller.seen,
             node_id=self._config.node_id,
-            raft_leader=self._raft_leader(),
+            raft_leader=self._raft_leader() if reaches_majority else None,
+            reaches_majority=reaches_majority,
             members=self._raft.members,
             writers={
                 partition.metadata.topic_id: partition.bucket.writer

@@ -19,10 +19,12 @@ def overview(
     *,
     node_id: int,
     raft_leader: int | None,
+    reaches_majority: bool,
     members: Members,
     writers: Mapping[bytes, Writer],
 ) -> dict[str, object]:
-    """Ready for JSON. `writers` are those of the topics that `node_id` writes, by topic id."""
+    """Ready for JSON. `state` is how `node_id` sees it (`controller/sight.py`), `writers` are those
+    of the topics that it writes, by topic id."""
     leads = Counter(
         topic.last.writer
         for topic in state.topics.values()
@@ -32,6 +34,7 @@ def overview(
         "cluster_id": state.cluster_id,
         "answered_by": node_id,
         "raft_leader": raft_leader,
+        "reaches_majority": reaches_majority,
         "revision": state.revision,
         "nodes": [
             _node(state, broker, members, leads[broker.node])

@@ -1,8 +1,10 @@
 """A node whose disk is gone, and two nodes that are gone at once."""
 
 import shutil
+from collections.abc import Sequence
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import get_all, native, numbered, put
@@ -50,6 +52,19 @@ def test_a_disk_that_is_replaced(make_cluster: MakeCluster, lost: int) -> None:
         assert get_all(client, "logs") == [*before, *during, *after]
 
 
+def _says_it_is_alone(node: Node) -> bool:
+    found = node.json("/v1/cluster")
+    alive = [row["node_id"] for row in found["nodes"] if row["is_alive"]]
+    return (alive, found["raft_leader"], found["reaches_majority"]) == ([2], None, False)
+
+
+def _in_sync(node: Node) -> Sequence[int]:
+    """What Kafka's clients are told."""
+    client = AdminClient({"bootstrap.servers": node.kafka})
+    isr: Sequence[int] = client.list_topics("logs", timeout=20).topics["logs"].partitions[0].isrs
+    return isr
+
+
 def test_two_of_three_gone(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
     cluster.register("logs")
@@ -60,6 +75,9 @@ def test_two_of_three_gone(make_cluster: MakeCluster) -> None:
         node.kill()
     reply = left.native(b"PUT logs refused", timeout_s=60)
     assert reply.startswith(b"ERR"), reply
+    assert any(why in reply for why in (b"majority", b"no leader", b"outcome unknown")), reply
+    wait_until(lambda: _says_it_is_alone(left), "the last node says that it is the last")
+    assert set(_in_sync(left)) == {2}
     cluster.nodes[1].start()
     cluster.wait_ready()
     _write(left, [b"taken again"])

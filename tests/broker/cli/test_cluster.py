@@ -33,6 +33,7 @@ FOUND: dict[str, Any] = {
     "cluster_id": "Zm9v",
     "answered_by": 1,
     "raft_leader": 2,
+    "reaches_majority": True,
     "revision": 9,
     "nodes": NODES,
     "unregistered_members": [],
@@ -133,3 +134,9 @@ def test_a_member_that_never_registered_is_not_hidden() -> None:
     text = in_words(FOUND | {"unregistered_members": [stranger]})
     assert f"walrus cluster forget {'ab' * 16}" in text
     assert "forget" not in in_words(FOUND)
+
+
+def test_a_node_that_is_left_alone_says_that_it_knows_nothing_new() -> None:
+    text = in_words(FOUND | {"reaches_majority": False, "raft_leader": None})
+    assert "Node 1 reaches no majority of the metadata" in text
+    assert "reaches no majority" not in in_words(FOUND)

@@ -71,7 +71,14 @@ def see(
     found: ClusterState, writers: Mapping[bytes, Writer] | None = None, voters: int = 3
 ) -> dict[str, Any]:
     members = Members(tuple(DISKS[node].hex() for node in range(1, voters + 1)))
-    return overview(found, node_id=1, raft_leader=2, members=members, writers=writers or {})
+    return overview(
+        found,
+        node_id=1,
+        raft_leader=2,
+        reaches_majority=True,
+        members=members,
+        writers=writers or {},
+    )
 
 
 def test_a_dead_node_leaves_its_segments_short_of_a_copy() -> None:
@@ -132,6 +139,7 @@ def test_a_member_of_the_metadata_that_is_no_node_is_shown() -> None:
         state(segment(1, SegmentState.OPEN, 0, -1)),
         node_id=1,
         raft_leader=1,
+        reaches_majority=True,
         members=Members(known, ("ab" * 16,)),
         writers={},
     )
