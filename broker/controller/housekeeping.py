@@ -196,7 +196,9 @@ class Housekeeping:
             try:
                 await self._finish(now, segment)
                 await self._register(now, segment)
-                return True
+                # Something else may be wanted of this copy by now.
+                is_same = self._metadata.state.topics.get(topic.topic_id) is now
+                return is_same or await self._try_to_complete(topic, sid)
             except PeerUnreachable as error:
                 _log.debug("a copy waits for a holder", topic=topic.name, sid=sid, why=str(error))
             except RequestError as error:

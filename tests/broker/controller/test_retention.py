@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.controller.housekeeping import Housekeeping
 from broker.controller.partition import LocalPartition
 from broker.controller.retention import HIGH_WATERMARK, Retention, due
 from broker.controller.topic_config import TopicConfig
@@ -382,6 +383,28 @@ class TestSeveralNodes:
             await self.delete_all(made)
             assert leader.metadata.name == "t"
             await made.start(away)
+            await self.all_hold_what_is_kept(made)
+
+    async def test_what_is_deleted_while_its_copy_is_being_completed_goes_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("broker.controller.housekeeping.CHECK_S", 3600.0)
+        finish, deleted, is_late = Housekeeping._finish, anyio.Event(), False
+
+        async def late(self: Housekeeping, topic: Topic, segment: Segment) -> None:
+            nonlocal is_late
+            await finish(self, topic, segment)
+            if self._node == 2 and not is_late:
+                is_late = True
+                await deleted.wait()
+
+        monkeypatch.setattr(Housekeeping, "_finish", late)
+        async with cluster(tmp_path) as made:
+            await made.controller(1).create_topic("t", configs={})
+            await made.put(b"old")
+            await self.delete_all(made)
+            await until(lambda: is_late and not made.controller(2).topic("t").segments[:-1])
+            deleted.set()
             await self.all_hold_what_is_kept(made)
 
     async def delete_all(self, made: Cluster) -> None:
