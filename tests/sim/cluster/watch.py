@@ -22,7 +22,7 @@ from broker.replication.quorum import ack_quorum
 from broker.replication.repair import CatchUp
 from broker.replication.replica import Definite, Refused, SealAnswer
 from broker.replication.writer import Writer
-from engine.batch import BatchHeader
+from engine.batch import BatchHeader, Offset
 from engine.format import parse_topic_directory
 from raft import machine as raft_machine
 from raft.commands import AnyCommand, Applied, CommitRoll, Envelope
@@ -245,20 +245,21 @@ class Watch:
 
         return wrapped
 
-    def _watch_append(self, append: Callable[..., None]) -> Callable[..., None]:
+    def _watch_append(self, append: Callable[..., Offset]) -> Callable[..., Offset]:
         """`Append1` and `Receive`."""
 
-        def wrapped(copy: LocalCopy, placed: BatchHeader, buffers: Any) -> None:
-            append(copy, placed, buffers)
+        def wrapped(copy: LocalCopy, placed: BatchHeader, buffers: Any) -> Offset:
+            end_offset = append(copy, placed, buffers)
             key, process, model = _key(copy), _process(), self._model
             if process is None:
-                return
+                return end_offset
             disk = process.machine.disk_id
             with self._step(key):
                 if process.node == model.segments[key].writer:
                     model.append(process, disk, key, placed)
                 else:
                     model.receive(disk, key, placed)
+            return end_offset
 
         return wrapped
 
