@@ -109,8 +109,7 @@ class LocalController:
         self._metadata = metadata
         self._peers = peers
         self._store = store
-        self._views = Views()
-        self._sight = Sight(node=node_id, metadata=metadata)
+        self._views, self._sight = Views(), Sight(node=node_id, metadata=metadata)
         self._producer_ids = ProducerIds(metadata)
         self._incarnation = 0
         self._register: RegisterBroker | None = None
