@@ -77,21 +77,43 @@ partition. Seen on 26 November 2026, each against an unmodified node of this ver
   factor 3): the same but for the deletion, with the leader of `_schemas` killed in the middle;
   the next schema was taken 2.4 s later, and an election took 16 s, of which the session timeout
   is 10.
-- segmentio's kafka-go 0.4.51, its own suite, in two parts: one cut off at nine minutes, one of
-  readers, consumer groups and clients that a test for three partitions ended early. What failed
-  asks, by its message or else by its name, for several partitions, transactions, an authorizer,
-  SCRAM, quotas, TLS or reassignments; two expect that a topic that is created by being asked for
-  is not there at once.
-- kafka-python at commit a3b3836 (after 3.0), its integration tests: 33 passed, 11 skipped, 21
-  failed, 2 could not start (TLS). Of the failures 8 ask for several partitions, 7 for APIs that
-  are not listed, 2 for transactions, 1 for a session shorter than the node was set to allow, 1
-  for an authorizer, 1 infers the version by those APIs; one was ours (`advertised.listeners` was
-  missing among a node's configs), and is mended.
-- franz-go's suite: 103 passed; the rest asks for several partitions, transactions or share
-  groups.
 
-sarama's functional tests want five nodes behind toxiproxy, topics of 4 and 64 partitions and
-transactions; aiokafka's start Kafka's own image. They were not run.
+### The clients' own suites
+
+Each at the state named, unchanged but for addresses and what the notes say, against one node. What
+failed asks for what is not offered, or for a surrounding that is not here; two faults of ours that
+were met on the way are mended (`advertised.listeners` was missing among a node's configs, and
+clients that asked in two versions of one API at once, just after a start, could be sent away).
+
+| suite | passed | skipped | failed | of these for several partitions | for transactions |
+|---|---|---|---|---|---|
+| franz-go adb3a18a, `kgo` | 106 | 6 | 4 | 4 | |
+| franz-go adb3a18a, `kadm` | 11 | | | | |
+| sarama bd98b3ae, functional tests | 33 | 2 | 23 | 9 | 1 |
+| aiokafka 0.14.0, with C extensions | 186 | | 52 | 30 | 20 |
+| kafka-python a3b3836f, integration tests | 34 | 11 | 20 | 9 | 2 |
+| confluent-kafka-python 2.15.0, integration tests | 23 | 1 | 8 | 2 | 4 |
+| librdkafka 4c3b017c, tests that want a broker | 63 | 2 | 17 | 13 | |
+| kafka-go 3ce2979 | 98 | 4 | 15 | 12 | 1 |
+
+- franz-go: `KGO_TEST_RF=1`, `KGO_TEST_MAX_TOPIC_PARTS=1`. Its transactional test waits for records
+  that nobody can write, and was cut off.
+- sarama: five addresses of toxiproxy before the one node, one replica instead of three,
+  `KAFKA_VERSION` 3.9.1, or 4.0.0 for the matrix of versions (as with Kafka 4, there is no Produce
+  2), without transactions. Of the others that failed 5 run containers, 4 want APIs that are not
+  listed, 3 several nodes, and 1 a config of Kafka's log cleaner.
+- aiokafka: its container replaced by an address, without TLS and SASL. The other two want to see
+  `__consumer_offsets`, and a node whose id is 0.
+- kafka-python: with `--group-min-session-timeout-ms 100`. 7 want APIs that are not listed, 1 an
+  authorizer, 1 infers the version by those APIs; 2 that want TLS could not start.
+- confluent-kafka-python: one wants SCRAM, one a config that Kafka 4.1 sets for a whole cluster.
+  What needs SASL was left out.
+- librdkafka: `-L -Q`, without performance, followers, transactions, TLS and SASL. 3 want Kafka's
+  scripts. In one, a consumer that may create topics creates again what it has just deleted.
+- kafka-go: in three parts, because two of its tests end the whole with a nil pointer of their own;
+  without transactions, TLS, SASL, ACLs, quotas and reassignments. Of the other two one wants an
+  API that is not listed; the other wants the host to be called `localhost`, and a topic that is
+  created by being asked for not to be there at once.
 
 ## By API
 
