@@ -43,6 +43,9 @@ JOBS_MAX = 16
 """Pieces of file work at the same time. What only waits, for room or for a holder, is none of them:
 it would hold up the deletions that make room."""
 
+_WHOLE_TOPIC = 0
+"""In place of a segment's id, which is never 0."""
+
 
 class Housekeeping:
     """File work of one node, begun by metadata changes. `on_change` is a listener."""
@@ -106,7 +109,7 @@ class Housekeeping:
             if new is not None:
                 self._drop_all(old, new)
             elif topic_id in after.deleted_topics:
-                self._start(topic_id, 0, partial(self._delete, old))
+                self._start(topic_id, _WHOLE_TOPIC, partial(self._delete, old))
         for topic_id, topic in after.topics.items():
             if before.topics.get(topic_id) is not topic:
                 self._complete_all(topic)
@@ -169,6 +172,13 @@ class Housekeeping:
             done.set()
 
     async def _delete(self, topic: Topic) -> None:
+        """After all other work on its segments, which might make its directory anew."""
+        while others := [
+            done
+            for (topic_id, sid), done in self._at_work.items()
+            if topic_id == topic.topic_id and sid != _WHOLE_TOPIC
+        ]:
+            await others[0].wait()
         async with self._limiter:
             await self._store.delete(topic.name, topic.topic_id)
 
@@ -229,6 +239,8 @@ class Housekeeping:
         """Keep the window as of the segment's end, and nothing else."""
         log = self._store.log(topic.name, topic.topic_id)
         window = await self._windows.at_end(topic, segment)
+        if topic.topic_id not in self._metadata.state.topics:
+            return
         self._copies.forget(topic.topic_id, segment.sid)
         await self._store.empty(log, segment.sid, window)
 

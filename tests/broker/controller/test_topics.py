@@ -5,10 +5,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from broker.controller.retention import HIGH_WATERMARK
+from broker.controller.windows import Windows
 from broker.errors import InvalidConfig, InvalidTopic, UnknownTopicId
-from tests.broker.one_node import put, running
+from raft.state import Segment, Topic
+from tests.broker.one_node import TOPICS, put, running
 
 
 def setting(**configs: str) -> Mapping[str, str]:
@@ -81,3 +85,29 @@ async def test_topics_that_come_and_go_leave_nothing_in_memory(tmp_path: Path) -
         with anyio.fail_after(10):
             while logs:
                 await anyio.sleep(0.01)
+
+
+async def test_a_topic_that_is_deleted_while_it_is_being_emptied_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_end, asked, may = Windows.at_end, anyio.Event(), anyio.Event()
+
+    async def slowly(windows: Windows, topic: Topic, segment: Segment) -> bytes:
+        asked.set()
+        await may.wait()
+        return await at_end(windows, topic, segment)
+
+    monkeypatch.setattr(Windows, "at_end", slowly)
+    async with running(tmp_path) as node:
+        partition = await node.topic()
+        await put(partition, b"x")
+        await node.controller.delete_records(partition.topic, HIGH_WATERMARK)
+        with anyio.fail_after(10):
+            await asked.wait()
+            await node.controller.delete_topic(partition.topic.topic_id)
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+            may.set()
+            while not node.controller._replicas._housekeeping.is_idle:
+                await anyio.sleep(0.01)
+        assert node.backend.fs.listdir(TOPICS) == []
