@@ -35,6 +35,7 @@ from broker.ports import Buffer, NodeStatus
 from broker.replication import messages
 from broker.replication.space import Space
 from broker.replication.store import Store
+from broker.server.descriptors import for_connections, raise_limit
 from broker.server.membership import Membership
 from broker.server.memory import calm_collector, keep_freed_blocks
 from broker.server.overview import overview
@@ -379,8 +380,13 @@ class Node:
 
 
 def _limits(config: Config) -> Limits:
+    connections_max = for_connections(config.connections_max, raise_limit())
+    if connections_max < config.connections_max:
+        _log.warning(
+            "few files may be open: fewer connections are taken", connections_max=connections_max
+        )
     return Limits(
-        connections_max=config.connections_max,
+        connections_max=connections_max,
         idle_s=config.idle_ms_max / 1000,
         frame_stall_s=config.stall_ms_max / 1000,
         write_stall_s=max(300.0, config.stall_ms_max / 1000),
