@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
 
+import anyio
 from anyio.abc import TaskGroup
 
 from broker.config import Config
@@ -21,8 +22,12 @@ from broker.peer import Identity, PeerPort, RaftLinks
 from broker.peer.links import RAFT_CHANNEL
 from broker.replication.network import Network
 from broker.server.admission import Admission, MembershipError
+from broker.server.introductions import Introductions
 from raft.node import RaftNode
 from raft.state import ClusterState
+
+MEET_S = 1.0
+"""How often a node that wants to be let in asks who else there is."""
 
 
 class Membership:
@@ -42,6 +47,8 @@ class Membership:
             raise MembershipError(f"{error} (cluster_secret_file)") from error
         self._links = RaftLinks(self._port, SystemRandom())
         self.network = Network(self._port, address=self._address)
+        self._introductions = Introductions(self._port, self._known)
+        self._met: frozenset[tuple[str, int]] = frozenset()
         self.raft = RaftNode(
             directory=data.raft_path,
             voter_id=data.identity.disk_id,
@@ -76,6 +83,22 @@ class Membership:
             ) from error
         metadata.listen(self._addresses_changed)
         self._dial(metadata.state)
+        if self._is_nobody:
+            tasks.start_soon(self._meet_others)
+
+    async def _meet_others(self) -> None:
+        """Whoever was named to us need not be the one that lets us in."""
+        assert self._metadata is not None
+        while self._is_nobody:
+            for peer in self._config.join:
+                self._met |= await self._introductions.ask(peer.host, peer.port)
+            self._dial(self._metadata.state)
+            await anyio.sleep(MEET_S)
+
+    def _known(self) -> set[tuple[str, int]]:
+        """Peer addresses of all nodes."""
+        brokers = () if self._metadata is None else self._metadata.state.brokers.values()
+        return {(broker.raft_host, broker.raft_port) for broker in brokers}
 
     async def take_part(self) -> None:
         """Return when this node's view of the metadata is that of the cluster, and no other live
@@ -145,7 +168,7 @@ class Membership:
     def _dial(self, state: ClusterState) -> None:
         known = {(broker.raft_host, broker.raft_port) for broker in state.brokers.values()}
         listed = {(peer.host, peer.port) for peer in self._config.join}
-        self._links.set_addresses(frozenset((known | listed) - {self.advertised}))
+        self._links.set_addresses(frozenset((known | listed | self._met) - {self.advertised}))
 
 
 def _is_registered(state: ClusterState, voter: str) -> bool:

@@ -55,3 +55,15 @@ def test_a_node_is_not_forgotten_by_mistake(make_cluster: MakeCluster) -> None:
     refused = _cli(cluster.nodes[1], "forget", member)
     assert refused.returncode == 1
     assert "walrus cluster decommission 2" in refused.stderr
+
+
+def test_a_newcomer_is_let_in_by_whoever_it_was_told_of(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster()
+    leader = cluster.raft_leader()
+    assert leader is not None
+    told_of = next(node for node in cluster.nodes.values() if node is not leader)
+    newcomer = cluster.add()
+    newcomer.join = told_of.peer
+    newcomer.start()
+    cluster.wait_ready()
+    assert cluster.raft_leader() is leader
