@@ -11,13 +11,14 @@ import pytest
 
 from tests.sim.raft.faults import FAULTS
 from tests.sim.raft.run import Run
+from tests.sim.raft.troubles import FEUDS_FROM
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_a_few_seeds_are_clean_with_every_invariant_checked(size: int) -> None:
-    for seed in range(4):
+    for seed in (*range(4), FEUDS_FROM):
         assert Run(seed, size=size, duration_s=15.0, debug=True).go().violation == ""
 
 
@@ -46,6 +47,8 @@ FOUND_AT = {
     "VotesForTheOutdated": 0,
     "GuessesOutcomes": 0,
     "AnswersBarriersAtOnce": 0,
+    "ListensToThePast": FEUDS_FROM,
+    "KeepsALogThatDiffers": FEUDS_FROM,
 }
 """Faults that show at once, by seed; the others take more, and longer (docs/metadata.md)."""
 
