@@ -3,11 +3,15 @@
 import random
 from collections.abc import Callable
 
+import pytest
+
 from raft import snapshot
+from raft.errors import CorruptSnapshotError
+from raft.journal import Journal
 from raft.members import Members
 from raft.messages import BATCH_SIZE, Chunk, ChunkReply
-from raft.snapshot import Snapshot
-from raft.snapshotter import Snapshotter
+from raft.snapshot import SNAPSHOT_NAME, Snapshot
+from raft.snapshotter import Snapshotter, open_journal
 from raft.state import EMPTY
 from tests.sim.raft.disk import SimDisk
 
@@ -91,3 +95,52 @@ def test_a_damaged_one_is_dropped_and_asked_for_again() -> None:
     bench.receive(9)
     bench.run()
     assert [each.index for each in bench.installed] == [9]
+
+
+def test_a_damaged_one_leaves_our_own_where_it_is() -> None:
+    """Or the next start would find no state at all, and refuse."""
+    bench = Bench()
+    bench.take(5)
+    bench.run()
+    ours = bench.disk.read(SNAPSHOT_NAME)
+    chunk = Chunk(1, 9, 0, 100, bytes(100))
+    bench.snapshots.received("a", chunk, 0, bench.installed.append)
+    bench.run()
+    assert bench.disk.read(SNAPSHOT_NAME) == ours
+    assert bench.snapshots.index == 5
+
+
+# ---- a crash between the snapshot and the journal ------------------------------------------------
+
+
+def journal_of(last_index: int, commit_index: int) -> SimDisk:
+    """Entries 2 to `last_index`, of term 1."""
+    disk = SimDisk(random.Random(1))
+    journal = Journal(disk)
+    for index in range(2, last_index + 1):
+        journal.add(b"\x00", index, 1)
+    journal.setRaftCommitIndex(commit_index)
+    journal.sync()
+    journal.flush()
+    return disk
+
+
+def snapshot_of(index: int, term: int) -> Snapshot:
+    return Snapshot(index, term, Members(("a",)), EMPTY)
+
+
+def test_entries_that_a_snapshot_has_overruled_do_not_come_back_after_a_crash() -> None:
+    disk = journal_of(6, 2)
+    journal = open_journal(disk, snapshot_of(4, 3))
+    assert (journal.first_index, journal.last_index, journal.term_at(4)) == (4, 4, 3)
+    assert Journal(disk).last_index == 4
+
+
+def test_what_a_snapshot_holds_is_committed_after_a_crash_and_what_lies_behind_it_stays() -> None:
+    journal = open_journal(journal_of(6, 2), snapshot_of(4, 1))
+    assert (journal.getRaftCommitIndex(), journal.last_index) == (4, 6)
+
+
+def test_a_snapshot_that_contradicts_what_was_committed_is_refused() -> None:
+    with pytest.raises(CorruptSnapshotError, match="has committed another one"):
+        open_journal(journal_of(6, 5), snapshot_of(4, 3))
