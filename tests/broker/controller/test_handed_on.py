@@ -51,6 +51,8 @@ async def test_a_client_that_brings_much_is_told_where_to_go_and_stays_told(
     monkeypatch.setattr(handed_on, "RATE_SIZE", 10_000)
     async with cluster(tmp_path) as made:
         old, _ = await handed_over(made)
+        now = old._handed_on._monotonic()
+        monkeypatch.setattr(old._handed_on, "_monotonic", lambda: now)
         assert await sent_on(old, batch(b"x" * 5000)) == 1
         assert await sent_on(old, batch(b"x" * 5000)) is None
         # A small one must not overtake the large one that its client has to bring elsewhere.
