@@ -23,6 +23,7 @@ from broker.replication.copies import LocalCopy
 from broker.replication.replica import Replica, ReplicaPhase
 from broker.replication.seal import Commit, Recovery, SealEffect
 from engine.appender import Appender
+from engine.batch import Offset
 from engine.durability import NONE, FsyncPolicy
 from engine.log import TopicLog
 from engine.producer_state import Fresh, ProducerState
@@ -79,9 +80,10 @@ def high_watermark_from_unsynced_ends() -> Patches:
     """A follower acknowledges what it has received."""
     append = LocalCopy.append
 
-    def eager(self: LocalCopy, *args: Any) -> None:
-        append(self, *args)
-        self.on_durable(self.segment.end_offset)
+    def eager(self: LocalCopy, *args: Any) -> Offset:
+        end_offset = append(self, *args)
+        self.on_durable(end_offset)
+        return end_offset
 
     yield LocalCopy, "append", eager
 
@@ -262,10 +264,12 @@ def followers_keep_no_window() -> Patches:
     """A follower stores a head, and forgets to count what follows."""
     append = LocalCopy.append
 
-    def forgetful(self: LocalCopy, *args: Any) -> None:
+    def forgetful(self: LocalCopy, *args: Any) -> Offset:
         window, self.window = self.window, None
-        append(self, *args)
-        self.window = window
+        try:
+            return append(self, *args)
+        finally:
+            self.window = window
 
     yield LocalCopy, "append", forgetful
 
