@@ -70,6 +70,7 @@ class TopicLog:
             found = Found(end=_empty(base_offset), index=self._index(base_offset))
             return self._add(sid, base_offset, epoch, found, head)
         cut_size = self._cut_corruption(sid, base_offset, epoch) if keep_prefix else 0
+        files.settle()
         index = self._index(base_offset)
 
         def visit_both(position: Position, header: BatchHeader) -> None:

@@ -63,15 +63,25 @@ class MetaFile:
             self._synced_slot = None
         return self._current[0]
 
+    def settle(self) -> None:
+        """What `read` gives is durable when this returns. Raises as `read` does."""
+        self.read()
+        if self._synced_slot is None:
+            assert self._current is not None
+            file = self._fs.open(self._path)
+            try:
+                self._fs.fsync(file)
+            finally:
+                self._fs.close(file)
+            self._synced_slot = self._current[1]
+
     def write(self, meta: SegmentMeta, *, sync: bool) -> None:
         """`meta` is a changed copy of what `read` gave; its counter is set here. Raises OSError."""
         meta = replace(meta, counter=self.read().counter + 1)
-        assert self._current is not None
+        self.settle()
+        assert self._synced_slot is not None
         file = self._fs.open(self._path)
         try:
-            if self._synced_slot is None:
-                self._fs.fsync(file)
-                self._synced_slot = self._current[1]
             slot = 1 - self._synced_slot
             self._fs.pwrite(file, slot * META_SLOT_SIZE, pack_meta(meta))
             if sync:
@@ -144,6 +154,13 @@ class SegmentFiles:
         fs.fsync_dir(unfinished)
         fs.rename(unfinished, self.directory)
         fs.fsync_dir(self._topic.path)
+
+    def settle(self) -> None:
+        """The names, and what was promised, are durable when this returns: whoever wrote them may
+        have been killed before the sync that it owed. Raises as `meta` does."""
+        self._meta.settle()
+        self._fs.fsync_dir(self.directory)
+        self._fs.fsync_dir(self.directory.parent)
 
     def add_head(self, head: bytes) -> None:
         """To a directory that was made without one. Durable, and whole, when it returns."""

@@ -94,6 +94,29 @@ def test_what_a_killed_process_wrote_is_synced_before_it_counts() -> None:
     assert Rig(killed.crash_clone("none")).recover().end_offset == 5
 
 
+def test_a_power_cut_takes_nothing_that_a_restart_has_read_back() -> None:
+    """A process is killed between a write, or a rename, and its sync; the next one answers by what
+    it finds in the page cache, and then the power goes."""
+    backend = MemoryBackend()
+    killed: list[MemoryBackend] = []
+    backend.fs.on_operation = lambda *_: killed.append(backend.kill_clone())
+    rig = Rig(backend)
+    segment = rig.open()
+    rig.append(segment)
+    rig.settle(segment)
+    rig.promise(segment, 8)
+    backend.fs.on_operation = lambda *_: None
+    assert len(killed) > 10
+    for clone in killed:
+        found = Rig(clone).recover()
+        left = Rig(clone.crash_clone("none")).recover()
+        assert (left.end_offset, left.promised_epoch, left.head()) == (
+            found.end_offset,
+            found.promised_epoch,
+            found.head(),
+        )
+
+
 # -- corruption
 
 
