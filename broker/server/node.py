@@ -267,14 +267,18 @@ class Node:
         return await self._controller.answer(call, batches)
 
     async def _drain(self) -> None:
+        """Serve on until others lead what this node leads: who is refused before that finds nobody
+        else, and librdkafka gives an OffsetFetch up that was refused for a third of a second."""
         self._detail = "stopping"
-        self._groups.release()
-        self._protocols.stop()
-        if self._failure is None:
+        is_well = self._failure is None
+        if is_well:
             _log.info(
                 "stopping: begun requests may finish", grace_ms=self._config.shutdown_grace_ms
             )
             await self._controller.hand_over()
+        self._groups.release()
+        self._protocols.stop()
+        if is_well:
             await self._net.drain(self._config.shutdown_grace_ms / 1000)
 
     # -- what ends it
