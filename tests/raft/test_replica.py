@@ -10,13 +10,13 @@ from raft import commands as c
 from raft import messages, snapshot
 from raft.commands import Applied
 from raft.errors import CorruptJournalError, NoLeader, RaftError
-from raft.journal import JOURNAL_NAME
+from raft.journal import JOURNAL_NAME, Journal
 from raft.members import Members
 from raft.messages import Append, AppendReply, TimeoutNow, Vote, VoteReply
 from raft.snapshot import Snapshot
 from raft.state import EMPTY
 from tests.raft.lab import Lab
-from tests.sim.raft.disk import SimDisk
+from tests.sim.raft.disk import PowerCut, SimDisk
 
 ABC = ("a", "b", "c")
 
@@ -49,6 +49,25 @@ def test_snapshots_and_trimmed_logs_survive_power_cuts() -> None:
         lab.start("a")
         assert [type(answer) for answer in answers] == [Applied]
         assert lab.next_ids() == before
+
+
+def test_a_power_cut_takes_nothing_that_a_restart_has_read_back() -> None:
+    """The process was killed before a sync that it owed; the next one votes and acknowledges by
+    what it found."""
+    lab = Lab("a")
+    lab.ask("a")
+
+    def die(operation: str) -> None:
+        if operation == f"sync {JOURNAL_NAME}":
+            raise PowerCut
+
+    lab.disks["a"].on_operation = die
+    with pytest.raises(PowerCut):
+        lab.ask("a")
+    lab.kill("a")
+    found = lab.start("a")._journal[:]
+    for _ in range(20):
+        assert Journal(lab.disks["a"].after_power_cut())[:] == found
 
 
 def test_a_torn_last_write_is_cut_off_before_anything_follows_it() -> None:

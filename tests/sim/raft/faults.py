@@ -14,7 +14,7 @@ from raft import journal as journal_module
 from raft.commands import AnyCommand, Applied, Barrier
 from raft.errors import NoLeader
 from raft.ground import CANDIDATE, NO_OP
-from raft.members import Members
+from raft.members import Members, is_fulfilled
 from raft.messages import AnyMessage, Append, AppendReply, Chunk, Vote, VoteReply
 from raft.node import Raft
 from raft.pmap import PMap
@@ -87,6 +87,29 @@ class NeverSyncsDirectories(SimNode):
     def open(self) -> None:
         with patch.object(SimDisk, "sync_directory"):
             super().open()
+
+
+class TrustsThePageCache(SimNode):
+    """What a killed process wrote, or renamed, and never synced counts as durable for the next."""
+
+    def open(self) -> None:
+        assert self._disk is not None
+        if self._disk.read(journal_module.JOURNAL_NAME) is None:
+            super().open()
+            return
+        with patch.object(SimDisk, "sync_directory"), patch.object(SimFile, "sync"):
+            super().open()
+
+
+class BelievesItsOwnLog(SimNode):
+    """Who wishes that a member leave takes its own log's word for it."""
+
+    def tick(self) -> None:
+        committed = self._raft.members_at(self._raft.commit_index)
+        for wish in list(self._membership._wishes):
+            if committed.voters and is_fulfilled(committed, wish.change):
+                self._membership.replied(wish.change)
+        super().tick()
 
 
 class KeepsATornTail(SimNode):
@@ -466,6 +489,8 @@ FAULTS: Mapping[str, type[SimNode]] = {
         CommitsBeforeItIsDurable,
         ForgetsItsVote,
         NeverSyncsFiles,
+        TrustsThePageCache,
+        BelievesItsOwnLog,
         NeverSyncsDirectories,
         KeepsATornTail,
         TrustsItsJournal,

@@ -19,6 +19,12 @@ WITNESSES: Mapping[str, Callable[[], None]] = {
     "ForgetsItsVote": test_core.test_a_voter_that_restarts_does_not_vote_twice_in_a_term,
     "NeverSyncsFiles": test_replica.test_what_is_answered_is_durable_at_that_moment,
     "NeverSyncsDirectories": test_replica.test_snapshots_and_trimmed_logs_survive_power_cuts,
+    "TrustsThePageCache": (
+        test_replica.test_a_power_cut_takes_nothing_that_a_restart_has_read_back
+    ),
+    "BelievesItsOwnLog": (
+        test_membership.test_nobody_is_told_that_a_voter_has_left_by_a_node_that_never_saw_it_join
+    ),
     "KeepsATornTail": test_replica.test_a_torn_last_write_is_cut_off_before_anything_follows_it,
     "TrustsItsJournal": test_replica.test_a_journal_with_a_flipped_bit_is_refused,
     "TrimsBeforeTheSnapshot": test_replica.test_a_log_is_whole_until_its_snapshot_is_durable,
