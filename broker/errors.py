@@ -108,36 +108,40 @@ class OffsetOutOfRange(RequestError):
     """The offset lies below the log start or beyond the log end."""
 
 
-class CorruptBatch(RequestError):
+class BatchRefused(RequestError):
+    """Something is wrong with the batch itself: whoever looks at it finds the same."""
+
+
+class CorruptBatch(BatchRefused):
     """Lengths, magic or CRC of a record batch do not hold."""
 
 
-class InvalidRecord(RequestError):
+class InvalidRecord(BatchRefused):
     """A well-formed batch that may not be appended (control bit, null key on a compacted topic,
     …)."""
 
 
-class BatchTooLarge(RequestError):
+class BatchTooLarge(BatchRefused):
     """A batch above the topic's `max.message.bytes`."""
 
 
-class InvalidTimestamp(RequestError):
+class InvalidTimestamp(BatchRefused):
     """A timestamp too far from now (`message.timestamp.before.max.ms`, `…after.max.ms`)."""
 
 
-class UnsupportedCompression(RequestError):
+class UnsupportedCompression(BatchRefused):
     """A codec the request's version cannot carry."""
 
 
-class OutOfOrderSequence(RequestError):
+class OutOfOrderSequence(BatchRefused):
     """The producer's sequence leaves a gap."""
 
 
-class DuplicateSequence(RequestError):
+class DuplicateSequence(BatchRefused):
     """A repeat of a batch older than the window of five that is remembered."""
 
 
-class FencedProducer(RequestError):
+class FencedProducer(BatchRefused):
     """The producer epoch is older than the one last seen."""
 
 

@@ -32,6 +32,7 @@ CODES: Final[dict[type[RequestError], ErrorCode]] = {
     errors.FencedLeaderEpoch: ErrorCode.fenced_leader_epoch,
     errors.UnknownLeaderEpoch: ErrorCode.unknown_leader_epoch,
     errors.OffsetOutOfRange: ErrorCode.offset_out_of_range,
+    errors.BatchRefused: ErrorCode.invalid_record,
     errors.CorruptBatch: ErrorCode.corrupt_message,
     errors.InvalidRecord: ErrorCode.invalid_record,
     errors.BatchTooLarge: ErrorCode.message_too_large,

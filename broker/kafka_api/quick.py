@@ -9,17 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker import ports
-from broker.errors import (
-    BatchTooLarge,
-    CorruptBatch,
-    DuplicateSequence,
-    FencedProducer,
-    InvalidRecord,
-    InvalidTimestamp,
-    OutOfOrderSequence,
-    RequestError,
-    UnsupportedCompression,
-)
+from broker.errors import BatchRefused, RequestError
 from broker.kafka_api import produce_wire
 from broker.kafka_api.context import Context
 from broker.kafka_api.outcome import NONE
@@ -28,18 +18,6 @@ from broker.ports import ACKS_ALL, ACKS_LEADER, Appended, Reply
 from broker.telemetry.metrics import RequestStats
 
 _ACKS: Final = (ACKS_ALL, ACKS_LEADER)
-
-BATCH_REFUSED: Final = (
-    BatchTooLarge,
-    CorruptBatch,
-    DuplicateSequence,
-    FencedProducer,
-    InvalidRecord,
-    InvalidTimestamp,
-    OutOfOrderSequence,
-    UnsupportedCompression,
-)
-"""What is wrong with a batch will be wrong with it the general way, too."""
 
 Fail = Callable[[memoryview, Exception, float], Reply]
 """The general way to answer a Produce of which every partition failed: its frame, why, and when it
@@ -111,8 +89,8 @@ class Quick:
             partition.when_committed(
                 appended.end_offset, pending.committed, acks=asked.acks, timeout_s=wait_s
             )
-        except BATCH_REFUSED as refusal:
-            pending.committed(refusal)
+        except BatchRefused as refusal:
+            pending.committed(refusal)  # It would be refused the general way, too.
         except RequestError:
             return None  # The general way may know what to do.
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this request alone
