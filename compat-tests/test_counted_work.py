@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 
 from harness import wire
-from harness.counted import COUNT, ROUNDS, counting_server, instructions, memory, repeat
+from harness.counted import (
+    COUNT,
+    ROUNDS,
+    ROUNDS_MAX,
+    counting_server,
+    instructions,
+    memory,
+    repeat,
+)
 from harness.server import Server
 
 Ask = Callable[[], None]
@@ -69,8 +77,8 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         else:
             assert native("REGISTER t") == b"OK"
             if request.param == "get":
-                for _ in range((1 + ROUNDS) * COUNT):
-                    put()
+                for _ in range(1 + ROUNDS_MAX):
+                    repeat(put)
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
 

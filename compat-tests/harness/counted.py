@@ -13,9 +13,11 @@ from harness.server import Server
 COUNT = 25
 """Requests that are counted together, one after the other; as many go before."""
 
-MEMORY_ROUNDS = 30
 ROUNDS = 4
 """The cheapest is taken: what the node does beside the requests falls into some of them."""
+
+ROUNDS_MAX = 30
+"""Before a round that takes too much memory is believed. One more goes before, uncounted."""
 
 
 def counting_server(folder: Path, environment: Mapping[str, str] | None = None) -> Server:
@@ -46,7 +48,7 @@ def memory(server: Server, ask: Callable[[], object], *, enough: int) -> Counter
     last of many. A node that has just started still loads what clients will need, beside the
     requests. The server has COUNTED=memory."""
     repeat(ask)
-    for _ in range(MEMORY_ROUNDS):
+    for _ in range(ROUNDS_MAX):
         counts = _counted(server, ask)
         if counts["at_most"] <= enough:
             break
