@@ -3,7 +3,8 @@
 Rules, those of Kafka (KIP-98, `ProducerStateEntry`):
   * Per producer id, the last five batches of its current epoch are remembered.
   * A batch in the window again is a duplicate; the answer is the original's offsets, not an error.
-  * One below the window is an old duplicate; one that skips sequences is a gap.
+  * One below a window that is full is an old duplicate; one that skips sequences is a gap, and so is
+    one from before all that the producer ever brought: clients take an old duplicate for stored.
   * A new epoch starts at sequence 0; an older epoch is fenced. Sequences wrap from 2^31-1 to 0.
   * A producer id never seen (or expired) may start with any sequence.
   * Producer id -1 has no window. Control batches carry an epoch but no sequence.
@@ -170,8 +171,13 @@ def _check_sequence(batches: tuple[_Batch, ...], first: int, last: int) -> Verdi
             return Duplicate(batch.base_offset, batch.end_offset)
     # "Older" is a question of distance on a circle of 2^31 sequences: less than half of it behind
     # us.
-    distance = (batches[-1].last_sequence - last) & SEQUENCE_MAX
-    return OldDuplicate() if first >= 0 and distance < 2**30 else Gap(expected)
+    newest = batches[-1].last_sequence
+    is_older = first >= 0 and (newest - last) & SEQUENCE_MAX < 2**30
+    is_complete = len(batches) < WINDOW_BATCH_COUNT
+    is_before_all = (newest - first) & SEQUENCE_MAX > (
+        (newest - batches[0].first_sequence) & SEQUENCE_MAX
+    )
+    return OldDuplicate() if is_older and not (is_complete and is_before_all) else Gap(expected)
 
 
 SNAPSHOT_VERSION = 1

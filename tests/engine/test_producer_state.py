@@ -77,14 +77,26 @@ def test_sequence_wraps_to_zero() -> None:
     state = after(batch(SEQUENCE_MAX - 1, 3), batch(1, 2, base_offset=3))
     assert state.check(batch(3)) == Fresh()
     assert state.check(batch(SEQUENCE_MAX - 1, 3)) == Duplicate(0, 3)
-    assert state.check(batch(SEQUENCE_MAX - 5)) == OldDuplicate()
+    assert state.check(batch(SEQUENCE_MAX)) == OldDuplicate()
+    assert state.check(batch(SEQUENCE_MAX - 5)) == Gap(3)
     assert state.check(batch(4)) == Gap(3)
+    for sequence in (3, 4, 5):
+        state.update(batch(sequence, base_offset=sequence + 2))
+    assert state.check(batch(SEQUENCE_MAX - 5)) == OldDuplicate()
     exactly = after(batch(SEQUENCE_MAX))
     assert exactly.check(batch(0)) == Fresh()
 
 
 def test_unknown_producer_may_start_anywhere() -> None:
     assert ProducerState().check(batch(12345, epoch=7)) == Fresh()
+
+
+def test_refused_first_batch_is_not_taken_for_stored_when_the_second_was_quicker() -> None:
+    """Five requests are under way; the first finds no leader yet, those behind it do. Clients take
+    a repeat that is called an old duplicate for acknowledged."""
+    state = after(batch(3, 2), batch(5), batch(6), batch(7))
+    assert state.check(batch(0, 3)) == Gap(8)
+    assert state.check(batch(0, 5)) == Gap(8)
 
 
 def test_zombie_of_an_older_epoch_is_fenced() -> None:
