@@ -44,8 +44,9 @@ class Restart:
         return state
 
     async def begin_seals(self, incarnation: int) -> None:
-        """Have everything sealed that earlier incarnations of this node left open."""
-        begun = await self._metadata.propose(BeginSealMany(self._node, incarnation))
+        """Have everything sealed that earlier incarnations of this node left open. Waits for a
+        majority of the cluster as long as it takes. Raises StorageFailed."""
+        begun = await self._metadata.insist(BeginSealMany(self._node, incarnation))
         if begun.refusal:
             raise StorageFailed(f"sealing the node's segments was refused: {begun.refusal}")
 

@@ -11,6 +11,10 @@ from broker.ports import ACKS_ALL
 from engine.backends._memory import MemoryBackend
 from engine.errors import CorruptSegmentError
 from engine.segment_files import TopicDirectory, WindowFile
+from raft.commands import AnyCommand, BeginSealMany
+from raft.errors import NoLeader, OutcomeUnknown, RaftError
+from raft.node import RaftNode
+from raft.proposals import OnDone
 from tests.broker.one_node import TOPICS, batch, put, read_all, running, values
 
 
@@ -153,6 +157,28 @@ async def test_corruption_in_the_middle_stops_the_start_and_names_the_file(tmp_p
         async with running(tmp_path, disk):
             pass
     assert failure.group_contains(CorruptSegmentError, match=r"\.log: corrupt at byte 75")
+
+
+async def test_a_node_comes_up_though_the_metadata_loses_its_leader_while_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three nodes are killed; one returns, and the third is killed before that is done."""
+    async with running(tmp_path) as node:
+        await put(await node.topic(), b"x")
+        disk = node.backend.kill_clone()
+    failures: list[RaftError] = [OutcomeUnknown("no majority"), NoLeader("nobody")]
+    submit = RaftNode.submit
+
+    def submit_or_fail(self: RaftNode, command: AnyCommand, on_done: OnDone) -> None:
+        if isinstance(command, BeginSealMany) and failures:
+            on_done(failures.pop())
+        else:
+            submit(self, command, on_done)
+
+    monkeypatch.setattr(RaftNode, "submit", submit_or_fail)
+    async with running(tmp_path, disk) as node:
+        assert not failures
+        assert values(await read_all(await node.topic())) == [b"x"]
 
 
 async def test_files_that_no_metadata_explains_are_left_alone(tmp_path: Path) -> None:
