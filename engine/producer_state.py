@@ -3,8 +3,8 @@
 Rules, those of Kafka (KIP-98, `ProducerStateEntry`):
   * Per producer id, the last five batches of its current epoch are remembered.
   * A batch in the window again is a duplicate; the answer is the original's offsets, not an error.
-  * One below a window that is full is an old duplicate; one that skips sequences is a gap, and so is
-    one from before all that the producer ever brought: clients take an old duplicate for stored.
+  * One below a window that is full is an old duplicate. One that skips sequences is a gap, and so
+    is one from before all that the producer ever brought: clients take an old duplicate for stored.
   * A new epoch starts at sequence 0; an older epoch is fenced. Sequences wrap from 2^31-1 to 0.
   * A producer id never seen (or expired) may start with any sequence.
   * Producer id -1 has no window. Control batches carry an epoch but no sequence.

@@ -343,9 +343,9 @@ class LocalPartition:
         span = self._map.span_of(offset)
         segment = None if span is None else self.log.get(span.sid)
         if span is None or span.end_offset is None:
-            stored = None if segment is None else await self._store.run(segment.head)
+            stored = None if segment is None else await self._store.head(segment)
         elif segment is not None and segment.durable_offset >= span.end_offset:
-            stored = await self._store.run(segment.head)
+            stored = await self._store.head(segment)
         else:
             holders, topic_id = self._holders(span.sid), self.metadata.topic_id
             stored = await self._remote.head(

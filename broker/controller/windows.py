@@ -99,7 +99,7 @@ class Windows:
         return copy.window.snapshot()
 
     async def _read(self, segment: Segment, end_offset: int) -> ProducerState:
-        stored = await self._store.run(segment.head)
+        stored = await self._store.head(segment)
         window = ProducerState()
         if stored:
             window = ProducerState.restore(segment_header.decode(stored).producers)

@@ -105,6 +105,8 @@ class PeerPort:
             pass
         except FrameError as wrong:
             _log.warning("a node is cut off", reason=str(wrong))
+        except Exception:  # noqa: BLE001  Whatever it is, it befell this connection alone.
+            _log.exception("a connection of another node failed by a fault of ours")
 
     async def _known(self, stream: SocketStream) -> Session | None:
         """The handshake, within its limits; None for a stranger."""

@@ -239,12 +239,17 @@ async def _answer_all(channel: Channel, answer: Answer) -> None:
         return for_clients if isinstance(call, _FOR_CLIENTS) else for_nodes
 
     async def one(number: int, payload: memoryview) -> None:
+        call: messages.Call | None = None
         try:
             call, data = messages.decode_call(payload)
             async with turn(call):
                 reply = await answer(call, data)
         except (PeerUnreachable, ValueError) as error:
             _log.debug("no answer", peer=channel.peer.node_id, why=str(error))
+            return
+        except Exception:  # noqa: BLE001  Whatever it is, it befell this question alone.
+            question = type(call).__name__
+            _log.exception("a question was not answered by a fault of ours", question=question)
             return
         try:
             await channel.send(*parts(number, reply))

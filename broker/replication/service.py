@@ -108,13 +108,11 @@ class Service:
             data = await self._store.read(
                 segment, ask.offset, size_max=ask.size_max, end_offset=ask.end_offset
             )
+            is_first = ask.offset == segment.base_offset
+            head = await self._store.head(segment) if is_first else None
         except StorageFailed as error:
             return messages.encode(messages.ReadReply(str(error)))
-        head = b""
-        if ask.offset == segment.base_offset:
-            stored = await self._store.run(segment.head)
-            head = stored or b""
-        return messages.encode(messages.ReadReply(head=head), data)
+        return messages.encode(messages.ReadReply(head=head or b""), data)
 
     # -- follow streams
 

@@ -21,7 +21,7 @@ from broker.ports import Buffer
 from broker.replication.space import Space
 from engine.backends import Backend
 from engine.durability import FsyncPolicy
-from engine.errors import CorruptSegmentError, SegmentClosedError
+from engine.errors import CorruptSegmentError, EngineError, SegmentClosedError
 from engine.format import SegmentEnd
 from engine.log import TopicLog
 from engine.segment import Segment
@@ -120,6 +120,13 @@ class Store:
             ),
             f"read at offset {offset} of segment {segment.sid}",
         )
+
+    async def head(self, segment: Segment) -> bytes | None:
+        """The segment's header object; None if it has none."""
+        try:
+            return await self.run(segment.head)
+        except (OSError, EngineError) as error:
+            raise StorageFailed(f"head of segment {segment.sid}: {error}") from error
 
     async def load_index(self, segment: Segment) -> None:
         """Before a question that only the index can answer quickly."""

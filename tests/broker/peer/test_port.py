@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from broker.peer import port as port_module
 from broker.peer.channel import Channel
@@ -49,6 +50,25 @@ async def test_two_nodes_talk(secret: bytes) -> None:
         assert heard == payloads
         assert (channel.peer.voter_id, channel.name) == ("a", "echo")
         await channel.aclose()
+
+
+async def test_a_channel_that_finds_a_fault_of_ours_is_closed_and_ends_no_node() -> None:
+    async def fail(_: Channel) -> None:
+        raise AssertionError("a fault of ours")
+
+    listener = node("a")
+    listener.serve("faulty", fail)
+    with capture_logs() as logs:
+        async with listening(listener) as bound:
+            faulty = await node("b").dial("127.0.0.1", bound, "faulty")
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await faulty.receive()
+            await faulty.aclose()
+            channel = await node("b").dial("127.0.0.1", bound, "echo")
+            await channel.send(b"x")
+            assert await channel.receive() == [b"x"]
+            await channel.aclose()
+    assert [log["log_level"] for log in logs] == ["error"]
 
 
 async def test_a_node_with_another_secret_is_refused_and_told_so() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from broker.peer.handshake import Identity
 from broker.peer.port import PeerPort
@@ -30,6 +31,8 @@ class Answerer:
         if isinstance(call, messages.Heartbeat):
             return messages.encode(messages.HeartbeatReply(granted=True, is_fenced=False))
         self.asked += 1
+        if isinstance(call, messages.WindowAsk):
+            raise AssertionError("a fault of ours")
         if isinstance(call, messages.SealAsk):
             return messages.encode(messages.SealReply("unknown"))
         await self.may.wait()
@@ -144,3 +147,28 @@ async def test_clients_that_wait_make_no_node_look_dead_and_hold_up_no_seal() ->
             frame = await pair.asker.call(2, messages.encode(own), timeout_s=PATIENCE_S / 2)
             assert isinstance(messages.decode_reply(frame)[0], messages.CallReply)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_question_that_finds_a_fault_of_ours_ends_neither_the_node_nor_the_others() -> None:
+    window = messages.encode(messages.WindowAsk(bytes(16), 1))
+    with capture_logs() as logs:
+        await _faulty_question(window)
+    assert [log["question"] for log in logs if log["log_level"] == "error"] == ["WindowAsk"]
+
+
+async def _faulty_question(window: Sequence[Buffer]) -> None:
+    async with two_nodes() as pair:
+        answers: list[bool] = []
+
+        async def ask() -> None:
+            answers.append(await pair.answered())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            while not pair.answerer.asked:
+                await anyio.sleep(0.001)
+            with pytest.raises(PeerUnreachable):
+                await pair.asker.call(2, window, timeout_s=0.1)
+            pair.answerer.may.set()
+        assert answers == [True]
+        assert pair.answerer.asked == 2

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from broker.ports import Buffer
+from broker.replication import header as segment_header
 from broker.replication import messages
 from broker.replication.copies import Copies, LocalCopy
 from broker.replication.peers import PeerUnreachable
@@ -132,6 +133,23 @@ async def leading(backend: MemoryBackend | None = None) -> AsyncIterator[Leader]
 
 def follow(sid: int, handle: int, incarnation: int = 11) -> messages.Follow:
     return messages.Follow(handle, TOPIC_ID, sid, EPOCH, 0, incarnation)
+
+
+async def test_a_damaged_head_is_told_to_who_asks_and_ends_no_node() -> None:
+    backend = MemoryBackend()
+    async with leading(backend) as leader:
+        copy, _ = leader.led[1]
+        copy.make_head = lambda: segment_header.encode(producers=ProducerState().snapshot())
+        leader.append(1, 0)
+        await leader.written(1, 1)
+        leader.service._held = lambda topic_id, sid: copy.segment
+        ask = messages.ReadAsk(TOPIC_ID, 1, 0, 1000, 1)
+        healthy, _ = messages.decode_reply(memoryview(b"".join(await leader.service.answer(ask))))
+        assert isinstance(healthy, messages.ReadReply) and healthy.head and not healthy.why
+        backend.fs.contents(copy.log.directory / "1" / "head")[20] ^= 1
+        reply, _ = messages.decode_reply(memoryview(b"".join(await leader.service.answer(ask))))
+        assert isinstance(reply, messages.ReadReply)
+        assert "fails its checksum" in reply.why
 
 
 async def test_a_segment_that_cannot_be_read_holds_up_no_other_and_ends_no_node(
