@@ -146,24 +146,25 @@ class Sealing:
 
     async def _commit(self, found: list[_Found]) -> None:
         state = self._metadata.state
-        items = []
+        proposed = []
         for one in found:
             item = _item(state, one, self._now_ms())
             if item is None:
                 _log.warning("too few live nodes to go on", topic=one.topic.name)
                 self._later(one)
             else:
-                items.append(item)
-        if not items:
+                proposed.append((one, item))
+        if not proposed:
             return
+        items = tuple(item for _, item in proposed)
         try:
-            applied = await self._metadata.propose(CommitSealMany(tuple(items)))
+            applied = await self._metadata.propose(CommitSealMany(items))
         except RequestError as error:
             _log.warning("the end of a segment is not known to be fixed", error=str(error))
-            for one in found:
+            for one, _ in proposed:
                 self._later(one)
             return
-        for item, (topic_id, sid, epoch) in zip(items, applied.items, strict=True):
+        for (one, item), (topic_id, sid, epoch) in zip(proposed, applied.items, strict=True):
             topic_now = self._metadata.state.topics.get(topic_id)
             if sid >= 0:
                 _log.info(
@@ -175,7 +176,7 @@ class Sealing:
                     leader_epoch=epoch,
                 )
             elif topic_now is not None and self._is_ours(topic_now, item.seal_epoch):
-                self._later(next(one for one in found if one.topic.topic_id == topic_id))
+                self._later(one)
 
     def _later(self, found: _Found) -> None:
         """Propose again soon, if it is still ours to do. If it never can be (a disk was replaced

@@ -5,11 +5,14 @@ from typing import cast
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from broker.controller.metadata import Metadata
 from broker.controller.sealing import Sealing
+from broker.errors import MetadataUnavailable
 from broker.replication.recoverer import Patient, Recoverer
-from broker.replication.seal import Superseded
+from broker.replication.seal import Commit, Superseded
+from engine.format import SegmentEnd
 from raft import commands as c
 from raft.state import ClusterState
 from tests.raft.support import World, world
@@ -54,3 +57,48 @@ async def test_an_attempt_of_an_earlier_process_is_not_taken_up() -> None:
         await anyio.wait_all_tasks_blocked()
         assert recoveries.begun == [3]
         tasks.cancel_scope.cancel()
+
+
+async def test_topics_that_wait_for_nodes_do_not_double_while_there_is_no_majority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two of three nodes die one after the other. One topic could go on with what the first left;
+    another needs all three."""
+    monkeypatch.setattr("broker.controller.sealing.RETRY_PAUSE_S", 0.001)
+    at = world(3)
+    for number, name in ((1, "goes on"), (2, "waits")):
+        topic = at.create(number, name, (2, 1, 3))
+        at.ok(c.BeginSeal(topic.topic_id, topic.last.sid, topic.epoch, recoverer=1))
+    topic = at.topic(2)
+    at.ok(c.ChangeConfig(topic.topic_id, 0, {"min.insync.replicas": "3"}))
+    at.ok(c.FenceBroker(2, at.state.brokers[2].incarnation))
+    proposed = 0
+
+    async def propose(command: c.CommitSealMany) -> c.Applied:
+        nonlocal proposed
+        proposed += 1
+        assert len(command.items) == 1
+        raise MetadataUnavailable("no majority")
+
+    async def recover(_: Patient) -> Commit:
+        return Commit(SegmentEnd(0, 0, 0, -1), (1, 3))
+
+    empty = SimpleNamespace(topics={}, brokers={})
+    metadata = SimpleNamespace(state=empty, propose=propose)
+    sealing = Sealing(
+        node=1,
+        metadata=cast(Metadata, metadata),
+        recoverer=cast(Recoverer, SimpleNamespace(recover=recover)),
+        now_ms=lambda: 0,
+    )
+    with capture_logs() as logs, anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sealing.run)
+            await anyio.wait_all_tasks_blocked()
+            metadata.state = at.state
+            sealing.on_change(cast(ClusterState, empty), at.state)
+            while proposed < 10:
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+    waited = [log for log in logs if log["event"] == "too few live nodes to go on"]
+    assert 1 <= len(waited) <= 2 * proposed
