@@ -33,7 +33,22 @@ HANDSHAKE_TIMEOUT_S = 5.0
 STRANGERS_MAX = 64
 """Connections that have not proved anything yet; more are closed at once."""
 
+UNHEARD_MS = 5_000
+"""How long what was sent may go without word that it has come. The kernel repeats it, each time
+after twice as long: when a network that was cut for a minute is whole again, it may be another
+minute before an old connection takes note. A new one is there at once."""
+
+IDLE_S = 5
+"""Where nothing is said, so often is asked whether the other end is still there."""
+
 Serve = Callable[[Channel], Awaitable[None]]
+
+_OPTIONS = (
+    (socket.TCP_NODELAY, 1),
+    (socket.TCP_USER_TIMEOUT, UNHEARD_MS),
+    (socket.TCP_KEEPIDLE, IDLE_S),
+    (socket.TCP_KEEPINTVL, IDLE_S),
+)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -139,7 +154,9 @@ class PeerPort:
     def _prepare(self, stream: SocketStream) -> None:
         check_reachable(_address(stream)[0], self._secret)
         raw = stream.extra_attributes[SocketAttribute.raw_socket]()
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for option, value in _OPTIONS:
+            raw.setsockopt(socket.IPPROTO_TCP, option, value)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def check_reachable(host: str, secret: bytes) -> None:

@@ -1,6 +1,7 @@
 """The peer port against strangers: little read, nothing executed, everybody else unharmed."""
 
 import pickle
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,6 +51,30 @@ async def test_two_nodes_talk(secret: bytes) -> None:
         assert heard == payloads
         assert (channel.peer.voter_id, channel.name) == ("a", "echo")
         await channel.aclose()
+
+
+async def test_a_connection_whose_network_was_cut_is_given_up_in_seconds_at_both_ends() -> None:
+    """Else it comes back as long after the network as that was gone: the kernel repeats what was
+    lost ever more rarely."""
+    ends: list[Channel] = []
+
+    async def accept(channel: Channel) -> None:
+        ends.append(channel)
+        await channel.receive()
+
+    listener = node("a")
+    listener.serve("accepted", accept)
+    async with listening(listener) as bound:
+        ends.append(await node("b").dial("127.0.0.1", bound, "accepted"))
+        with anyio.fail_after(10):
+            while len(ends) < 2:
+                await anyio.sleep(0.001)
+        for end in ends:
+            with end.share() as raw:
+                timeout_ms = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                assert 0 < timeout_ms <= 10_000
+                assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            await end.aclose()
 
 
 async def test_a_channel_that_finds_a_fault_of_ours_is_closed_and_ends_no_node() -> None:
