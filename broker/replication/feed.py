@@ -130,7 +130,7 @@ class Feed:
     def _judge(self) -> None:
         is_near = self._window_size <= CAUGHT_UP_SIZE_MAX
         has_all_else = self._next_offset >= self._copy.segment.durable_offset
-        if not self._is_live and is_near and has_all_else:
+        if not self._is_live and not self._is_over and is_near and has_all_else:
             self._is_live = True
             self._on_live(True)
         elif self._is_live and self._window_size > 4 * CAUGHT_UP_SIZE_MAX:

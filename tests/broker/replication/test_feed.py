@@ -97,3 +97,23 @@ async def test_a_follower_that_keeps_up_is_sent_what_no_file_has_yet(store: Stor
             await follower.came.wait()
         assert copy.segment.durable_offset == 0
         tasks.cancel_scope.cancel()
+
+
+async def test_a_follower_that_was_refused_and_acknowledges_late_does_not_count_as_live(
+    store: Store,
+) -> None:
+    """Else appends with acks=all are taken for a quorum that is not there, and wait in vain."""
+    copy = Copies(store, on_failed=lambda key, error: None).open(
+        store.log("t", TOPIC_ID), TOPIC_ID, sid=SID, base_offset=0, epoch=EPOCH,
+        window=ProducerState(),
+    )  # fmt: skip
+    lives: list[bool] = []
+    acknowledged: list[int] = []
+    late = Feed(
+        copy, Follower(), handle=1, from_offset=0, store=store,
+        on_ack=acknowledged.append, on_live=lives.append,
+    )  # fmt: skip
+    late.closed()
+    late.acknowledged(0)
+    assert lives.count(True) == lives.count(False)
+    assert acknowledged == [0]
