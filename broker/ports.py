@@ -367,6 +367,10 @@ EditConfigs = Callable[[Mapping[str, str]], Mapping[str, str]]
 class AdminController(Controller, Protocol):
     """What Kafka's clients and admin tools ask beyond that."""
 
+    async def caught_up(self) -> None:
+        """Wait until this node sees every change of the metadata that was made before. Raises
+        MetadataUnavailable."""
+
     async def answers(self, node_id: int) -> bool:
         """Whether that node can be reached just now, and knows what this one knows of the metadata.
         One that has just died counts as live for about a second more."""

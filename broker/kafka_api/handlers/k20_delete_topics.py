@@ -2,7 +2,8 @@
 
 Behaviour
   * Deleted when answered: the name is free, and this node's metadata says so at once.
-  * A missing name is UNKNOWN_TOPIC_OR_PARTITION, a missing id UNKNOWN_TOPIC_ID.
+  * A missing name is UNKNOWN_TOPIC_OR_PARTITION, a missing id UNKNOWN_TOPIC_ID: missing in the
+    cluster's metadata as of now, not only where this node has got to.
   * A topic that stands twice in one request is INVALID_REQUEST both times. Internal topics cannot
     be deleted.
 Versions
@@ -20,7 +21,13 @@ from uuid import UUID
 
 from kio.schema.errors import ErrorCode
 
-from broker.errors import InvalidRequest, InvalidTopic, RequestError
+from broker.errors import (
+    InvalidRequest,
+    InvalidTopic,
+    RequestError,
+    UnknownTopic,
+    UnknownTopicId,
+)
 from broker.kafka_api.context import Context
 from broker.kafka_api.errors import partition_code, text_of
 from broker.kafka_api.handler import Finish, Response, ready, within
@@ -48,12 +55,20 @@ async def begin(ctx: Context, request: DeleteTopicsRequest) -> Finish:
     if request.timeout.total_seconds() > 0:
         wait_s = min(wait_s, request.timeout.total_seconds())
     results = []
+    is_fresh = False
     for asked in asked_all:
         view = None
         try:
             if times[asked] > 1:
                 raise InvalidRequest("the topic stands more than once in the request")
-            view = _find(ctx, asked)
+            try:
+                view = _find(ctx, asked)
+            except (UnknownTopic, UnknownTopicId):
+                if is_fresh:
+                    raise
+                await within(wait_s, ctx.controller.caught_up())
+                is_fresh = True
+                view = _find(ctx, asked)
             await _delete(ctx, view, wait_s)
         except RequestError as error:
             code = partition_code(error, by_id=asked.topic_id is not None)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from broker.errors import MetadataUnavailable
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import DELETE_TOPICS
 
@@ -56,3 +57,32 @@ async def test_internal_topics_stay(node: Node) -> None:
     await node.create("__state")
     assert [one["error"] for one in await delete(node, topics=[{"name": "__state"}])] == [17]
     assert "__state" in node.controller.partitions
+
+
+async def test_a_topic_that_another_node_has_just_made_is_deleted_and_not_called_unknown(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metadata reaches a node that stood still later than its client."""
+    await node.create("new")
+    made = node.controller.partitions.pop("new")
+    times = 0
+
+    async def catch_up() -> None:
+        nonlocal times
+        times += 1
+        node.controller.partitions["new"] = made
+
+    monkeypatch.setattr(node.controller, "caught_up", catch_up)
+    told = await delete(node, topics=[{"name": "new"}, {"name": "missing"}, {"name": "none"}])
+    assert [one["error"] for one in told] == [0, 3, 3]
+    assert times == 1
+
+
+async def test_nothing_is_called_unknown_while_the_metadata_cannot_be_asked(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable() -> None:
+        raise MetadataUnavailable("no majority")
+
+    monkeypatch.setattr(node.controller, "caught_up", unavailable)
+    assert [one["error"] for one in await delete(node, topics=[{"name": "t"}])] == [7]
