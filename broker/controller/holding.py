@@ -99,7 +99,8 @@ class Holding:
         """The window as of the base of the last segment, if this node knows it at once.
 
         It does when it holds all of the segment before, and nothing more. Whoever needs it and does
-        not have it reads it back (`windows.py`).
+        not have it reads it back (`windows.py`). It goes with the last segment, and is never given
+        out twice: that one may end without what it has counted by then.
         """
         if len(topic.segments) == 1 and topic.segments[0].base_offset == 0:
             return ProducerState()
@@ -107,7 +108,8 @@ class Holding:
             copy = self._copies.get(topic.topic_id, before.sid)
             if copy is None or copy.segment.end_offset != before.end_offset:
                 return None
-            return copy.window
+            window, copy.window = copy.window, None
+            return window
         return None
 
     def _unfollow(self, topic_id: bytes) -> None:
