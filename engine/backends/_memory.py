@@ -23,8 +23,8 @@ from engine.batch import Buffer
 T = TypeVar("T")
 
 CrashMode = Literal["none", "all", "random"]
-"""What survives of the unsynced operations: none, all, or a random choice with the last one torn at
-any byte."""
+"""What survives of the unsynced operations: none, all, or a random choice, some of them torn at any
+byte; what is torn off may have grown the file nevertheless, and reads as zeros."""
 
 Schedule = Callable[[str, int, Callable[[], None]], None]
 """(operation, size, ready): call `ready` when the operation is to be finished, in simulated
@@ -57,6 +57,8 @@ class _File:
             if mode == "none" or (mode == "random" and rng.random() < 0.5):
                 continue
             if mode == "random" and written is not None and rng.random() < 0.5:
+                if rng.random() < 0.5:
+                    data.extend(bytes(max(0, position + len(written) - len(data))))
                 written = written[: rng.randrange(len(written) + 1)]
             _apply(data, (position, written))
         return _File(data, bytearray(data), [])

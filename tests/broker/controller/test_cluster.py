@@ -17,7 +17,7 @@ from engine.backends._memory import MemoryBackend
 from engine.format import log_name, topic_directory
 from raft.commands import BeginSeal
 from raft.state import ClusterState, SegmentState
-from tests.broker.cluster import Cluster, cluster
+from tests.broker.cluster import Cluster, NetPeers, cluster
 from tests.broker.one_node import TOPICS, batch, put, read_all, values
 
 
@@ -53,6 +53,14 @@ async def settled_copies(made: Cluster) -> None:
             ):
                 return
             await anyio.sleep(0.02)
+
+
+async def asked(made: Cluster, node: int, seal: messages.SealAsk) -> messages.SealReply:
+    """What a recoverer is told."""
+    frame = b"".join(await made.controller(node).answer(seal, memoryview(b"")))
+    answer, _ = messages.decode_reply(memoryview(frame))
+    assert isinstance(answer, messages.SealReply)
+    return answer
 
 
 async def test_a_record_is_on_two_disks_when_it_is_acknowledged(tmp_path: Path) -> None:
@@ -257,6 +265,49 @@ async def test_a_replaced_disk_confirms_no_leader_of_a_segment_that_has_ended(
         made.network.heal()
         await made.start(writer)
         await check(made, known)
+
+
+async def test_a_promise_outlives_the_process_that_gave_it(tmp_path: Path) -> None:
+    """Else an attempt to seal that was superseded would be answered after its successor, and could
+    lengthen what that one was told."""
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.put(b"v")
+        partition = await made.leader()
+        node = partition.topic.leader_id % 3 + 1
+        topic_id, sid = partition.metadata.topic_id, partition.metadata.last.sid
+        later = await asked(made, node, messages.SealAsk(topic_id, sid, seal_epoch=9))
+        assert later.kind == "definite"
+        made.kill(node, "random", random.Random(0))
+        await made.start(node)
+        earlier = await asked(made, node, messages.SealAsk(topic_id, sid, seal_epoch=8))
+        assert (earlier.kind, earlier.promised_epoch) == ("refused", 9)
+
+
+async def test_what_a_process_that_is_gone_still_says_counts_for_nobody(tmp_path: Path) -> None:
+    """It would count for the disk that has replaced its own: that would be called a holder of what
+    it has never seen."""
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.put(b"v")
+        partition = await made.leader()
+        leader, last = partition.topic.leader_id, partition.metadata.last
+        made.raft_leader = leader
+        node = leader % 3 + 1
+        gone = made.raft.state.brokers[node].incarnation
+        made.kill(node)
+        made.disks[node], made.disk_ids[node] = MemoryBackend(), b"n" * 16
+        with anyio.fail_after(20):
+            while not made.raft.state.brokers[node].fenced:
+                await anyio.sleep(0.02)
+        await made.start(node)
+        late = await NetPeers(node, made.network).converse(leader)
+        topic_id = partition.metadata.topic_id
+        follow = messages.Follow(1, topic_id, last.sid, last.epoch, last.base_offset, gone)
+        await late.send(messages.encode(follow))
+        with anyio.fail_after(20):
+            answer, _ = messages.decode_to_follower(await late.receive())
+        assert isinstance(answer, messages.Refuse)
 
 
 async def test_a_node_that_was_taken_for_dead_does_not_doubt_what_it_has_written_since(

@@ -1,4 +1,5 @@
-"""Who seals what: the process that the metadata has given an attempt to, and no later one."""
+"""Who seals what: the process that the metadata has given an attempt to, and no later one. And who
+is named as having all of it."""
 
 from types import SimpleNamespace
 from typing import cast
@@ -15,7 +16,7 @@ from broker.replication.seal import Commit, Superseded
 from engine.format import SegmentEnd
 from raft import commands as c
 from raft.state import ClusterState
-from tests.raft.support import World, world
+from tests.raft.support import DISKS, World, world
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +30,30 @@ class Recoveries:
     async def recover(self, patient: Patient) -> Superseded:
         self.begun.append(patient.seal_epoch)
         return Superseded(patient.seal_epoch + 1)
+
+
+class Answers:
+    """Both replicas have answered, and one of them takes its time for the rest."""
+
+    def __init__(self) -> None:
+        self.are_there = anyio.Event()
+
+    async def recover(self, _: Patient) -> Commit:
+        await self.are_there.wait()
+        return Commit(SegmentEnd(3, 300, 7, 5), (1, 2))
+
+
+class Proposals:
+    """Metadata that takes what is proposed, and never answers."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self.state = state
+        self.proposed: list[c.AnyCommand] = []
+
+    async def propose(self, command: c.AnyCommand) -> c.Applied:
+        self.proposed.append(command)
+        await anyio.sleep_forever()
+        raise AssertionError
 
 
 def _seal(at: World) -> ClusterState:
@@ -102,3 +127,32 @@ async def test_topics_that_wait_for_nodes_do_not_double_while_there_is_no_majori
             tasks.cancel_scope.cancel()
     waited = [log for log in logs if log["event"] == "too few live nodes to go on"]
     assert 1 <= len(waited) <= 2 * proposed
+
+
+async def test_a_disk_that_is_replaced_after_it_has_answered_is_no_holder() -> None:
+    """What it vouched for went with it, and the one that has come in its place holds nothing."""
+    at = world(2)
+    at.create(1, "a", (2, 1))
+    metadata, answers = Proposals(_seal(at)), Answers()
+    sealing = Sealing(
+        node=1,
+        metadata=cast(Metadata, metadata),
+        recoverer=cast(Recoverer, answers),
+        now_ms=lambda: 0,
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sealing.run)
+        await anyio.wait_all_tasks_blocked()
+        before, metadata.state = metadata.state, _seal(at)
+        sealing.on_change(before, metadata.state)
+        await anyio.wait_all_tasks_blocked()
+        at.ok(c.FenceBroker(2, at.state.brokers[2].incarnation))
+        at.register(2, disk=b"n" * 16)
+        before, metadata.state = metadata.state, at.state
+        sealing.on_change(before, metadata.state)
+        answers.are_there.set()
+        await anyio.wait_all_tasks_blocked()
+        (command,) = metadata.proposed
+        assert isinstance(command, c.CommitSealMany)
+        assert command.items[0].holders == ((1, DISKS[1]), (2, DISKS[2]))
+        tasks.cancel_scope.cancel()

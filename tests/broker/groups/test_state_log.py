@@ -1,5 +1,6 @@
 """A shard under load, and one whose disk or leadership goes away."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -8,6 +9,7 @@ import pytest
 from broker.errors import NotLeader, UnknownTopic
 from broker.groups.shards import SHARD_CONFIGS
 from broker.groups.state_log import PACK_SIZE_MAX, StateLog
+from engine.backends._memory import MemoryBackend
 from engine.batch import iter_headers
 from tests.broker.cluster import cluster
 from tests.broker.one_node import OneNode, running
@@ -98,6 +100,46 @@ async def test_an_append_that_is_refused_ends_the_log(tmp_path: Path) -> None:
                 await durable()
         assert isinstance(log.failure, NotLeader)
         assert log.live == {b"a": b"1"}
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_shard_that_is_read_back_while_its_last_change_is_on_its_way(
+    tmp_path: Path,
+) -> None:
+    """Who made it is told that it is safe as soon as it is: whoever had read less would take it
+    back."""
+    held: list[Callable[[], None]] = []
+    is_slow = False
+
+    def schedule(operation: str, _: int, ready: Callable[[], None]) -> None:
+        if is_slow and operation == "write":
+            held.append(ready)
+        else:
+            ready()
+
+    backend = MemoryBackend(schedule=schedule)
+    async with running(tmp_path, backend) as node, anyio.create_task_group() as tasks:
+        log = await load(node)
+        tasks.start_soon(log.run)
+        await log.put([(b"a", b"1")])()
+        is_slow = True
+        durable = log.put([(b"a", b"2")])
+        await anyio.wait_all_tasks_blocked()
+        again: list[StateLog] = []
+
+        async def read_back() -> None:
+            again.append(await load(node))
+
+        async with anyio.create_task_group() as readers:
+            readers.start_soon(read_back)
+            with anyio.fail_after(10):
+                while not held:
+                    await anyio.sleep(0.01)
+            await anyio.wait_all_tasks_blocked()
+            for ready in held:
+                ready()
+        await durable()
+        assert again[0].live == {b"a": b"2"}
         tasks.cancel_scope.cancel()
 
 

@@ -104,7 +104,8 @@ class Client(ABC):
 
     async def lull(self) -> None:
         """Wait until there is something to be written again."""
-        await anyio.sleep(max(0.0, self.world.lull_until - self.now))
+        while self.now < self.world.lull_until:
+            await anyio.sleep(0.05)
 
     async def pause(self, longest_s: float = 0.2) -> None:
         await anyio.sleep(self.rng.uniform(0.01, longest_s))

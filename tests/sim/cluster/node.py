@@ -158,6 +158,8 @@ class Machine:
         self.rng = random.Random(f"{world.seed} machine {node}")
         self.speed = Speed(self.rng)
         self.disks = 0
+        self.lost_voters: set[str] = set()
+        """What it was in Raft on the disks that it had before."""
         self._put_in_a_disk()
         self.wall_offset_ms = 0
         self.hears_at = 0.0
@@ -198,6 +200,7 @@ class Machine:
     def lose_disk(self) -> None:
         """All that it had is gone, and another disk is put in: it comes back as a new member."""
         self.kill(power=True)
+        self.lost_voters.add(self.voter)
         self._put_in_a_disk()
         self.joins = True
 

@@ -14,6 +14,7 @@ from broker.controller import housekeeping
 from broker.controller.monitor import RollLimits
 from broker.errors import RequestError, TopicExists
 from broker.replication import feed, repair
+from raft.members import Members
 from raft.state import EMPTY, ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.clients import (
     Client,
@@ -181,6 +182,7 @@ class Run:
                     client.is_stopping = True
         if patience.cancelled_caught:
             self.violated("unavailable: clients could not finish after everything was healed")
+        await self._within("have lost disks leave", self._lost_disks_leave)
         await self._within("ask the groups", self._ask_groups)
         await self._within("take every native record", self._drain_native)
         if await self._within("read everything", self._read_all):
@@ -246,6 +248,13 @@ class Run:
             except (Unanswered, RequestError):
                 await anyio.sleep(0.1)
 
+    async def _lost_disks_leave(self) -> None:
+        """Raft counts on none that was replaced."""
+        there = [machine for machine in self.machines.values() if not machine.is_gone]
+        lost = {voter for machine in there for voter in machine.lost_voters}
+        while not any(lost.isdisjoint(members.voters) for members in self._members()):
+            await anyio.sleep(0.05)
+
     async def _ask_groups(self) -> None:
         for client in self.clients:
             if isinstance(client, Keeper):
@@ -306,7 +315,7 @@ class Run:
         survives the loss of one of its copies, and so does each entry of Raft's log: until what
         was lost before has been made anew, no other one may go."""
         others = {each.voter for each in self.machines.values() if not each.is_gone}
-        members = [process.members for process in self._processes() if process.members is not None]
+        members = self._members()
         return (
             not machine.is_gone
             and len(members) == 1
@@ -326,6 +335,11 @@ class Run:
         at_first = self.watch.disks_at_first(topic.topic_id, segment.sid)
         are_there = all(disks.get(each) == disk for each, disk in at_first.items())
         return node not in at_first or (are_there and len(at_first) > 1)
+
+    def _members(self) -> list[Members]:
+        """Of Raft, by each that believes that it leads it."""
+        members = [process.members for process in self._processes()]
+        return [each for each in members if each is not None]
 
     def _processes(self) -> list[Process]:
         processes = [machine.process for machine in self.machines.values()]

@@ -185,17 +185,30 @@ class Troubles:
                 self._slow_down(machine)
             machine.restart_later(self._some_time())
             if "lull" in self.kinds:
-                await self.lull()
                 self.world.tasks.start_soon(self._roll_at_its_return, machine)
 
     async def _roll_at_its_return(self, machine: Machine) -> None:
-        """What the lost disk was the last to acknowledge is where a segment ends, while the new one
-        begins to copy it."""
-        with anyio.move_on_after(PATIENCE_S):
-            while machine.process is None or not machine.process.is_ready:
-                await anyio.sleep(0.01)
-            await anyio.sleep(self.rng.choice([0.0, 0.02, 0.1]))
+        """Nobody writes before. What the lost disk was the last to acknowledge is where a segment
+        ends, while the new one begins to copy it."""
+        world = self.world
+        world.lull_until = until = world.loop.time() + PATIENCE_S
+        with anyio.move_on_at(until):
+            while not self._is_followed_by(machine):
+                await anyio.sleep(0.002)
+            await anyio.sleep(self.rng.choice([0.0, 0.002, 0.02, 0.1]))
             await self.roll()
+        if world.lull_until == until:
+            world.lull_until = 0.0
+
+    def _is_followed_by(self, machine: Machine) -> bool:
+        """Has a writer heard of the disk that it has now?"""
+        return any(
+            partition.bucket is not None
+            and partition.bucket.writer.disks.get(machine.node) == machine.disk_id
+            for each in self.world.machines.values()
+            if each is not machine and each.process is not None and each.process.is_ready
+            for partition in each.process.controller.led_partitions()
+        )
 
     async def damaged_indexes(self) -> None:
         machine = self._one()
@@ -203,12 +216,14 @@ class Troubles:
         machine.restart_later(self._some_time())
 
     async def join(self) -> None:
-        """One more, as long as there are not too many."""
+        """One more, as long as there are not too many. It may end before it is let in."""
         machines = self.world.machines
         node = max(machines) + 1
         if node <= MACHINES_MAX:
-            machines[node] = Machine(self.world, node, joins=True)
-            machines[node].start()
+            machines[node] = machine = Machine(self.world, node, joins=True)
+            machine.start()
+            if "kill" in self.kinds:
+                self.world.loop.after(self.rng.uniform(0.0, 0.3), partial(_start_again, machine))
 
     async def decommission(self) -> None:
         """An operator has a node taken out, and may think better of it."""
@@ -269,7 +284,7 @@ class Troubles:
 
     async def fence(self) -> None:
         """A node is taken for dead that is not, as a rule one that writes; and it may be long in
-        hearing of it."""
+        hearing of it, with one of those who follow it or alone."""
         process = self._ready()
         if process is None or not process.metadata.state.brokers:
             return
@@ -282,6 +297,9 @@ class Troubles:
             process.start(process.propose, command)
             if "late news" in self.kinds:
                 self._keep_in_the_dark(self.world.machines[node])
+                others = [] if topic is None else sorted({*topic.last.replicas} - {node})
+                if others and self.rng.random() < 0.5:
+                    self._keep_in_the_dark(self.world.machines[self.rng.choice(others)])
 
     async def late_news(self) -> None:
         """A node acts on metadata that is long outdated."""
@@ -292,7 +310,8 @@ class Troubles:
 
     async def lull(self) -> None:
         """Nobody writes: what was acknowledged last is the end for a while."""
-        self.world.lull_until = self.world.loop.time() + self._some_time()
+        world = self.world
+        world.lull_until = max(world.lull_until, world.loop.time() + self._some_time())
 
     async def delete_records(self) -> None:
         for machine in self.world.machines.values():
@@ -359,8 +378,10 @@ KINDS: dict[str, _Trouble] = {
 
 TOGETHER: tuple[tuple[str, ...], ...] = (
     ("suspicion", "slow network"),  # An attempt to seal is superseded while it repairs.
+    ("suspicion", "slow network", "kill"),  # Or who makes it, or has promised, is started again.
     ("fence", "late news"),  # A leader has been deposed, and does not know.
     ("fence", "late news", "join"),  # Nor do those who follow it, and others do without them.
+    ("join", "kill"),  # Who joins ends before it is let in.
     ("roll", "slow commands"),  # The next writer ends before it has begun.
     ("lost disk", "lull"),  # What a disk was the last to acknowledge goes with it.
     ("partition", "kill leader", "slow disk"),  # What is under way is lost.
