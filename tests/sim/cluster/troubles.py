@@ -179,26 +179,34 @@ class Troubles:
         """As many as there are, but one at a time: two are more than is promised to survive. The
         new one may take its time with all that is to be made anew."""
         machine = self._one()
-        if self.world.may_lose(machine):
-            machine.lose_disk()
-            if self.rng.random() < 0.5:
-                self._slow_down(machine)
-            machine.restart_later(self._some_time())
-            if "lull" in self.kinds:
-                self.world.tasks.start_soon(self._roll_at_its_return, machine)
+        if not self.world.may_lose(machine):
+            return
+        if "lull" in self.kinds:
+            await self._lose_at_rest(machine)
+            return
+        self._lose(machine)
+        if self.rng.random() < 0.5:
+            self._slow_down(machine)
 
-    async def _roll_at_its_return(self, machine: Machine) -> None:
-        """Nobody writes before. What the lost disk was the last to acknowledge is where a segment
-        ends, while the new one begins to copy it."""
+    def _lose(self, machine: Machine) -> None:
+        machine.lose_disk()
+        machine.restart_later(self._some_time())
+
+    async def _lose_at_rest(self, machine: Machine) -> None:
+        """Nobody writes before it is back. What the lost disk was the last to acknowledge is where
+        segments end, while the new one begins to copy them, slowly."""
         world = self.world
         world.lull_until = until = world.loop.time() + PATIENCE_S
         with anyio.move_on_at(until):
-            while not self._is_followed_by(machine):
-                await anyio.sleep(0.002)
-            await anyio.sleep(self.rng.choice([0.0, 0.002, 0.02, 0.1]))
-            await self.roll()
-        if world.lull_until == until:
-            world.lull_until = 0.0
+            await anyio.sleep(self.rng.choice([0.1, 0.5]))
+            if world.may_lose(machine):
+                self._lose(machine)
+                while not self._is_followed_by(machine):
+                    await anyio.sleep(0.002)
+                self._slow_down(machine)
+                await anyio.sleep(self.rng.choice([0.0, 0.002, 0.02, 0.1]))
+                await self.roll()
+        world.lull_until = 0.0
 
     def _is_followed_by(self, machine: Machine) -> bool:
         """Has a writer heard of the disk that it has now?"""
