@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from crc32c import crc32c
+
 from engine.backends._memory import _Directory, _File
 from engine.batch import HEADER_SIZE
 from engine.format import META_NAME, FormatError, log_name, topic_directory, unpack_meta
@@ -69,6 +71,9 @@ def _read_on(data: bytearray, position: int, end_offset: int) -> tuple[int, int]
         base_offset = int.from_bytes(data[position : position + 8])
         if base_offset != end_offset or size < HEADER_SIZE or position + size > len(data):
             break
+        crc = int.from_bytes(data[position + 17 : position + 21])
+        if crc32c(data[position + 21 : position + size]) != crc:
+            break  # Torn: the file had grown before its bytes came.
         end_offset += int.from_bytes(data[position + 23 : position + 27]) + 1
         position += size
     return position, end_offset
