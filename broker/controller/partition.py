@@ -298,7 +298,8 @@ class LocalPartition:
         assert span is not None, (offset, high_watermark)
         segment = self.log.get(span.sid)
         if span.end_offset is None:
-            assert segment is not None
+            if segment is None:  # Deleted, or sealed and deleted, since we have led it.
+                raise NotLeader(f"this node does not lead {self._view.name}")
             if segment.durable_offset <= offset:
                 # A quorum of followers may be ahead of our own disk. What was acknowledged must not
                 # be read as "nothing there yet"; it is here in a moment.

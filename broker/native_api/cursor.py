@@ -228,11 +228,14 @@ async def _haul(reader: TopicReader, partition: AnyPartition, offset: int, count
             size += len(found.value)
         haul.has_more = True
     except OffsetOutOfRange:
-        # The log ends before the cursor: it lost its tail, which weaker durability allows.
-        haul.offset = partition.high_watermark
-        _log.warning(
-            "native cursor set back", topic=partition.topic.name, offset=offset, end=haul.offset
-        )
+        name, end = partition.topic.name, partition.high_watermark
+        if haul.offset <= end:
+            # It is below a log start that its leader knows of and we do not yet.
+            haul.failure = NotLeader(f"the log start of {name} moves just now")
+        else:
+            # The log ends before the cursor: it lost its tail, which weaker durability allows.
+            haul.offset = end
+            _log.warning("native cursor set back", topic=name, offset=offset, end=end)
     except RequestError as error:
         haul.failure = error
     return haul

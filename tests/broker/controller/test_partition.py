@@ -342,3 +342,15 @@ async def test_deleting_a_topic_frees_its_name_and_ends_those_who_wait(tmp_path:
         assert again.topic.topic_id != old_id
         assert again.high_watermark == 0
         assert await read_all(again) == []
+
+
+async def test_a_reader_of_a_topic_whose_files_are_gone_is_sent_away(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        partition = await node.topic()
+        await put(partition, b"x")
+        await node.controller.delete_topic(partition.topic.topic_id)
+        with anyio.fail_after(10):
+            while partition.log.get(1) is not None:
+                await anyio.sleep(0.001)
+        with pytest.raises(NotLeader):
+            await partition.read(0, size_max=1000)

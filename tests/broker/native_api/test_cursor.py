@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from broker.errors import NotLeader, StorageFailed
+from broker.errors import NotLeader, OffsetOutOfRange, StorageFailed
 from broker.native_api.cursor import Cursors, group_of
 from broker.native_api.reader import UnreadableBatch
 from tests.broker.native_api.batches import CODECS, batch, garbage_batch, torn_batch
@@ -188,6 +188,27 @@ async def test_a_cursor_beyond_a_log_that_lost_its_tail_goes_back_to_its_end(
     assert shared.position == 1
     shared.logs.store(batch([b"b"]))
     assert await shared.values() == [b"b"]
+
+
+async def test_records_that_are_kept_are_not_skipped_while_the_log_start_moves(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node leads the topic, and knows of a DeleteRecords before this one does."""
+    shared.logs.store(batch([b"deleted", b"deleted", b"kept", b"kept too"]))
+    shared.position = 0
+    log_start_offset, read = 2, shared.logs.read
+
+    async def read_there(offset: int, *, size_max: int) -> bytes:
+        if offset < log_start_offset:
+            raise OffsetOutOfRange(f"offset {offset}")
+        return await read(offset, size_max=size_max)
+
+    monkeypatch.setattr(shared.logs, "read", read_there)
+    with pytest.raises(NotLeader):
+        await shared.take()
+    assert shared.position == 0
+    shared.logs.log_start_offset = log_start_offset
+    assert await shared.values() == [b"kept", b"kept too"]
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
