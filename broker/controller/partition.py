@@ -7,6 +7,7 @@ the bucket below and nobody notices.
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 
 import anyio
 
@@ -23,6 +24,7 @@ from broker.errors import (
     NotLeader,
     OffsetOutOfRange,
     OutcomeUnknown,
+    OutOfTouch,
     StorageFailed,
     UnknownLeaderEpoch,
 )
@@ -46,6 +48,10 @@ from engine.log import TopicLog
 from engine.segment import Segment
 from raft.state import Segment as SegmentMetadata
 from raft.state import Topic
+
+PARKED_S = 8.0
+"""How long an append waits for a rollover to be over: longer than one takes whose followers are
+slow. Beyond that there is no majority to decide it, and its client is to know."""
 
 
 class LocalPartition:
@@ -199,7 +205,7 @@ class LocalPartition:
                 return appended
 
     async def _open_bucket(self) -> Bucket:
-        has_waited = False
+        has_waited, until = False, inf
         while True:
             if self._failure is not None:
                 raise self._failure
@@ -209,7 +215,11 @@ class LocalPartition:
                 raise refusal(f"this node does not lead {self._view.name}")
             if bucket.writer.phase is not WriterPhase.PARKED:
                 return bucket
-            await self._unparked.wait()
+            until = until if has_waited else anyio.current_time() + PARKED_S
+            with anyio.move_on_at(until) as patience:
+                await self._unparked.wait()
+            if patience.cancelled_caught:
+                raise OutOfTouch(f"a rollover of {self._view.name} waits for a majority")
             has_waited = True
 
     def append_now(

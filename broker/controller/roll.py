@@ -45,6 +45,8 @@ async def roll(
     bucket = partition.bucket
     if bucket is None or bucket.lease is None or bucket.writer.phase is not WriterPhase.OPEN:
         return False
+    if not metadata.reaches_majority:
+        return False  # Nobody could decide it, and who writes is better refused than parked.
     bucket.writer.park()
     if await _drained(partition):
         command = _command(partition, bucket, metadata.state, choose)

@@ -10,7 +10,13 @@ from broker.controller import placement
 from broker.controller.metadata import Metadata
 from broker.controller.partition import LocalPartition
 from broker.controller.roll import roll
-from broker.errors import MetadataUnavailable, NotLeader, NotProposed, RequestError
+from broker.errors import (
+    MetadataUnavailable,
+    NotLeader,
+    NotProposed,
+    OutOfTouch,
+    RequestError,
+)
 from broker.ports import ACKS_ALL
 from raft.commands import AnyCommand, Applied, CommitRoll, Next
 from tests.broker.cluster import Cluster, cluster
@@ -127,6 +133,48 @@ async def test_writers_go_on_in_the_segment_when_no_leader_takes_the_rollover(
         assert refused > 0
         assert len(partition.topic.segments) == 1
         assert values(await read_all(partition)) == [b"1:%d" % number for number in range(100)]
+
+
+async def test_a_writer_is_refused_in_time_while_nobody_can_decide_a_rollover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three nodes die while the third rolls a segment over."""
+    propose = Metadata.propose
+    is_stuck = True
+
+    async def no_majority(metadata: Metadata, command: AnyCommand) -> Applied:
+        if isinstance(command, CommitRoll) and is_stuck:
+            raise MetadataUnavailable("no majority answered")
+        return await propose(metadata, command)
+
+    monkeypatch.setattr(Metadata, "propose", no_majority)
+    monkeypatch.setattr("broker.controller.partition.PARKED_S", 0.05)
+    monkeypatch.setattr("broker.controller.roll.AGAIN_PAUSE_S", 0.01)
+    async with running(tmp_path) as node, anyio.create_task_group() as tasks:
+        partition = await node.topic()
+        await put(partition, b"before")
+        tasks.start_soon(node.controller._roll, partition, "a test")
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(10), pytest.raises(OutOfTouch):
+            await partition.append(batch(b"refused"), acks=ACKS_ALL)
+        is_stuck = False
+        with anyio.fail_after(10):
+            while len(partition.topic.segments) < 2:
+                await anyio.sleep(0.01)
+        await put(partition, b"after")
+        assert values(await read_all(partition)) == [b"before", b"after"]
+
+
+async def test_no_rollover_begins_that_nobody_can_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as node:
+        partition = await node.topic()
+        await put(partition, b"before")
+        monkeypatch.setattr(Metadata, "reaches_majority", property(lambda _: False))
+        assert not await node.controller._roll(partition, "a test")
+        await put(partition, b"after")
+        assert len(partition.topic.segments) == 1
 
 
 async def led_by_another(made: Cluster, node: int) -> LocalPartition:
