@@ -32,9 +32,13 @@ install: $(DEV_STAMP)  ## set up .venv with everything the lock names
 $(BIN)/python:
 	@$(FIND_PYTHON); echo "setting up $(VENV) with $$python"; $$python -m venv $(VENV)
 
+# As an installed package is: where Python may write no bytecode, each start would compile everything.
+COMPILE_SOURCES := $(BIN)/python -m compileall -q broker engine raft
+
 $(RUN_STAMP): requirements.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(COMPILE_SOURCES)
 	@touch $@
 
 $(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
@@ -205,6 +209,7 @@ $(BENCH)/.plots: bench/requirements.txt | $(BIN)/python
 
 BENCH_RESULT := $(or $(BENCH_OUTPUT),$(BENCH)/result)
 bench: $(DEV_STAMP) $(BENCH)/.kafka $(BENCH)/.rust $(BENCH)/.plots  ## against Kafka and the Rust engine; ARGS="--quick" for a few minutes
+	$(COMPILE_SOURCES)
 	BENCH_OUTPUT=$(BENCH_OUTPUT) $(BENCH_PYTHON) -m bench $(ARGS)
 	$(BENCH)/plots/bin/python -m bench.plots $(BENCH_RESULT)/result.json $(BENCH_RESULT)
 
