@@ -43,7 +43,7 @@ def kafka_fetch(topic: str, offset: int, *, size_max: int = 1 << 20) -> Request:
         return fetched.error == 0 and bool(fetched.records)
 
     body = wire.fetch(topic, offset, size_max=size_max)
-    return Request(wire.request(wire.FETCH, 4, 1, body), struct.Struct(">I"), is_good)
+    return Request(wire.request(wire.FETCH, 11, 1, body), struct.Struct(">I"), is_good)
 
 
 def native(command: bytes) -> Request:

@@ -58,11 +58,12 @@ class Session(Protocol):
     """One connection's protocol state. `begin` runs for each frame in order, before the next frame
     is looked at."""
 
-    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool, is_next: bool) -> Pending | None:
         """Stage 1 of a frame for which nothing has to be waited for, if this is one.
 
         `is_alone`: probably no other request comes in this turn of the loop that could share what
-        this one costs. None: nothing has happened, `begin` it. Raises PeerError.
+        this one costs. `is_next`: nothing that came before it is owed, so a reply that is ready
+        when this returns leaves at once. None: nothing has happened, `begin` it. Raises PeerError.
         """
 
     async def begin(self, frame: memoryview) -> Finish:
@@ -78,6 +79,9 @@ class Session(Protocol):
 
 class Memory(Protocol):
     """The bytes that all connections together may hold; `net.Budget` in production."""
+
+    def has_room(self, size: int) -> bool:
+        """Whether `reserve` would not wait: a reply that leaves at once may be made."""
 
     def reserve(self, size: int) -> AbstractAsyncContextManager[None]:
         """Make a reply of about `size` bytes inside of this, in its turn.
@@ -288,7 +292,10 @@ class Partition(AnyPartition, Protocol):
 
 
 class QuickPartition(Partition, Protocol):
-    """A partition to which one may write without a task."""
+    """A partition that one may read, and write to, without a task."""
+
+    def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
+        """What `read` returns, if that is something and nothing has to be waited for; else None."""
 
     def append_now(
         self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False

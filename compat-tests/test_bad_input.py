@@ -268,7 +268,7 @@ def test_reader_who_never_reads(launch: Launch) -> None:
         for _ in range(5):
             peer = stack.enter_context(Wire(server.kafka_port))
             for number in range(20):
-                peer.send(request(FETCH, 4, number, fetch("large", 0, size_max=50 * MIB)))
+                peer.send(request(FETCH, 11, number, fetch("large", 0, size_max=50 * MIB)))
         _wait_for_metric(server, "walrus_peer_errors_total", 1, listener="PLAINTEXT")
         # Replies may go beyond the budget one at a time, so that each comes to an end.
         assert server.memory_size("VmHWM") - before < 64 * MIB + 3 * 55 * MIB

@@ -61,7 +61,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
             assert wire.parse_produce(reply[4:]).error == 0
 
         def fetch() -> None:
-            reply = exchange(wire.request(wire.FETCH, 4, 1, wire.fetch("t", 0, size_max=1)))
+            reply = exchange(wire.request(wire.FETCH, 11, 1, wire.fetch("t", 0, size_max=1)))
             assert len(wire.parse_fetch(reply[4:]).records) > 1000
 
         def put() -> None:
@@ -82,7 +82,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
 
-INSTRUCTIONS = {"produce": 7_000, "fetch": 9_000, "put": 8_500, "get": 18_000}
+INSTRUCTIONS = {"produce": 7_000, "fetch": 3_500, "put": 8_500, "get": 18_000}
 """Of the interpreter, in the thread that serves, per request."""
 
 
@@ -117,7 +117,7 @@ def test_a_request_that_takes_more_memory(
         assert sizes["in_cycles"] < COUNT, f"{kind} leaves work for the cycle collector: {sizes}"
 
 
-SYSTEM_CALLS = {"produce": 15, "fetch": 12, "put": 17, "get": 38}
+SYSTEM_CALLS = {"produce": 15, "fetch": 6, "put": 17, "get": 38}
 """Of the thread that serves, per request; with `--fsync each`."""
 
 _DURABLE = {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 1}

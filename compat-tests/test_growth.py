@@ -59,7 +59,7 @@ def produce(peer: Wire, topic: str, count: int) -> int:
 def fetch(peer: Wire, topic: str, offset: int) -> None:
     """One batch."""
     body = wire.fetch(topic, offset, size_max=1)
-    fetched = wire.parse_fetch(peer.ask(wire.FETCH, 4, body))
+    fetched = wire.parse_fetch(peer.ask(wire.FETCH, 11, body))
     assert fetched.error == 0
     assert len(fetched.records) > ENTRY_SIZE
 

@@ -234,7 +234,7 @@ def test_end_that_waits_for_a_waiting_reader(launch: Launch) -> None:
     server = launch()
     with Wire(server.kafka_port) as wire:
         wire.ask(METADATA, 1, metadata(["t"]))
-        wire.send(request(FETCH, 4, 5, fetch("t", 0, wait_ms_max=600_000)))
+        wire.send(request(FETCH, 11, 5, fetch("t", 0, wait_ms_max=600_000)))
         assert server.stop() == 0
         correlation_id, reply = wire.receive()
         assert correlation_id == 5

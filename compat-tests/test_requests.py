@@ -62,7 +62,7 @@ def test_slow_request_overtaken_by_a_fast_one(server: Server, topic: str) -> Non
     """A fetch that waits, then two quick requests: answers come in the order of the questions."""
     with Wire(server.kafka_port) as wire, Wire(server.kafka_port) as other:
         _create(wire, topic)
-        wire.send(request(FETCH, 4, 1, fetch(topic, 0, wait_ms_max=30_000)))
+        wire.send(request(FETCH, 11, 1, fetch(topic, 0, wait_ms_max=30_000)))
         wire.send(request(API_VERSIONS, 0, 2, b""))
         wire.send(request(METADATA, 1, 3, metadata([topic])))
         other.ask(PRODUCE, 3, produce(topic, batch([b"x"])))
@@ -89,7 +89,7 @@ def test_reader_that_is_answered_with_nothing_too_early(server: Server, topic: s
         found = []
 
         def read() -> None:
-            found.append(parse_fetch(wire.ask(FETCH, 4, fetch(topic, 0, wait_ms_max=25_000))))
+            found.append(parse_fetch(wire.ask(FETCH, 11, fetch(topic, 0, wait_ms_max=25_000))))
             answered.set()
 
         reader = threading.Thread(target=read)
@@ -110,8 +110,8 @@ def test_wait_that_never_ends(server: Server, topic: str) -> None:
     with Wire(server.kafka_port, timeout_s=20) as wire:
         _create(wire, topic)
         for wait_ms in (0, 1, 200):
-            found = parse_fetch(wire.ask(FETCH, 4, fetch(topic, 0, wait_ms_max=wait_ms)))
-            assert found == parse_fetch(wire.ask(FETCH, 4, fetch(topic, 0, wait_ms_max=0)))
+            found = parse_fetch(wire.ask(FETCH, 11, fetch(topic, 0, wait_ms_max=wait_ms)))
+            assert found == parse_fetch(wire.ask(FETCH, 11, fetch(topic, 0, wait_ms_max=0)))
             assert (found.error, found.high_watermark, found.records) == (0, 0, b"")
 
 
@@ -126,7 +126,7 @@ def test_bytes_changed_on_the_way_to_the_disk_and_back(server: Server, topic: st
         ]
         for records in written:
             assert parse_produce(wire.ask(PRODUCE, 3, produce(topic, records))).error == 0
-        found = parse_fetch(wire.ask(FETCH, 4, fetch(topic, 0))).records
+        found = parse_fetch(wire.ask(FETCH, 11, fetch(topic, 0))).records
     position = 0
     for records, base_offset in zip(written, (0, 10, 13), strict=True):
         stored = found[position : position + len(records)]
@@ -141,7 +141,7 @@ def test_bytes_changed_on_the_way_to_the_disk_and_back(server: Server, topic: st
 def test_offset_outside_of_the_log(server: Server, topic: str, offset: int) -> None:
     with Wire(server.kafka_port) as wire:
         _create(wire, topic)
-        found = parse_fetch(wire.ask(FETCH, 4, fetch(topic, offset, wait_ms_max=0)))
+        found = parse_fetch(wire.ask(FETCH, 11, fetch(topic, offset, wait_ms_max=0)))
         assert found.error == OFFSET_OUT_OF_RANGE
 
 

@@ -192,7 +192,7 @@ def test_partition_that_does_not_exist(server: Server, topic: str) -> None:
         records = batch([b"y"])
         written = parse_produce(wire.ask(PRODUCE, 3, produce(topic, records, partition=1)))
         assert written.error == KafkaError.UNKNOWN_TOPIC_OR_PART
-        found = parse_fetch(wire.ask(FETCH, 4, fetch(topic, 0, partition=1)))
+        found = parse_fetch(wire.ask(FETCH, 11, fetch(topic, 0, partition=1)))
         assert found.error == KafkaError.UNKNOWN_TOPIC_OR_PART
     assert values(confluent_read_all(server.kafka, topic)) == [b"x"]
 

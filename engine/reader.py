@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
-from engine.backends import Backend
+from engine.backends import Backend, ReadDone
 from engine.batch import (
     HEADER_SIZE,
     Buffer,
@@ -20,6 +21,26 @@ SCAN_SIZE: Size = 16 * 1024
 read."""
 
 
+class Reads(Protocol):
+    """What a `BatchRead` needs of a backend."""
+
+    def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None: ...
+
+
+class CachedReads:
+    """Reads that never wait for the disk, and fail with BlockingIOError where they would have to.
+
+    Each is done when `read` returns.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
+        data = self._backend.cached(file, position, size)
+        on_done(BlockingIOError() if data is None else data)
+
+
 class BatchRead:
     """One read: the batches from the one that contains `offset` up to `end_offset`.
 
@@ -29,7 +50,7 @@ class BatchRead:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Reads,
         file: int,
         index: SegmentIndex,
         *,

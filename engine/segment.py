@@ -318,6 +318,16 @@ class Segment:
             on_done=on_done,
         )
 
+    def read_now(self, offset: Offset, *, size_max: Size, end_offset: Offset) -> Buffer | None:
+        """`read`, if there is something to return and it can be had without waiting for the disk;
+        else None."""
+        end_offset = min(end_offset, self._appender.written_offset)
+        if offset >= end_offset or self._closed == "dropped":
+            return None
+        return self._reader.read_now(
+            offset, size_max=size_max, end_offset=end_offset, limit=self._appender.written_size
+        )
+
     def offset_before_timestamp(self, timestamp_ms: int) -> Offset:
         """An offset such that all batches wholly before it have max_timestamp < `timestamp_ms`.
 

@@ -13,7 +13,7 @@ from engine.errors import CorruptBatchError, CorruptSegmentError
 from engine.format import SegmentEnd
 from engine.index import SegmentIndex
 from engine.jobs import JobQueue
-from engine.reader import BatchRead
+from engine.reader import BatchRead, CachedReads, Reads
 from engine.recovery import scan_log
 from engine.segment_files import SegmentFiles
 from engine.services import Services
@@ -51,6 +51,7 @@ class SegmentReader:
         self.index = index
         self.sealed_end = sealed_end
         self._services = services
+        self._cached = CachedReads(services.backend)
         self._files = files
         self._jobs = jobs
         self._base_offset = base_offset
@@ -71,27 +72,64 @@ class SegmentReader:
         wanted = _Wanted(offset, size_max, end_offset, limit, on_done)
         self._with_file(partial(self._start, wanted, True), on_done)
 
-    def _start(self, wanted: "_Wanted", may_rebuild: bool, file: int) -> None:
+    def read_now(
+        self, offset: Offset, *, size_max: Size, end_offset: Offset, limit: Position
+    ) -> Buffer | None:
+        """`read` without waiting; None where it would have to wait, or fail."""
+        if self.index is None:
+            return None
+        file = self._services.open_files.take(self._files.log_path)
+        if file is None:
+            return None
+        results: list[Buffer | Exception] = []
+        wanted = _Wanted(offset, size_max, end_offset, limit, results.append)
+        self._read(wanted, self._cached, file, self._place(offset), self._done_now)
+        (result,) = results
+        return None if isinstance(result, Exception) else result or None
+
+    def _done_now(
+        self, wanted: _Wanted, result: Buffer | Exception, following: tuple[Offset, Position] | None
+    ) -> None:
+        self._services.open_files.release(self._files.log_path)
+        self._remember(following)
+        wanted.on_done(result)
+
+    def _start(self, wanted: _Wanted, may_rebuild: bool, file: int) -> None:
+        place = self._place(wanted.offset)
+        done = partial(self._done, place, may_rebuild)
+        self._read(wanted, self._services.backend, file, place, done)
+
+    def _place(self, offset: Offset) -> Position:
+        """Of a batch at or before `offset`."""
         assert self.index is not None
-        offset = wanted.offset
-        position = self._resume.get(offset) or self.index.position_before(offset)
+        return self._resume.get(offset) or self.index.position_before(offset)
+
+    def _read(
+        self,
+        wanted: _Wanted,
+        backend: Reads,
+        file: int,
+        position: Position,
+        done: Callable[[_Wanted, Buffer | Exception, tuple[Offset, Position] | None], None],
+    ) -> None:
+        assert self.index is not None
         BatchRead(
-            self._services.backend,
+            backend,
             file,
             self.index,
             position=position,
             limit=wanted.limit,
-            offset=offset,
+            offset=wanted.offset,
             end_offset=wanted.end_offset,
             size_max=wanted.size_max,
-            on_done=partial(self._done, wanted, may_rebuild, position),
+            on_done=partial(done, wanted),
         ).start()
 
     def _done(
         self,
-        wanted: "_Wanted",
-        may_rebuild: bool,
         position: Position,
+        may_rebuild: bool,
+        wanted: _Wanted,
         result: Buffer | Exception,
         following: tuple[Offset, Position] | None,
     ) -> None:

@@ -329,6 +329,21 @@ class LocalPartition:
             end_offset=end_offset,
         )
 
+    def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
+        high_watermark = self.high_watermark
+        if not self.log_start_offset <= offset < high_watermark:
+            return None
+        span = self._map.span_of(offset)
+        segment = None if span is None else self.log.get(span.sid)
+        if span is None or segment is None:
+            return None
+        end_offset = span.end_offset
+        if end_offset is None:
+            end_offset = min(high_watermark, segment.durable_offset)
+        elif segment.durable_offset < end_offset:
+            return None
+        return segment.read_now(offset, size_max=size_max, end_offset=end_offset)
+
     def preferred_reader(self, offset: int) -> int:
         span = self._map.span_of(offset)
         if span is None or span.end_offset is None or offset < self.log_start_offset:

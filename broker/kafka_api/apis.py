@@ -127,6 +127,7 @@ APIS: Final[tuple[Api, ...]] = (
 BY_KEY: Final = {api.key: api for api in APIS}
 
 PRODUCE: Final = BY_KEY[0]
+FETCH: Final = BY_KEY[1]
 
 SERVED: Final = tuple(
     (api.key, version) for api in APIS for version in range(api.served[0], api.served[1] + 1)

@@ -91,6 +91,9 @@ class Stopping:
 class Boundless:
     """`ports.Memory` that never waits, where nobody bounds it."""
 
+    def has_room(self, size: int) -> bool:
+        return True
+
     def reserve(self, size: int) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 

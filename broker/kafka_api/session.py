@@ -10,7 +10,7 @@ from kio.schema.errors import ErrorCode
 from broker import ports
 from broker.errors import PeerError, RequestError, UnsupportedRequest
 from broker.kafka_api import strangers
-from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, PRODUCE, Api
+from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, FETCH, PRODUCE, Api
 from broker.kafka_api.context import Client, Context
 from broker.kafka_api.framing import encode
 from broker.kafka_api.handler import Finish
@@ -24,7 +24,8 @@ from broker.kafka_api.header import (
     read_prefix,
 )
 from broker.kafka_api.outcome import NONE, outcome_of
-from broker.kafka_api.quick import Quick
+from broker.kafka_api.quick_fetch import QuickFetch
+from broker.kafka_api.quick_produce import QuickProduce
 from broker.kafka_api.wire import LOADED, Request, Response, codec, load
 from broker.ports import Reply
 
@@ -48,29 +49,39 @@ class KafkaSession:
         self._is_first = True
         self._client_field = b""
         """The client id as the last request brought it, length included."""
-        self._quick = Quick(self._ctx, ctx.counters.requests.of(PRODUCE.name), self._fail_produce)
+        self._quick_produce = QuickProduce(
+            self._ctx, ctx.counters.requests.of(PRODUCE.name), self._fail_produce
+        )
+        self._quick_fetch = QuickFetch(self._ctx, ctx.counters.requests.of(FETCH.name))
 
     @property
     def client(self) -> Client:
         """What the peer has said about itself so far."""
         return self._ctx.client
 
-    def begin_now(self, frame: memoryview, *, is_alone: bool) -> ports.Pending | None:
-        """Stage 1 of the usual Produce of a client that has said who it is; None for all else."""
+    def begin_now(
+        self, frame: memoryview, *, is_alone: bool, is_next: bool
+    ) -> ports.Pending | None:
+        """Stage 1 of the usual Produce or Fetch of a client that has said who it is; None for all
+        else."""
         size = len(self._client_field)
-        if not size or len(frame) <= PREFIX_SIZE + size or frame[0] or frame[1]:  # key 0: Produce
+        if not size or len(frame) <= PREFIX_SIZE + size or frame[0] or frame[1] > FETCH.key:
             return None
-        _, version, correlation_id = PREFIX.unpack_from(frame)
+        key, version, correlation_id = PREFIX.unpack_from(frame)
         position = PREFIX_SIZE + size
-        if (PRODUCE.key, version) not in LOADED or frame[PREFIX_SIZE:position] != (
-            self._client_field
-        ):
-            return None  # The first Produce of each version loads what its failures need.
-        if version >= PRODUCE.first_flexible:
+        if (key, version) not in LOADED or frame[PREFIX_SIZE:position] != self._client_field:
+            return None  # The first of each version loads what its failures need.
+        if version >= (FETCH if key else PRODUCE).first_flexible:
             if frame[position]:
                 return None  # tagged fields
             position += 1
-        return self._quick.begin(frame, position, version, correlation_id, is_alone=is_alone)
+        if key == PRODUCE.key:
+            return self._quick_produce.begin(
+                frame, position, version, correlation_id, is_alone=is_alone
+            )
+        if not is_next:
+            return None  # Nothing has reserved the memory in which its answer would wait.
+        return self._quick_fetch.begin(frame, position, version, correlation_id)
 
     async def begin(self, frame: memoryview) -> ports.Finish:
         """Stage 1. Raises PeerError: the peer broke the protocol, or asked what nobody serves."""

@@ -55,7 +55,7 @@ class NativeSession:
         """What its GETs wait for."""
         self._gets = anyio.Semaphore(GETS_IN_FLIGHT_MAX, fast_acquire=True)
 
-    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool, is_next: bool) -> Pending | None:
         """Stage 1 of a PUT behind which no GET of this connection is under way."""
         data = bytes(frame)
         if not data.startswith(b"PUT "):

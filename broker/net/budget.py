@@ -61,6 +61,11 @@ class Budget:
         """
         return Reservation(self, min(size, self.reply_size_max))
 
+    def has_room(self, size: int) -> bool:
+        """Whether `reserve` would not wait. For who makes a reply and hands it to the connection in
+        one step."""
+        return not self._makers and self._may_make(min(size, self.reply_size_max))
+
     @property
     def reply_size_max(self) -> int:
         return self.size_max // 2
@@ -232,7 +237,7 @@ class Reservation:
 
     async def __aenter__(self) -> None:
         budget = self._budget
-        if not budget._makers and budget._may_make(self.size):
+        if budget.has_room(self.size):
             budget._charge(0, self.size)
             return
         self._woken = anyio.Event()

@@ -202,7 +202,8 @@ class Connection:
         """Begin a request for which no task has to wait. False: the reading loop must begin it."""
         if self._is_stopping or len(self._slots) >= self._limits.requests_in_flight_max:
             return False
-        pending = self._session.begin_now(frame, is_alone=is_alone)
+        is_next = not self._slots and not self._outbox
+        pending = self._session.begin_now(frame, is_alone=is_alone, is_next=is_next)
         if pending is None:
             self._refused = frame
             return False

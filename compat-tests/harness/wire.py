@@ -84,11 +84,11 @@ def fetch(
     size_max: int = 1 << 20,
     partition: int = 0,
 ) -> bytes:
-    """The body of Fetch 4 for one partition of one topic."""
+    """The body of Fetch 11 for one partition of one topic, in no session."""
     return (
-        struct.pack(">iiiibi", -1, wait_ms_max, size_min, size_max, 0, 1)
+        struct.pack(">iiiibiii", -1, wait_ms_max, size_min, size_max, 0, 0, -1, 1)
         + string(topic)
-        + struct.pack(">iiqi", 1, partition, offset, size_max)
+        + struct.pack(">iiiqqiih", 1, partition, -1, offset, -1, size_max, 0, 0)
     )
 
 
@@ -102,11 +102,14 @@ class Fetched:
 
 
 def parse_fetch(body: bytes) -> Fetched:
-    """The reply of Fetch 4 to a request for one partition."""
-    (topic_size,) = struct.unpack_from(">h", body, 8)
-    position = 8 + 2 + topic_size + 4
-    _, error, high_watermark, _, aborted_count = struct.unpack_from(">ihqqi", body, position)
-    position += 26 + max(aborted_count, 0) * 16
+    """The reply of Fetch 11 to a request for one partition."""
+    (topic_size,) = struct.unpack_from(">h", body, 14)
+    position = 14 + 2 + topic_size + 4
+    _, error, high_watermark, _, _, aborted_count, _ = struct.unpack_from(
+        ">ihqqqii", body, position
+    )
+    assert aborted_count <= 0, "nothing is ever aborted"
+    position += 38
     (size,) = struct.unpack_from(">i", body, position)
     assert size >= 0, "null records break clients"
     return Fetched(error, high_watermark, body[position + 4 : position + 4 + size])

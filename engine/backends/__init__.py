@@ -105,6 +105,9 @@ class Backend(Protocol):
         """Up to `size` bytes, short only at the end of the file. May call `on_done` before it
         returns."""
 
+    def cached(self, file: int, position: int, size: int) -> Buffer | None:
+        """All `size` bytes, if they can be had without waiting for the disk."""
+
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         """Run a blocking job off the caller's thread."""
 

@@ -177,6 +177,16 @@ class MemoryBackend:
         job = partial(self.fs.pread, file, position, size)
         self._start("read", size, partial(_finish, job, partial(only_os_errors, on_done)))
 
+    def cached(self, file: int, position: int, size: int) -> Buffer | None:
+        """What `schedule` delays is not in any cache."""
+        if self.schedule is not None:
+            return None
+        try:
+            data = self.fs.pread(file, position, size)
+        except OSError:
+            return None
+        return data if len(data) == size else None
+
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         self._start("run", 0, partial(_finish, job, on_done))
 

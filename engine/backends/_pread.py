@@ -60,13 +60,16 @@ class PreadBackend:
         self._queued.append((partial(os.fdatasync, file), on_done))
 
     def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
-        cached = read_cached(file, position, size)
+        cached = self.cached(file, position, size)
         if cached is not None:
             on_done(cached)
         else:
             self._workers.run(
                 partial(self.fs.pread, file, position, size), partial(only_os_errors, on_done)
             )
+
+    def cached(self, file: int, position: int, size: int) -> Buffer | None:
+        return read_cached(file, position, size)
 
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         self._workers.run(job, on_done)

@@ -157,12 +157,15 @@ class UringBackend:
         self._queued.append(_Operation(file, 0, [], True, on_done))
 
     def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
-        cached = read_cached(file, position, size)
+        cached = self.cached(file, position, size)
         if cached is not None:
             on_done(cached)
         else:
             job = partial(self.fs.pread, file, position, size)
             self._workers.run(job, partial(only_os_errors, on_done))
+
+    def cached(self, file: int, position: int, size: int) -> Buffer | None:
+        return read_cached(file, position, size)
 
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         self._workers.run(job, on_done)

@@ -228,7 +228,9 @@ class Life(RuleBasedStateMachine):
         self.rig.settle(self.segment)
         offset = data.draw(st.integers(0, self.end_offset - 1))
         segment = self._segment_of(offset)
+        at_once = segment.read_now(offset, size_max=size_max, end_offset=segment.end_offset)
         found = self.rig.read(segment, offset, size_max=size_max)
+        assert at_once is None or bytes(at_once) == bytes(found)
         expected: list[bytes] = []
         size = 0
         for base_offset, end_offset, batch in self.batches:

@@ -312,6 +312,34 @@ def test_read_never_sees_what_is_only_queued(rig: Rig) -> None:
     assert results == [b"".join(batches)]
 
 
+def test_what_is_in_memory_is_read_at_once_and_nothing_else(
+    rig: Rig, backend: MemoryBackend
+) -> None:
+    segment, batches = filled(rig)
+    assert segment.read_now(2, size_max=10**6, end_offset=5) == b"".join(batches[2:5])
+    assert segment.read_now(5, size_max=10**6, end_offset=5) is None, "there is nothing"
+    backend.schedule = lambda operation, size, arrive: arrive()
+    assert segment.read_now(2, size_max=10**6, end_offset=5) is None, "the disk would be waited for"
+    backend.schedule = None
+    backend.fail_next("read", errno.EIO)
+    assert segment.read_now(2, size_max=10**6, end_offset=5) is None, "the other way has the words"
+    assert segment.read_now(9, size_max=1, end_offset=100) == batches[9]
+
+
+def test_a_segment_that_is_not_open_yet_is_not_read_at_once(
+    rig: Rig, backend: MemoryBackend
+) -> None:
+    segment, batches = filled(rig)
+    rig.seal(segment)
+    again = Rig(backend.kill_clone())
+    adopted = again.log.adopt(1, 0, segment.end)
+    assert adopted.read_now(0, size_max=1, end_offset=5) is None
+    assert again.read(adopted, 0, size_max=1) == batches[0]
+    assert adopted.read_now(1, size_max=1, end_offset=5) == batches[1]
+    again.result(lambda done: again.log.drop(1, done))
+    assert adopted.read_now(1, size_max=1, end_offset=5) is None
+
+
 @pytest.mark.parametrize("kind", ["missing", "garbage", "foreign", "empty"])
 def test_index_that_is_lost_or_lies_is_rebuilt(rig: Rig, backend: MemoryBackend, kind: str) -> None:
     segment, batches = filled(rig, count=400, size=100)

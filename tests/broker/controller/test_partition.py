@@ -105,6 +105,19 @@ async def test_what_is_not_yet_durable_is_not_visible(tmp_path: Path) -> None:
         assert partition.high_watermark == 2
 
 
+async def test_what_is_read_at_once_is_what_is_read(tmp_path: Path) -> None:
+    async with running(tmp_path, entries_max=3, monitor_interval_ms=20) as node:
+        partition = await node.topic()
+        for number in range(8):
+            await put(partition, b"%d" % number)
+        for offset in range(-1, 10):
+            at_once = partition.read_now(offset, size_max=1)
+            if 0 <= offset < 8:
+                assert at_once == await partition.read(offset, size_max=1)
+            else:
+                assert at_once is None
+
+
 async def test_a_watcher_is_told_of_every_commit(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         partition = await node.topic()

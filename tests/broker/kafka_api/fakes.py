@@ -100,9 +100,9 @@ class FakePartition:
         self.preferred = -1
         self.error: Exception | None = None
         self.must_wait = False
-        """An append would have to wait for something."""
+        """An append or a read would have to wait for something."""
         self.quick_count = 0
-        """Appends that did not."""
+        """Those that did not."""
         self._progress = Progress(0)
         self.unconfirmed: Exception | None = None
         self.keyed_snapshot: Callable[[], bytes] = bytes
@@ -242,6 +242,17 @@ class FakePartition:
             raise self.error
         if not self.log_start_offset <= offset <= self.end_offset:
             raise OffsetOutOfRange(f"{offset} of {self.log_start_offset}..{self.end_offset}")
+        return self._batches(offset, size_max)
+
+    def read_now(self, offset: int, *, size_max: int) -> bytes | None:
+        if self.error is not None:
+            raise self.error
+        if self.must_wait or not self.log_start_offset <= offset < self._high_watermark:
+            return None
+        self.quick_count += 1
+        return self._batches(offset, size_max)
+
+    def _batches(self, offset: int, size_max: int) -> bytes:
         out = b""
         for _, end_offset, data in self.batches:
             if offset < end_offset <= self._high_watermark:

@@ -51,7 +51,7 @@ class Connection:
                 self._is_known = True
                 hello = encode_request(METADATA, 1, 0, client_id, {"topics": []})
                 await (await self.session.begin(memoryview(bytearray(hello))))()
-            if (pending := self.session.begin_now(frame, is_alone=True)) is not None:
+            if (pending := self.session.begin_now(frame, is_alone=True, is_next=True)) is not None:
                 return partial(_settled, pending)
             self.general_count += 1
         return await self.session.begin(frame)

@@ -91,7 +91,7 @@ async def test_the_reason_names_who_sent_a_produce_that_cannot_be_read(node: Nod
     await connection.produce("t", batch(b"x"), version=9)
     records = b"\0\0\0\0" + b"\xff" * 6  # of partition 0; their size has no end
     frame = b"\0\0\0\x09\0\0\0\x01\0\x04test\0" + b"\0\xff\xff\0\0\x75\x30\2\2t\2" + records
-    assert connection.session.begin_now(memoryview(frame), is_alone=True) is None
+    assert connection.session.begin_now(memoryview(frame), is_alone=True, is_next=True) is None
     with pytest.raises(PeerError, match=r"client id 'test'"):
         await begin(connection.session, frame)
     assert node.counters.closed["FrameError"] == 1

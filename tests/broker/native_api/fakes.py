@@ -138,6 +138,9 @@ class FakePartition:
         base_offset = self.store(batch)
         return Appended(base_offset, self.end_offset, -1, 0)
 
+    def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
+        return None
+
     def forget_appends_of(self, producer_id: int) -> None:
         """As if the last batch of that producer was given up by a seal."""
         self._next_sequence[producer_id] = 0

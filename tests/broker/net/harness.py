@@ -42,7 +42,7 @@ class EchoSession:
         self.gate = gate or anyio.Event()
         self.begun: list[bytes] = []
 
-    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool, is_next: bool) -> Pending | None:
         return None
 
     async def begin(self, frame: memoryview) -> Finish:
@@ -98,9 +98,12 @@ class QuickSession(EchoSession):
         self.promises: list[Promise] = []
         self.offered: list[tuple[bytes, bool]] = []
         """To `begin_now`: frames, and whether they were alone."""
+        self.nexts: list[bool] = []
+        """Whether nothing was owed before them."""
 
-    def begin_now(self, frame: memoryview, *, is_alone: bool) -> Pending | None:
+    def begin_now(self, frame: memoryview, *, is_alone: bool, is_next: bool) -> Pending | None:
         self.offered.append((bytes(frame), is_alone))
+        self.nexts.append(is_next)
         head, _, body = bytes(frame).partition(b" ")
         if head != b"quick":
             return None

@@ -351,6 +351,24 @@ async def test_only_who_sends_one_by_one_and_has_no_company_is_alone() -> None:
         assert not any(is_alone for _, is_alone in session.offered)
 
 
+async def test_a_reply_is_not_made_early_while_others_are_owed_or_unsent() -> None:
+    """It would wait behind them, in memory that nobody counts."""
+    session = QuickSession()
+    async with running(lambda peer: session) as server:
+        client = await server.connect()
+        await client.send(b"quick 1")
+        assert await client.receive() == b"1"
+        await client.send(b"quick wait")
+        await server.until(lambda: len(session.promises) == 2)
+        await client.send(b"quick 2")
+        await server.until(lambda: len(session.promises) == 3)
+        session.promises[1].settle()
+        assert [await client.receive() for _ in range(2)] == [b"wait", b"2"]
+        await client.send(b"quick 3")
+        assert await client.receive() == b"3"
+    assert session.nexts == [True, True, False, True]
+
+
 async def test_what_one_event_settles_leaves_in_one_system_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,10 +19,20 @@ from broker.errors import (
     RequestError,
     StorageFailed,
 )
+from broker.kafka_api.wire import load
 from broker.ports import SegmentView
 from tests.broker.kafka_api.fakes import FakePartition, batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import FETCH
+
+
+@pytest.fixture(params=[False, True], ids=["general", "quick"])
+async def is_quick(request: pytest.FixtureRequest) -> bool:
+    """Both ways of a Fetch tell the same."""
+    for version in range(4, 18):
+        await load(1, version)
+    return bool(request.param)
+
 
 ZSTD = 4
 LONG_MS = 30_000
@@ -140,6 +150,37 @@ class TestWhatIsReturned:
         connection = node.connect()
         assert (await connection.fetch("t", 0))["aborted"] is None
         assert (await connection.fetch("t", 0, isolation_level=1))["aborted"] == []
+
+
+class TestTheQuickWay:
+    @pytest.mark.parametrize("version", range(4, 18))
+    async def test_records_that_are_in_memory_need_no_task(
+        self, node: Node, is_quick: bool, version: int
+    ) -> None:
+        partition = await filled(node, batch(b"a", b"b"), batch(b"c"))
+        topic = "t" if version < 13 else partition.view.topic_id
+        answer = await node.connect().fetch(topic, 1, version)
+        assert answer["records"] == partition.batches[0][2] + partition.batches[1][2]
+        assert (answer["error"], answer["high_watermark"]) == (0, 3)
+        assert partition.quick_count == (is_quick and version >= 10)
+        assert node.counters.requests.of("Fetch").outcomes == {"NONE": 1}
+
+    async def test_what_has_to_wait_for_the_disk_or_for_room_is_left_to_a_task(
+        self, node: Node, is_quick: bool
+    ) -> None:
+        partition = await filled(node, batch(b"a"))
+        partition.must_wait = True
+        assert (await node.connect().fetch("t", 0))["records"]
+        assert (partition.quick_count, partition.read_count) == (0, 1)
+
+    async def test_the_id_of_another_topic_of_that_name_is_not_read(self, node: Node) -> None:
+        """Deleted and made again between two looks at the metadata."""
+        partition = await filled(node, batch(b"a"))
+        old_view = partition.view
+        node.controller.topic_by_id = lambda topic_id: old_view  # type: ignore[method-assign]
+        partition.view = replace(old_view, topic_id=uuid.uuid4())
+        await node.connect().fetch(old_view.topic_id, 0, 13)
+        assert partition.quick_count == 0
 
 
 class TestCompression:

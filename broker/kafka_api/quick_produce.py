@@ -24,13 +24,18 @@ Fail = Callable[[memoryview, Exception, float], Reply]
 began."""
 
 
-class QuickProduce(ports.Pending):
+class PendingProduce(ports.Pending):
     """One Produce that was appended, or at which we failed."""
 
     __slots__ = ("_quick", "appended", "asked", "began_at", "correlation_id", "failure", "frame")
 
     def __init__(
-        self, quick: "Quick", frame: memoryview, correlation_id: int, asked: Asked, began_at: float
+        self,
+        quick: "QuickProduce",
+        frame: memoryview,
+        correlation_id: int,
+        asked: Asked,
+        began_at: float,
     ) -> None:
         super().__init__()
         self._quick = quick
@@ -50,7 +55,7 @@ class QuickProduce(ports.Pending):
         return self._quick.reply(self)
 
 
-class Quick:
+class QuickProduce:
     """The quick way of one connection."""
 
     def __init__(self, ctx: Context, stats: RequestStats, fail: Fail) -> None:
@@ -69,7 +74,7 @@ class Quick:
         correlation_id: int,
         *,
         is_alone: bool,
-    ) -> QuickProduce | None:
+    ) -> PendingProduce | None:
         """Append what the Produce brings whose body starts at `position`; None, and nothing was
         done, if it is not a usual one."""
         asked = produce_wire.read(frame, position, version)
@@ -79,7 +84,7 @@ class Quick:
         if partition is None or partition.topic.is_internal:
             return None
         began_at = self._monotonic()
-        pending = QuickProduce(self, frame, correlation_id, asked, began_at)
+        pending = PendingProduce(self, frame, correlation_id, asked, began_at)
         try:
             appended = partition.append_now(asked.records, acks=asked.acks, is_alone=is_alone)
             if appended is None:
@@ -97,7 +102,7 @@ class Quick:
             pending.committed(error)
         return pending
 
-    def reply(self, pending: QuickProduce) -> Reply:
+    def reply(self, pending: PendingProduce) -> Reply:
         """What is to be said of it."""
         if pending.failure is not None:
             return self._fail(pending.frame, pending.failure, pending.began_at)
