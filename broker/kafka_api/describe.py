@@ -21,6 +21,20 @@ GROUP_SOURCE: Final = 8
 """Kafka's ConfigSource: set for the topic, set when the broker was started, built in, set for the
 group."""
 
+WITHOUT_SYNONYM: Final = frozenset(
+    {
+        "flush.ms",
+        "follower.replication.throttled.replicas",
+        "leader.replication.throttled.replicas",
+        "remote.storage.enable",
+        "retention.ms",
+        "segment.jitter.ms",
+        "segment.ms",
+    }
+)
+"""Topic configs whose default Kafka shows without a synonym: its broker has none by that name, or
+has a default in other units only (`log.retention.hours`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Synonym:
@@ -60,8 +74,8 @@ def _known(definition: Definition, configs: Mapping[str, str], source: int) -> E
     name = definition.name
     default = Synonym(definition.synonym, definition.default, DEFAULT_SOURCE)
     own = (Synonym(name, configs[name], source),) if name in configs else ()
-    synonyms = (*own, default)
-    first = synonyms[0]
+    first = (*own, default)[0]
+    synonyms = own if name in WITHOUT_SYNONYM else (*own, default)
     return Entry(
         name, first.value, first.source, definition.type, definition.documentation, synonyms
     )

@@ -5,6 +5,8 @@ Behaviour
     keeps its offsets.
   * A member id that was given out and never used is given back.
   * A static member may be named by its instance id alone, as tools that remove it do.
+  * Of a group that does not exist nobody is a member: UNKNOWN_MEMBER_ID for each (v3+), as with
+    Kafka, and nothing at the top.
 Versions
   v3 many members at once (KIP-345) · v4 flexible · v5 reason (KIP-800)
 Not here
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from kio.schema.errors import ErrorCode
 
 from broker.errors import RequestError
-from broker.groups.messages import Who
+from broker.groups.messages import GroupRefused, Who
 from broker.kafka_api.context import Context
 from broker.kafka_api.groups import group_code, refusal_code
 from broker.kafka_api.handler import Finish, Response, ready
@@ -38,6 +40,8 @@ async def begin(ctx: Context, request: LeaveGroupRequest) -> Finish:
     leavers = _leavers(request)
     try:
         refusals = await ctx.groups.leave(request.group_id, leavers)
+    except GroupRefused as error:
+        refusals = [error.refusal for _ in leavers]
     except RequestError as error:
         return ready(failed(ctx, request, group_code(error)))
     codes = [refusal_code(refusal) for refusal in refusals]

@@ -5,6 +5,8 @@ Behaviour
   * Each member gets the leader's bytes. A consumer that the leader forgot gets an assignment of
     nothing, well-formed: no bytes at all are an error to some clients.
   * In a stable group: the present assignment, at once.
+  * While the group is being read back: REBALANCE_IN_PROGRESS, upon which everybody joins again.
+    COORDINATOR_LOAD_IN_PROGRESS is an error here that Java's consumer throws, and aiokafka's too.
 Versions
   v3 static members (KIP-345) · v4 flexible · v5 protocol type and name, checked where they are
   given and echoed (KIP-559)
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from kio.schema.errors import ErrorCode
 
-from broker.errors import RequestError
+from broker.errors import Loading, RequestError
 from broker.groups.messages import Sync, SyncAnswer, Ticket
 from broker.groups.shard import Waiting
 from broker.kafka_api.context import Context
@@ -37,6 +39,8 @@ async def begin(ctx: Context, request: SyncGroupRequest) -> Finish:
         return ready(failed(ctx, request, ErrorCode.invalid_group_id))
     try:
         waiting = await ctx.groups.sync(request.group_id, partial(_event, request))
+    except Loading:
+        return ready(failed(ctx, request, ErrorCode.rebalance_in_progress))
     except RequestError as error:
         return ready(failed(ctx, request, group_code(error)))
     return partial(_finish, request, waiting)

@@ -4,7 +4,8 @@ Behaviour
   * A topic has one partition, and that does not change: INVALID_PARTITIONS for every topic, with
     the reason in words. One result per topic: an empty list breaks librdkafka.
   * A topic that is not there is UNKNOWN_TOPIC_OR_PARTITION; one that stands twice is
-    INVALID_REQUEST.
+    INVALID_REQUEST. An assignment by hand that does not go with the count is
+    INVALID_REPLICA_ASSIGNMENT.
 Versions
   v2 flexible · v3 quotas (there are none)
 Not here
@@ -21,7 +22,7 @@ from kio.schema.errors import ErrorCode
 from broker.controller.topic_name import check_topic_name
 from broker.errors import InvalidPartitions, InvalidRequest, RequestError
 from broker.kafka_api.context import Context
-from broker.kafka_api.errors import code_of, text_of
+from broker.kafka_api.errors import Refused, code_of, text_of
 from broker.kafka_api.handler import Finish, Response, ready
 from broker.kafka_api.wire import Maker, maker
 
@@ -62,6 +63,11 @@ def _refusal(ctx: Context, topic: CreatePartitionsTopic, times: int) -> RequestE
         return error
     if topic.count == 1:
         return InvalidPartitions(f"{topic.name} has 1 partition already")
+    if topic.count > 1 and topic.assignments is not None:
+        count = len(topic.assignments)
+        if count != topic.count - 1:
+            text = f"{topic.count - 1} more partitions, and {count} assigned by hand"
+            return Refused(ErrorCode.invalid_replica_assignment, text)
     return InvalidPartitions(f"{topic.count} partitions: topics have one partition here")
 
 

@@ -1,7 +1,10 @@
 """Heartbeat: a wrong answer throws a good member out."""
 
+from typing import Any
+
 import pytest
 
+from broker.errors import Loading
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.members import (
     ILLEGAL_GENERATION,
@@ -36,3 +39,17 @@ async def test_another_node_coordinates(node: Node) -> None:
     member = await Member(node).stable()
     node.depose("__consumer_offsets")
     assert await member.heartbeat() == NOT_COORDINATOR
+
+
+@pytest.mark.parametrize("version", range(5))
+async def test_a_group_that_is_being_read_back_throws_nobody_out(
+    node: Node, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any number that they do not expect here ends aiokafka's coordinator, and sarama's session."""
+    member = await Member(node).stable()
+
+    async def loading(*_: Any) -> Any:
+        raise Loading("soon")
+
+    monkeypatch.setattr(node.groups, "heartbeat", loading)
+    assert await member.heartbeat(version) == OK

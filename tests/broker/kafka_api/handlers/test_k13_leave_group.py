@@ -32,7 +32,25 @@ async def test_many_members_each_with_its_answer(node: Node, version: int) -> No
     assert [one["instance_id"] for one in answer["members"]] == [None, "i", "j"]
 
 
+@pytest.mark.parametrize("version", range(3))
+async def test_nobody_is_in_a_group_that_does_not_exist(node: Node, version: int) -> None:
+    answer = await node.connect().ask(LEAVE_GROUP, version, group="unheard", member_id="a")
+    assert answer["error"] == UNKNOWN_MEMBER
+
+
+@pytest.mark.parametrize("version", range(3, 6))
+async def test_each_is_told_that_it_is_not_in_a_group_that_does_not_exist(
+    node: Node, version: int
+) -> None:
+    """Java's removeMembersFromConsumerGroup looks here; an error at the top is its failure."""
+    members = [{"member_id": "a"}, {"member_id": "", "instance_id": "i"}]
+    answer = await node.connect().ask(LEAVE_GROUP, version, group="unheard", members=members)
+    told = [(one["member_id"], one["instance_id"], one["error"]) for one in answer["members"]]
+    assert answer["error"] == OK
+    assert told == [("a", None, UNKNOWN_MEMBER), ("", "i", UNKNOWN_MEMBER)]
+
+
 @pytest.mark.parametrize("version", range(6))
-async def test_groups_that_are_none(node: Node, version: int) -> None:
-    for group, expected in (("unheard", UNKNOWN_MEMBER), ("", INVALID_GROUP_ID)):
-        assert (await node.connect().ask(LEAVE_GROUP, version, group=group))["error"] == expected
+async def test_a_group_without_a_name(node: Node, version: int) -> None:
+    answer = await node.connect().ask(LEAVE_GROUP, version, group="")
+    assert answer["error"] == INVALID_GROUP_ID

@@ -5,6 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
+from broker.errors import Loading
 from broker.groups.group import EMPTY_ASSIGNMENT
 from tests.broker.kafka_api.group_layouts import SYNC_GROUP
 from tests.broker.kafka_api.harness import Node
@@ -13,6 +14,7 @@ from tests.broker.kafka_api.members import (
     INCONSISTENT_PROTOCOL,
     INVALID_GROUP_ID,
     OK,
+    REBALANCING,
     UNKNOWN_MEMBER,
     Member,
 )
@@ -71,3 +73,19 @@ async def test_refusals(node: Node) -> None:
     ):
         answer = await node.connect().ask(SYNC_GROUP, 5, **(good | change))
         assert answer["error"] == expected, change
+
+
+@pytest.mark.parametrize("version", range(6))
+async def test_a_group_that_is_being_read_back_is_joined_again(
+    node: Node, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Java's consumer throws any other number here at the application."""
+    member = await Member(node).stable()
+
+    async def loading(*_: Any) -> Any:
+        raise Loading("soon")
+
+    monkeypatch.setattr(node.groups, "sync", loading)
+    assert (await (await member.send_sync(version)).answer())["error"] == REBALANCING
+    monkeypatch.undo()
+    assert (await (await member.send_sync(version)).answer())["assignment"] == b"all"

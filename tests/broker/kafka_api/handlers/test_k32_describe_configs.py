@@ -41,16 +41,36 @@ async def test_every_topic_config_is_there_with_its_default(node: Node, version:
 
 
 async def test_synonyms_and_documentation_when_asked(node: Node) -> None:
-    await node.create("t", retention_ms="5")
+    await node.create("t", retention_bytes="5")
     found = await describe(
-        node, TOPIC, "t", keys=["retention.ms"], include_synonyms=True, include_documentation=True
+        node,
+        TOPIC,
+        "t",
+        keys=["retention.bytes"],
+        include_synonyms=True,
+        include_documentation=True,
     )
     (one,) = found["configs"]
     assert one["synonyms"] == [
-        {"name": "retention.ms", "value": "5", "source": 1},
-        {"name": "log.retention.ms", "value": "604800000", "source": 5},
+        {"name": "retention.bytes", "value": "5", "source": 1},
+        {"name": "log.retention.bytes", "value": "-1", "source": 5},
     ]
     assert "segment" in one["documentation"]
+
+
+async def test_a_default_that_kafkas_broker_keeps_in_hours_has_no_synonym(node: Node) -> None:
+    """kafkajs' own tests compare."""
+    await node.create("default")
+    await node.create("set", retention_ms="5")
+
+    async def told(topic: str) -> tuple[str, int, list[object]]:
+        found = await describe(node, TOPIC, topic, keys=["retention.ms"], include_synonyms=True)
+        (one,) = found["configs"]
+        return one["value"], one["source"], one["synonyms"]
+
+    assert await told("default") == ("604800000", 5, [])
+    own = {"name": "retention.ms", "value": "5", "source": 1}
+    assert await told("set") == ("5", 1, [own])
 
 
 @pytest.mark.parametrize(

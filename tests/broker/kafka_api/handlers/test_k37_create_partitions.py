@@ -28,3 +28,13 @@ async def test_any_count_is_refused(node: Node, count: int, validate_only: bool)
         CREATE_PARTITIONS, 3, topics=topics, validate_only=validate_only
     )
     assert [one["error"] for one in answer["results"]] == [37]
+
+
+@pytest.mark.parametrize(("count", "error"), [(1, 37), (2, 37), (3, 39)])
+async def test_an_assignment_that_does_not_go_with_the_count(
+    node: Node, count: int, error: int
+) -> None:
+    await node.create("t")
+    topics = [{"name": "t", "count": count, "assignments": [{"brokers": [1]}]}]
+    answer = await node.connect().ask(CREATE_PARTITIONS, 3, topics=topics)
+    assert [one["error"] for one in answer["results"]] == [error]
