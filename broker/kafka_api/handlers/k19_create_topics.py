@@ -8,7 +8,8 @@ Behaviour
   * Configs are checked by name; unknown ones are stored. The answer lists all configs of the new
     topic (v5+).
   * The topic is visible here before the answer is sent. A name that is taken is
-    TOPIC_ALREADY_EXISTS.
+    TOPIC_ALREADY_EXISTS, whatever else is wrong: who creates what may be there already looks for
+    that alone.
   * A name that stands twice in one request is INVALID_REQUEST for both.
   * An assignment by hand may name partition 0 only; its nodes count, where they are does not.
 Versions
@@ -21,16 +22,20 @@ Not here
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from kio.schema.errors import ErrorCode
 
+from broker.controller.topic_name import check_topic_name
 from broker.errors import (
     InvalidConfig,
     InvalidPartitions,
     InvalidRequest,
     RequestError,
+    TopicExists,
+    UnknownTopic,
 )
 from broker.kafka_api.context import Context
 from broker.kafka_api.describe import topic_entries
@@ -74,6 +79,8 @@ def failed(ctx: Context, request: CreateTopicsRequest, code: ErrorCode) -> Respo
 
 
 async def _create(ctx: Context, request: CreateTopicsRequest, topic: CreatableTopic) -> TopicView:
+    check_topic_name(topic.name)
+    _check_free(ctx, topic.name)
     replication_factor = _replication_factor(topic)
     _check_partitions(ctx, topic)
     configs = _configs(topic)
@@ -87,6 +94,12 @@ async def _create(ctx: Context, request: CreateTopicsRequest, topic: CreatableTo
         validate_only=request.validate_only,
     )
     return await within(wait_s, work)
+
+
+def _check_free(ctx: Context, name: str) -> None:
+    with suppress(UnknownTopic):
+        ctx.controller.topic(name)
+        raise TopicExists(f"topic {name} exists")
 
 
 def _replication_factor(topic: CreatableTopic) -> int:

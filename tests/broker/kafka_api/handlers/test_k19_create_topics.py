@@ -78,6 +78,24 @@ async def test_a_name_that_is_taken_is_exactly_that(node: Node) -> None:
     assert (await create(node, validate_only=True))["error"] == ErrorCode.topic_already_exists
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_partitions": 2},
+        {"num_partitions": 0},
+        {"replication_factor": 0},
+        {"configs": [{"name": "retention.ms", "value": "soon"}]},
+    ],
+)
+async def test_a_name_that_is_taken_comes_before_what_else_is_wrong(
+    node: Node, wrong: dict[str, Any]
+) -> None:
+    """Tools that create what may be there already go on upon this error, and give up at others."""
+    node.configure(strict_partitions=True)
+    await node.create("t")
+    assert (await create(node, **wrong))["error"] == ErrorCode.topic_already_exists
+
+
 @pytest.mark.parametrize("name", ["", ".", "a/b", "x" * 250])
 async def test_a_bad_name(node: Node, name: str) -> None:
     assert (await create(node, name=name))["error"] == ErrorCode.invalid_topic_exception
