@@ -117,7 +117,7 @@ def test_record_or_reader_lost_for_want_of_patience(
 def test_kcat_that_gives_up(server: Server, topic: str) -> None:
     """It ends well only if everything was acknowledged."""
     create(server.kafka, topic)
-    common = ("kcat", "-q", "-b", server.kafka)
+    common = ("kcat", "-q", "-E", "-b", server.kafka)  # -E: else it ends with the connection
     reader = subprocess.Popen(
         [*common, "-u", "-X", "auto.offset.reset=earliest", "-G", "g", topic],
         stdout=subprocess.PIPE,
