@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from harness.member import tell
@@ -39,7 +40,7 @@ def confluent_write(servers: str, topic: str) -> None:
 def confluent_read(servers: str, group: str, topic: str) -> None:
     import confluent_kafka
 
-    consumer = confluent_kafka.Consumer(
+    consumer: Any = confluent_kafka.Consumer(
         {"bootstrap.servers": servers, "group.id": group, "auto.offset.reset": "earliest"}
     )
     consumer.subscribe([topic])
@@ -91,7 +92,7 @@ def aiokafka_read(servers: str, group: str, topic: str) -> None:
 
 
 def kafka_python_write(servers: str, topic: str) -> None:
-    import kafka  # type: ignore[import-not-found]
+    import kafka
 
     producer = kafka.KafkaProducer(bootstrap_servers=servers)
     for line in sys.stdin:
@@ -130,7 +131,7 @@ def _input_ends() -> threading.Event:
     return ended
 
 
-PROGRAMS = {
+PROGRAMS: dict[tuple[str, str], Callable[..., None]] = {
     ("aiokafka", "read"): aiokafka_read,
     ("aiokafka", "write"): aiokafka_write,
     ("confluent", "read"): confluent_read,
