@@ -88,6 +88,7 @@ class Departures:
             leader = self._leader()
             if leader == self._node:
                 await self._remove_who_is_done()
+                await self._admit_who_stays()
             elif leader is None and await self._is_removed(self._metadata.state):
                 self._on_removed()
                 return
@@ -111,6 +112,23 @@ class Departures:
                 continue
             if not applied.refusal:
                 _log.warning("a node was taken out of the cluster", node=node)
+
+    async def _admit_who_stays(self) -> None:
+        """Who was told to stay by a node that had not heard yet that it was out of the metadata, as
+        it has not itself, is let in again.
+
+        A member that is no broker may be about to take the place of one: then who is out is to stay
+        out.
+        """
+        brokers, members = self._metadata.state.brokers, self._metadata.members
+        disks = {broker.disk.hex(): broker for broker in brokers.values()}
+        if not disks.keys() >= {*members.voters, *members.learners}:
+            return
+        for voter, broker in disks.items():
+            if voter not in members and not broker.leaving:
+                _log.warning("a node that is to stay is let in again", node=broker.node)
+                await self._metadata.admit(voter)
+                return
 
     async def _is_removed(self, state: ClusterState) -> bool:
         """Does any node that we knew know better than we do?"""

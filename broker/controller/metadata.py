@@ -19,7 +19,7 @@ from raft.state import ClusterState
 
 _log = structlog.get_logger(__name__)
 
-EXPEL_TIMEOUT_S = 5.0
+MEMBERS_TIMEOUT_S = 5.0
 """How long one attempt to change the members may take."""
 
 _NEVER = (NoLeader, CommandTooLarge, Overloaded)
@@ -105,12 +105,21 @@ class Metadata:
 
     async def expel(self, voter: str) -> None:
         """Have `voter` leave Raft. Ask again while it is still among `members`."""
+        await self._change_members(leaves=voter)
+
+    async def admit(self, voter: str) -> None:
+        """Have `voter` take part in Raft. Ask again while it is not among `members`."""
+        await self._change_members(joins=voter)
+
+    async def _change_members(self, *, joins: str = "", leaves: str = "") -> None:
         done = anyio.Event()
 
         def on_done(_: RaftError | None) -> None:
             self._call_soon(done.set)
 
-        self._raft.change_members(leaves=voter, on_done=on_done, timeout_s=EXPEL_TIMEOUT_S)
+        self._raft.change_members(
+            joins=joins, leaves=leaves, on_done=on_done, timeout_s=MEMBERS_TIMEOUT_S
+        )
         await done.wait()
 
     async def insist(self, command: AnyCommand) -> Applied:
