@@ -82,7 +82,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
 
-INSTRUCTIONS = {"produce": 7_000, "fetch": 3_500, "put": 8_500, "get": 18_000}
+INSTRUCTIONS = {"produce": 7_000, "fetch": 3_500, "put": 8_500, "get": 16_000}
 """Of the interpreter, in the thread that serves, per request."""
 
 

@@ -17,8 +17,10 @@ each time, and the cursor stays.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -44,6 +46,10 @@ ROUND_COUNT_MAX = 1_000
 
 ROUND_SIZE_MAX = 1024 * 1024
 """Bytes handed out by one round, but for its last record."""
+
+
+_Settle = Callable[[], Coroutine[Any, Any, None]]
+"""Wait for a round's commit, and answer."""
 
 
 class Ticket:
@@ -137,12 +143,17 @@ class Cursors:
         return ticket
 
     async def _serve(self, topic: TopicView, lane: _Lane) -> None:
+        unsettled: _Settle | None = None
         while lane.waiting:
             count = min(len(lane.waiting), ROUND_COUNT_MAX)
             tickets = [lane.waiting.popleft() for _ in range(count)]
             size_before = lane.reader.size
+            if unsettled is not None:
+                assert self._tasks is not None
+                self._tasks.start_soon(unsettled)
+                unsettled = None
             try:
-                await self._round(topic, lane, tickets)
+                unsettled = await self._round(topic, lane, tickets)
             except RequestError as error:
                 failure = error
             except Exception as error:  # noqa: BLE001  Whatever it is, it befell this round alone.
@@ -156,24 +167,28 @@ class Cursors:
             for ticket in tickets:
                 ticket.end(failure)
         lane.is_serving = False
+        if unsettled is not None:  # Nothing follows, so this task has time to wait.
+            await unsettled()
 
-    async def _round(self, topic: TopicView, lane: _Lane, tickets: list[Ticket]) -> None:
+    async def _round(self, topic: TopicView, lane: _Lane, tickets: list[Ticket]) -> _Settle | None:
+        """Hand out what there is; the result answers those who got it."""
         partition = self._controller.anywhere(topic)
         group = group_of(topic.name)
         position = await self._offsets.position(group, topic.topic_id)
         start = partition.log_start_offset
         offset = start if position is None else max(position, start)
         haul = await _haul(lane.reader, partition, offset, len(tickets))
+        settle: _Settle | None = None
         if haul.offset != offset:
             committed = await self._offsets.commit(group, topic.topic_id, haul.offset)
-            assert self._tasks is not None
-            self._tasks.start_soon(_settle, committed, tickets[: len(haul.taken)], haul.taken)
+            settle = partial(_settle, committed, tickets[: len(haul.taken)], haul.taken)
         rest = tickets[len(haul.taken) :]
         if haul.has_more:
             lane.waiting.extendleft(reversed(rest))
         else:
             for ticket in rest:
                 ticket.end(haul.failure)
+        return settle
 
     def _trim(self, current: _Lane) -> None:
         """Forget the topics read longest ago until the rest fits. One that is in use stays."""
