@@ -1,8 +1,8 @@
 """This node's share of the data: its copies, the streams that fill them, the seals and the file
 work.
 
-Everything here follows the metadata, whoever leads what; `leases.py` is about what this node may
-write.
+Everything here follows the metadata, whoever leads what; `leading.py` is about what this node
+writes.
 """
 
 from collections.abc import Awaitable, Callable

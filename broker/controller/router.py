@@ -7,6 +7,7 @@ themselves; what was waiting here when the leadership moved is sent after it, on
 is what comes shortly after that (`handed_on.py`).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -173,10 +174,26 @@ class Routed:
             raise PeerUnreachable(f"an answer that is none: {error}") from error
 
 
-async def append_here(
+async def answer_client(
+    topics: Topics, ask: messages.AppendAsk | messages.FetchAsk, batches: memoryview
+) -> Sequence[Buffer]:
+    """The other end: what another node asks on behalf of a client of its own."""
+    try:
+        partition = topics.partition(topics.topic_by_id(UUID(bytes=ask.topic_id)))
+        if isinstance(ask, messages.AppendAsk):
+            return messages.encode(await _append(partition, ask, bytes(batches)))
+        data = await partition.read(ask.offset, size_max=ask.size_max)
+    except RequestError as error:
+        refused = type(error).__name__, str(error)
+        is_append = isinstance(ask, messages.AppendAsk)
+        reply = messages.AppendReply(*refused) if is_append else messages.FetchReply(*refused)
+        return messages.encode(reply)
+    return messages.encode(messages.FetchReply(""), data)
+
+
+async def _append(
     partition: Partition, ask: messages.AppendAsk, batch: bytes
 ) -> messages.AppendReply:
-    """Another node's append, on the leader. Raises RequestError."""
     appended = await partition.append(batch, acks=ACKS_ALL)
     await partition.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=ask.timeout_ms / 1000)
     return messages.AppendReply(

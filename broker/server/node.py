@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from broker.admin.app import make_app
 from broker.admin.server import serve_admin
 from broker.config import Config, HostPort, Listener, Origins
-from broker.controller.controller import LocalController
+from broker.controller.broker import LocalBroker
 from broker.controller.data_dir import DataDir
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
@@ -142,7 +142,8 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._store.attach()
         self._metadata = Metadata(self._raft, self._loop.call_soon_threadsafe)
-        self._controller = self._make_controller()
+        self._broker = self._make_broker()
+        self._controller = self._broker.controller
         self._groups = Coordinator(self._controller, self._clock, _group_config(self._config))
         self._samples = Samples(
             status=self.status,
@@ -194,9 +195,9 @@ class Node:
         self._say_ready(native, kafka, HostPort(self._config.admin_host, admin_port))
         tasks.start_soon(warm_up)
 
-    def _make_controller(self) -> LocalController:
+    def _make_broker(self) -> LocalBroker:
         config = self._config
-        return LocalController(
+        return LocalBroker(
             node_id=config.node_id,
             disk=bytes.fromhex(self._data.identity.disk_id),
             metadata=self._metadata,
@@ -237,8 +238,7 @@ class Node:
     ) -> None:
         """Into the cluster, and everything that was stored back in service."""
         config = self._config
-        controller = self._controller
-        self._membership.network.serve(answer=self._answer, feed=controller.feed)
+        self._membership.network.serve(answer=self._answer, feed=self._broker.feed)
         await self._membership.start(tasks, self._metadata)
         self._detail = "waiting for the cluster"
         await self._membership.take_part()
@@ -256,15 +256,15 @@ class Node:
             clean=is_trusted,
         )
         self._detail = "reading the logs back"
-        await controller.start(tasks, cluster_id=_new_cluster_id(), register=register)
+        await self._broker.start(tasks, cluster_id=_new_cluster_id(), register=register)
         await anyio.to_thread.run_sync(self._data.registered)
-        await anyio.to_thread.run_sync(self._data.joined, controller.cluster_id)
+        await anyio.to_thread.run_sync(self._data.joined, self._controller.cluster_id)
 
     async def _answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
         """Whatever another node asks."""
         if isinstance(call, messages.TakeAsk):
             return await self._protocols.answer(call)
-        return await self._controller.answer(call, batches)
+        return await self._broker.answer(call, batches)
 
     async def _drain(self) -> None:
         """Serve on until others lead what this node leads: who is refused before that finds nobody
@@ -275,7 +275,7 @@ class Node:
             _log.info(
                 "stopping: begun requests may finish", grace_ms=self._config.shutdown_grace_ms
             )
-            await self._controller.hand_over()
+            await self._broker.hand_over()
         self._groups.release()
         self._protocols.stop()
         if is_well:
@@ -326,7 +326,7 @@ class Node:
             cluster=self._overview,
             registry=self._registry,
             leave=self._leave,
-            forget=self._controller.departures.forget,
+            forget=self._broker.departures.forget,
             unclean_seal=self._unclean_seal,
         )
         await serve_admin(
@@ -334,7 +334,7 @@ class Node:
         )
 
     async def _leave(self, node: int, leaving: bool) -> None:
-        await self._controller.departures.mark(node, leaving=leaving)
+        await self._broker.departures.mark(node, leaving=leaving)
 
     async def _unclean_seal(self, topic: str, force: str) -> None:
         await self._controller.unclean_seal(topic, force=force)

@@ -14,6 +14,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from broker.controller.broker import LocalBroker
 from broker.controller.controller import LocalController
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
@@ -77,7 +78,7 @@ class NetPeers:
         member = self._network.reach(self._node, node)
         call, batches = messages.decode_call(memoryview(b"".join(frame)))
         with anyio.move_on_after(timeout_s):
-            answer = await member.controller.answer(call, batches)
+            answer = await member.broker.answer(call, batches)
             if self._network.answers_lost:
                 self._network.answers_lost -= 1
                 raise PeerUnreachable("the connection broke before the answer")
@@ -93,7 +94,7 @@ class NetPeers:
         )
         ours.other, theirs.other = theirs, ours
         self._network.pipes += [ours, theirs]
-        member.tasks.start_soon(member.controller.feed, self._node, theirs)
+        member.tasks.start_soon(member.broker.feed, self._node, theirs)
         return ours
 
 
@@ -137,11 +138,10 @@ class Pipe:
 class Member:
     """One incarnation of one node."""
 
-    def __init__(
-        self, node: int, controller: LocalController, store: Store, tasks: TaskGroup
-    ) -> None:
+    def __init__(self, node: int, broker: LocalBroker, store: Store, tasks: TaskGroup) -> None:
         self.node = node
-        self.controller = controller
+        self.broker = broker
+        self.controller = broker.controller
         self.store = store
         self.tasks = tasks
 
@@ -173,7 +173,7 @@ class Cluster:
         store = Store(TOPICS, self.disks[node], FsyncPolicy.parse("each"), space)
         store.attach()
         loop = asyncio.get_running_loop()
-        controller = LocalController(
+        broker = LocalBroker(
             node_id=node,
             disk=self.disk_ids[node],
             metadata=Metadata(self.raft, loop.call_soon_threadsafe),
@@ -187,21 +187,21 @@ class Cluster:
             on_disk_failure=lambda _: None,
         )
         started = anyio.Event()
-        self._tasks.start_soon(self._live, node, controller, store, started)
+        self._tasks.start_soon(self._live, node, broker, store, started)
         with anyio.fail_after(20):
             await started.wait()
         return self.network.nodes[node]
 
     async def _live(
-        self, node: int, controller: LocalController, store: Store, started: anyio.Event
+        self, node: int, broker: LocalBroker, store: Store, started: anyio.Event
     ) -> None:
         register = RegisterBroker(
             node=node, disk=self.disk_ids[node], raft_host="127.0.0.1", raft_port=6000 + node,
             listeners=(("PLAINTEXT", "127.0.0.1", 9092 + node),), rack=None, clean=self.is_clean,
         )  # fmt: skip
         async with anyio.create_task_group() as tasks:
-            self.network.nodes[node] = Member(node, controller, store, tasks)
-            await controller.start(tasks, cluster_id="test-cluster", register=register)
+            self.network.nodes[node] = Member(node, broker, store, tasks)
+            await broker.start(tasks, cluster_id="test-cluster", register=register)
             started.set()
             await anyio.sleep_forever()
 
@@ -215,6 +215,9 @@ class Cluster:
                 pipe.close()
         disk = self.disks[node]
         self.disks[node] = disk.kill_clone() if mode == "kill" else disk.crash_clone("random", rng)
+
+    def broker(self, node: int) -> LocalBroker:
+        return self.network.nodes[node].broker
 
     def controller(self, node: int) -> LocalController:
         return self.network.nodes[node].controller

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from broker.controller.controller import LocalController
+from broker.controller.broker import LocalBroker
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
 from broker.controller.partition import LocalPartition
@@ -47,14 +47,15 @@ class OneNode:
     def __init__(
         self,
         backend: MemoryBackend,
-        controller: LocalController,
+        broker: LocalBroker,
         clock: ManualClock,
         groups: GroupConfig | None,
     ) -> None:
         self.backend = backend
-        self.controller = controller
+        self.broker = broker
+        self.controller = broker.controller
         self.clock = clock
-        self.groups = Coordinator(controller, clock, groups)
+        self.groups = Coordinator(self.controller, clock, groups)
         self.disk_failures: list[OSError] = []
 
     async def topic(self, name: str = "t", **configs: str) -> LocalPartition:
@@ -92,7 +93,7 @@ async def running(
     store.attach()
     try:
         loop = asyncio.get_running_loop()
-        controller = LocalController(
+        broker = LocalBroker(
             node_id=NODE,
             disk=DISK,
             metadata=Metadata(raft, loop.call_soon_threadsafe),
@@ -105,13 +106,13 @@ async def running(
             retention_interval_ms=retention_interval_ms,
             on_disk_failure=lambda error: node.disk_failures.append(error),
         )
-        node = OneNode(backend, controller, clock, groups)
+        node = OneNode(backend, broker, clock, groups)
         register = RegisterBroker(
             node=NODE, disk=DISK, raft_host="127.0.0.1", raft_port=6000,
             listeners=(("PLAINTEXT", "127.0.0.1", 9092),), rack=None, clean=is_trusted,
         )  # fmt: skip
         async with anyio.create_task_group() as tasks:
-            await controller.start(tasks, cluster_id="test-cluster", register=register)
+            await broker.start(tasks, cluster_id="test-cluster", register=register)
             node.groups.start(tasks)
             yield node
             tasks.cancel_scope.cancel()

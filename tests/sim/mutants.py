@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from broker.controller import controller, leases, placement, supervisor
+from broker.controller import leases, lifecycle, placement, supervisor
 from broker.controller.bucket import Bucket
 from broker.controller.holding import Holding
 from broker.controller.metadata import Metadata
@@ -185,7 +185,7 @@ def resume_the_writer_after_a_restart() -> Patches:
 
     yield leases, "leases_of", leases_of
     yield Restart, "begin_seals", nothing
-    yield controller.LocalController, "_sealed_all", nothing
+    yield lifecycle.Lifecycle, "_sealed_all", nothing
     yield supervisor, "_is_alive", is_alive
 
 

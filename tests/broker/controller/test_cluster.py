@@ -57,7 +57,7 @@ async def settled_copies(made: Cluster) -> None:
 
 async def asked(made: Cluster, node: int, seal: messages.SealAsk) -> messages.SealReply:
     """What a recoverer is told."""
-    frame = b"".join(await made.controller(node).answer(seal, memoryview(b"")))
+    frame = b"".join(await made.broker(node).answer(seal, memoryview(b"")))
     answer, _ = messages.decode_reply(memoryview(frame))
     assert isinstance(answer, messages.SealReply)
     return answer
@@ -252,13 +252,13 @@ async def test_a_replaced_disk_confirms_no_leader_of_a_segment_that_has_ended(
             while not made.raft.state.brokers[replaced].fenced:
                 await anyio.sleep(0.02)
         made.network.isolate(replaced)
-        controller = (await made.start(replaced)).controller
+        broker = (await made.start(replaced)).broker
         topic_id = old.metadata.topic_id
         with anyio.fail_after(20):
-            while controller._replicas.copies.get(topic_id, ended.sid) is None:
+            while broker._replicas.copies.get(topic_id, ended.sid) is None:
                 await anyio.sleep(0.02)
         ask = messages.UnfencedAsk(topic_id, ended.sid, ended.epoch)
-        frame = b"".join(await controller.answer(ask, memoryview(b"")))
+        frame = b"".join(await broker.answer(ask, memoryview(b"")))
         reply, _ = messages.decode_reply(memoryview(frame))
         assert isinstance(reply, messages.UnfencedReply)
         assert not reply.is_known or reply.why
@@ -318,16 +318,16 @@ async def test_a_node_that_was_taken_for_dead_does_not_doubt_what_it_has_written
     async with cluster(tmp_path) as made:
         made.is_clean = False
         made.kill(3, "random", random.Random(0))
-        controller = (await made.start(3)).controller
+        broker = (await made.start(3)).broker
         made_topics = [await made.controller(1).create_topic(name, configs={}) for name in "tuvw"]
         followed = next(topic for topic in made_topics if topic.leader_id != 3)
-        before = controller.incarnation
+        before = broker.incarnation
         made.network.isolate(3)
         with anyio.fail_after(20):
             while not made.raft.state.brokers[3].fenced:
                 await anyio.sleep(0.02)
             made.network.heal()
-            while controller.incarnation == before:
+            while broker.incarnation == before:
                 await anyio.sleep(0.02)
         last = made.raft.state.topics[followed.topic_id.bytes].last
         assert last.sid == 1
@@ -339,7 +339,7 @@ async def test_a_node_that_has_lost_its_vote_is_not_told_to_stay(tmp_path: Path)
     """It would stay in name, and never hear of the metadata again."""
     async with cluster(tmp_path) as made:
         made.raft_leader = 0  # Nobody goes on with it.
-        departures = made.controller(1).departures
+        departures = made.broker(1).departures
         await departures.mark(3, leaving=True)
         assert made.raft.members.voters == (made.raft.voter_id,)
         with pytest.raises(InvalidRequest, match="only come back as a new one"):
@@ -443,7 +443,7 @@ async def test_what_is_deleted_while_a_node_reads_its_disk_back_leaves_that_disk
             for _ in range(2):
                 await made.put(b"old", name)
                 leader = await made.leader(name)
-                await made.controller(leader.topic.leader_id)._roll(leader, "so that it is sealed")
+                await made.broker(leader.topic.leader_id).leading.roll(leader, "to be sealed")
             await made.put(b"new", name)
         await settled_copies(made)
         ids = {name: made.controller(1).topic(name).topic_id for name in ("gone", "cut")}
@@ -484,7 +484,7 @@ async def test_a_damaged_copy_that_nobody_relies_on_does_not_keep_its_node_away(
         file = fs.open(log.directory / "1" / log_name(0))
         fs.pwrite(file, fs.size(file) // 2, bytes(80))
         if is_sealed:
-            assert await made.controller(leader.topic.leader_id)._roll(leader, "to be sealed")
+            assert await made.broker(leader.topic.leader_id).leading.roll(leader, "to be sealed")
         made.is_clean = is_sealed
         await made.start(node)
         known |= await acknowledged(made, 5, b"after")

@@ -141,8 +141,8 @@ async def test_deletions_that_make_room_do_not_wait_for_copies_that_need_it(
         await until(lambda: node.store.space.is_short)
         known |= await acknowledged(made, 5, b"short")
         leader = await made.leader()
-        assert await made.controller(leader.topic.leader_id)._roll(leader, "so that it is sealed")
-        await until(lambda: not node.controller._replicas._housekeeping.is_idle)
+        assert await made.broker(leader.topic.leader_id).leading.roll(leader, "to be sealed")
+        await until(lambda: not node.broker._replicas._housekeeping.is_idle)
         await made.controller(leader.topic.leader_id).delete_topic(large)
         await until(lambda: not fs.exists(path))
         assert node.store.space.is_short

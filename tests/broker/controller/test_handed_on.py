@@ -1,6 +1,7 @@
 """Clients of a leader that has handed its topic on: none of them pauses, none is kept from the new
 leader for ever, and nothing is written twice or out of order."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from broker.controller.controller import LocalController
 from broker.controller.roll import roll
 from broker.errors import OutcomeUnknown, RequestError
 from broker.ports import ACKS_ALL, Buffer
+from broker.replication import messages
 from broker.replication.follow import _Writer
 from raft.commands import Next
 from tests.broker.cluster import Cluster, cluster
@@ -51,8 +53,8 @@ async def test_a_client_that_brings_much_is_told_where_to_go_and_stays_told(
     monkeypatch.setattr(handed_on, "RATE_SIZE", 10_000)
     async with cluster(tmp_path) as made:
         old, _ = await handed_over(made)
-        now = old._handed_on._monotonic()
-        monkeypatch.setattr(old._handed_on, "_monotonic", lambda: now)
+        now = old._leading.handed_on._monotonic()
+        monkeypatch.setattr(old._leading.handed_on, "_monotonic", lambda: now)
         assert await sent_on(old, batch(b"x" * 5000)) == 1
         assert await sent_on(old, batch(b"x" * 5000)) is None
         # A small one must not overtake the large one that its client has to bring elsewhere.
@@ -78,7 +80,7 @@ async def test_a_node_that_is_cut_off_says_so_at_once(tmp_path: Path) -> None:
         made.raft_leader = new
         made.network.isolate(old.node_id)
         with anyio.fail_after(20):
-            while old._liveness.is_in_touch():
+            while made.broker(old.node_id)._liveness.is_in_touch():
                 await anyio.sleep(0.01)
         assert await sent_on(old, batch(b"x")) is None
 
@@ -103,7 +105,8 @@ async def test_whoever_hears_of_a_new_leader_before_the_leader_itself_need_not_a
         first = await made.leader()
         old = made.controller(first.topic.leader_id)
         new = made.controller(next(node for node in made.disks if node != old.node_id))
-        chosen = Next(new.node_id, new.incarnation, tuple(made.disks))
+        broker = made.broker(new.node_id)
+        chosen = Next(new.node_id, broker.incarnation, tuple(made.disks))
         asked: list[int] = []
 
         async def asks_again(writer: _Writer, following: object) -> None:
@@ -111,14 +114,14 @@ async def test_whoever_hears_of_a_new_leader_before_the_leader_itself_need_not_a
 
         monkeypatch.setattr(_Writer, "_introduce_again", asks_again)
         attempts = 0
-        answer = new._answer_client
+        answer = broker.answer
 
-        async def counted(*call: object) -> object:
+        async def counted(call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
             nonlocal attempts
-            attempts += 1
-            return await answer(*call)  # type: ignore[arg-type]
+            attempts += isinstance(call, messages.AppendAsk)
+            return await answer(call, batches)
 
-        monkeypatch.setattr(new, "_answer_client", counted)
+        monkeypatch.setattr(broker, "answer", counted)
         with monkeypatch.context() as deaf:
             deaf.setattr(new._metadata, "_refresh", lambda: None)
             assert await roll(first, old._metadata, choose=lambda *_: chosen, reason="test")

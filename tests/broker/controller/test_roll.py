@@ -153,7 +153,7 @@ async def test_a_writer_is_refused_in_time_while_nobody_can_decide_a_rollover(
     async with running(tmp_path) as node, anyio.create_task_group() as tasks:
         partition = await node.topic()
         await put(partition, b"before")
-        tasks.start_soon(node.controller._roll, partition, "a test")
+        tasks.start_soon(node.broker.leading.roll, partition, "a test")
         await anyio.wait_all_tasks_blocked()
         with anyio.fail_after(10), pytest.raises(OutOfTouch):
             await partition.append(batch(b"refused"), acks=ACKS_ALL)
@@ -172,7 +172,7 @@ async def test_no_rollover_begins_that_nobody_can_decide(
         partition = await node.topic()
         await put(partition, b"before")
         monkeypatch.setattr(Metadata, "reaches_majority", property(lambda _: False))
-        assert not await node.controller._roll(partition, "a test")
+        assert not await node.broker.leading.roll(partition, "a test")
         await put(partition, b"after")
         assert len(partition.topic.segments) == 1
 

@@ -108,6 +108,6 @@ async def test_a_topic_that_is_deleted_while_it_is_being_emptied_leaves_no_files
             for _ in range(100):
                 await anyio.lowlevel.checkpoint()
             may.set()
-            while not node.controller._replicas._housekeeping.is_idle:
+            while not node.broker._replicas._housekeeping.is_idle:
                 await anyio.sleep(0.01)
         assert node.backend.fs.listdir(TOPICS) == []

@@ -160,13 +160,13 @@ async def test_positions_that_were_carried_over_and_the_new_leader_has_no_copy_o
         log = await StateLog.load(made.controller(first), partition, made.clock)
         tasks.start_soon(log.run)
         await log.put([(b"old", b"1")])()
-        assert await made.controller(first)._roll(partition, "a test")
+        assert await made.broker(first).leading.roll(partition, "a test")
         while not partition.log_start_offset:
             await log.put([(b"new", b"2")])()
         made.kill(max(set(opened.replicas) - {first}))
         with anyio.fail_after(20):
             while (leader := (await made.leader(name)).topic.leader_id) != stranger:
-                await made.controller(leader)._roll_away("a test")
+                await made.broker(leader).leading.roll_away("a test")
                 await anyio.sleep(0.02)
         partition = await made.leader(name)
         assert partition.log.get(partition.metadata.segments[0].sid) is None

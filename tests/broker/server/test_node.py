@@ -29,7 +29,7 @@ def stopping(one: OneNode, happened: list[str]) -> Node:
     node = cast(Any, object.__new__(Node))
     node._failure, node._config, node._detail = None, Config(), ""
     node._groups = one.groups
-    node._controller = SimpleNamespace(hand_over=hand_over)
+    node._broker = SimpleNamespace(hand_over=hand_over)
     node._protocols = SimpleNamespace(stop=lambda: happened.append("long polls end"))
     node._net = SimpleNamespace(drain=drain)
     return cast(Node, node)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from broker.controller.broker import LocalBroker
 from broker.controller.controller import LocalController
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
@@ -236,6 +237,7 @@ class Process:
         self.requests: dict[int, Callable[[], None]] = {}
         """What to do with a client's request when the process dies."""
         self.backend = SimBackend(world.loop, machine.speed, machine.root)
+        self.broker: LocalBroker
         self.controller: LocalController
         self.groups: Coordinator
         self.native: NativeApi
@@ -295,7 +297,7 @@ class Process:
         self.metadata = Metadata(self._raft, self._call_soon)
         clock = NodeClock(loop, machine)
         peers = SimPeers(self, world.data)
-        self.controller = LocalController(
+        self.broker = LocalBroker(
             node_id=self.node,
             disk=machine.disk_id,
             metadata=self.metadata,
@@ -309,6 +311,7 @@ class Process:
             on_disk_failure=self._disk_failed,
             on_removed=self._removed,
         )
+        self.controller = self.broker.controller
         self.groups = Coordinator(self.controller, clock)
         self.native = NativeApi(
             controller=self.controller,
@@ -327,7 +330,7 @@ class Process:
             node=self.node, raft=self._raft, metadata=self.metadata, call_soon=self._call_soon
         )
         await admission.take_part(joins=machine.joins)
-        await self.controller.start(self.tasks, cluster_id=CLUSTER_ID, register=register)
+        await self.broker.start(self.tasks, cluster_id=CLUSTER_ID, register=register)
         self.groups.start(self.tasks)
         await self.tasks.start(self.native.run)
         self.is_ready = True
@@ -359,10 +362,10 @@ class Process:
     async def answer(self, call: messages.Call, batches: memoryview) -> Sequence[Buffer]:
         if isinstance(call, messages.TakeAsk):
             return await self.native.answer(call)
-        return await self.controller.answer(call, batches)
+        return await self.broker.answer(call, batches)
 
     async def feed(self, node: int, conversation: Conversation) -> None:
-        await self.controller.feed(node, conversation)
+        await self.broker.feed(node, conversation)
 
     # ---- raft ------------------------------------------------------------------------------------
 
@@ -439,7 +442,7 @@ class Process:
     async def hand_over(self) -> None:
         """What a server does between SIGTERM and its end."""
         self.groups.release()
-        await self.controller.hand_over()
+        await self.broker.hand_over()
         self._raft.transfer()
 
     @property

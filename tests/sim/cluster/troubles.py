@@ -265,7 +265,7 @@ class Troubles:
             process = machine.process
             if process is not None and process.is_ready:
                 for partition in process.controller.led_partitions():
-                    process.start(process.controller._roll, partition, "forced")
+                    process.start(process.broker.leading.roll, partition, "forced")
         if "slow commands" in self.kinds:
             # The one that is to write next may be another process by the time that it is told.
             self.world.loop.after(self.rng.uniform(0.0, 0.1), partial(_start_again, self._one()))

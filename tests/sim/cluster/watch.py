@@ -239,7 +239,7 @@ class Watch:
             process = _process()
             if process is not None:
                 with self._step(key):
-                    me = (process.node, process.controller.incarnation)
+                    me = (process.node, process.broker.incarnation)
                     self._model.become_writer(process, me, key)
             init(bucket, **options)
 
