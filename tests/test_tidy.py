@@ -27,6 +27,7 @@ PURE = (
     "broker/controller/topic_config.py",
     "broker/errors.py",
     "broker/groups/expiry.py",
+    "broker/groups/generations.py",
     "broker/groups/group.py",
     "broker/groups/keyed.py",
     "broker/groups/messages.py",

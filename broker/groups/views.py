@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from broker.groups.group import CONSUMER_PROTOCOL, Group
+from broker.groups.generations import CONSUMER_PROTOCOL
+from broker.groups.group import Group
 from broker.groups.states import State
 from broker.groups.subscription import subscribed_topics
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from broker.groups.group import EMPTY_ASSIGNMENT, Group
+from broker.groups.generations import EMPTY_ASSIGNMENT
+from broker.groups.group import Group
 from broker.groups.messages import (
     Answer,
     Effect,

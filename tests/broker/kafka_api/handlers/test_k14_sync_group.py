@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from broker.errors import Loading
-from broker.groups.group import EMPTY_ASSIGNMENT
+from broker.groups.generations import EMPTY_ASSIGNMENT
 from tests.broker.kafka_api.group_layouts import SYNC_GROUP
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.members import (
