@@ -67,6 +67,26 @@ class News(Protocol):
     def is_set(self) -> bool: ...
 
 
+class Patience:
+    """How long one request looks for the next leader: `wait_s` seconds from now, but no longer than
+    until this node stops, or there is other news."""
+
+    def __init__(self, ctx: Context, wait_s: float, news: News | None = None) -> None:
+        self._stopping = ctx.stopping
+        self._news = news
+        self._ends_at = anyio.current_time() + wait_s
+
+    @property
+    def is_over(self) -> bool:
+        is_told = self._stopping.is_set or (self._news is not None and self._news.is_set())
+        return is_told or anyio.current_time() >= self._ends_at
+
+    async def pause(self) -> None:
+        """Between two looks."""
+        left_s = self._ends_at - anyio.current_time()
+        await anyio.sleep(max(0.0, min(LOOK_S, left_s)))
+
+
 async def until_led(
     ctx: Context, names: Iterable[str], wait_s: float, news: News | None = None
 ) -> None:
@@ -75,10 +95,10 @@ async def until_led(
     left = unled(ctx, names)
     if not left:
         return
-    with anyio.move_on_after(max(0.0, min(wait_s, LEADER_WAIT_S))):
-        while left and not ctx.stopping.is_set and not (news and news.is_set()):
-            await anyio.sleep(LOOK_S)
-            left = unled(ctx, left)
+    patience = Patience(ctx, min(wait_s, LEADER_WAIT_S), news)
+    while left and not patience.is_over:
+        await patience.pause()
+        left = unled(ctx, left)
 
 
 def _is_led(ctx: Context, name: str) -> bool:

@@ -7,8 +7,8 @@ Behaviour
     comes next. librdkafka's admin calls depend on it (v2.16): they repeat the question only twice,
     within half a second, and one that was sent to a node which then drops out of the metadata is
     never sent anywhere else.
-  * When nobody comes, COORDINATOR_NOT_AVAILABLE, which every client retries; or whoever leads by
-    the metadata, who may well be reached from where the client is.
+  * When nobody comes before this node stops, COORDINATOR_NOT_AVAILABLE, which every client retries;
+    or whoever leads by the metadata, who may well be reached from where the client is.
   * The coordinator of a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the
     one number that every client takes for final; other kinds with INVALID_REQUEST.
 Versions
@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import anyio
 from kio.schema.errors import ErrorCode
 
 from broker.errors import InvalidRequest, MetadataUnavailable, RequestError
@@ -32,6 +31,7 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.errors import Refused, text_of
 from broker.kafka_api.groups import group_code
 from broker.kafka_api.handler import Finish, Response
+from broker.kafka_api.leaders import Patience
 from broker.kafka_api.wire import maker
 from broker.ports import BrokerAddress
 
@@ -44,9 +44,6 @@ MANY_VERSION_MIN: Final = 4
 
 LEADER_WAIT_S: Final = 3.0
 """For all keys of a request together. A dead leader is replaced within one to three seconds."""
-
-LOOK_S: Final = 0.02
-"""Between two looks at who leads."""
 
 _NOWHERE: Final = BrokerAddress(node_id=-1, host="", port=-1)
 
@@ -62,11 +59,11 @@ async def begin(ctx: Context, request: FindCoordinatorRequest) -> Finish:
 async def _finish(ctx: Context, request: FindCoordinatorRequest) -> Response:
     """Look each key up, and make the shards that are missing."""
     key_type = getattr(request, "key_type", GROUP)
-    ends_at = anyio.current_time() + LEADER_WAIT_S
+    patience = Patience(ctx, LEADER_WAIT_S)
     found: list[_Found] = []
     for key in _keys(request):
         try:
-            found.append((key, await _find(ctx, key_type, key, ends_at), ErrorCode.none, None))
+            found.append((key, await _find(ctx, key_type, key, patience), ErrorCode.none, None))
         except RequestError as error:
             found.append((key, _NOWHERE, group_code(error), text_of(error)))
     return _response(request, found)
@@ -83,7 +80,7 @@ def _keys(request: FindCoordinatorRequest) -> Sequence[str]:
     return (request.key,)  # type: ignore[attr-defined]
 
 
-async def _find(ctx: Context, key_type: int, key: str, ends_at: float) -> BrokerAddress:
+async def _find(ctx: Context, key_type: int, key: str, patience: Patience) -> BrokerAddress:
     if key_type == TRANSACTION:
         raise Refused(
             ErrorCode.transactional_id_authorization_failed, "transactions are not offered"
@@ -93,12 +90,12 @@ async def _find(ctx: Context, key_type: int, key: str, ends_at: float) -> Broker
     while True:
         leader_id = await ctx.groups.leader_of(key)
         live = {broker.node_id: broker for broker in ctx.controller.brokers(ctx.listener)}
-        is_late = anyio.current_time() >= ends_at
+        is_late = patience.is_over
         if leader_id in live and (is_late or await ctx.controller.answers(leader_id)):
             return live[leader_id]
         if is_late:
             raise MetadataUnavailable("nobody coordinates the group now")
-        await anyio.sleep(LOOK_S)
+        await patience.pause()
 
 
 def _response(request: FindCoordinatorRequest, found: Sequence[_Found]) -> Response:

@@ -97,6 +97,27 @@ async def test_a_coordinator_that_this_node_alone_cannot_reach_is_named_in_the_e
     assert (found["error"], found["node_id"]) == (OK, 2)
 
 
+async def test_a_node_that_stops_keeps_nobody_waiting_for_a_coordinator(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections would be cut in the midst of it, at the end of the grace."""
+    monkeypatch.setattr(k10_find_coordinator, "LEADER_WAIT_S", 3600)
+    await ask(node, 6)
+    node.depose("__consumer_offsets", leader_id=-1)
+    answers: list[dict[str, Any]] = []
+
+    async def finish() -> None:
+        answers.append(await ask(node, 6))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(finish)
+            await anyio.wait_all_tasks_blocked()
+            assert not answers
+            node.stopping.set()
+    assert answers[0]["error"] == NOT_AVAILABLE
+
+
 async def test_another_node_leads_the_shard(node: Node) -> None:
     await ask(node, 6)
     node.depose("__consumer_offsets", leader_id=2)
