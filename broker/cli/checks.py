@@ -17,6 +17,7 @@ from typing import Literal
 
 from broker.config import Config
 from broker.config.values import WILDCARD_HOSTS
+from broker.server.descriptors import for_connections, raise_limit
 
 SYNC_COUNT = 30
 SYNC_SIZE = 4096
@@ -191,11 +192,14 @@ def check_advertised(config: Config) -> Iterator[Check]:
 
 def check_open_files(connections_max: int) -> Check:
     """Each connection and each open segment is a file descriptor."""
-    # A node raises the soft limit by itself.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    found = f"{hard} open files allowed, {connections_max} connections"
-    if hard < connections_max + 512 and hard != resource.RLIM_INFINITY:
-        advice = "Raise it (`ulimit -Hn`), or lower --connections-max: fewer are taken than that."
+    limit = raise_limit()  # As a node does.
+    allowed = "any number of" if limit == resource.RLIM_INFINITY else limit
+    found = f"{allowed} open files allowed, {connections_max} connections"
+    taken = for_connections(connections_max, limit)
+    if taken < connections_max:
+        advice = (
+            f"Only {taken} are taken: raise the limit (`ulimit -Hn`), or lower --connections-max."
+        )
         return Check("open files", "warn", found, advice)
     return Check("open files", "ok", found)
 

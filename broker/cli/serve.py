@@ -33,7 +33,7 @@ def run_node(config: Config, origins: Origins) -> int:
         import structlog
 
         from broker.cli.banner import banner
-        from broker.server import run
+        from broker.server.node import run
         from broker.telemetry.logging import close_logging, configure_logging
         from broker.telemetry.start import BannerInfo
 

@@ -3,7 +3,3 @@
 node.py     the node: what is made in which order, and what ends it
 samples.py  what it shows at /metrics and through METRICS
 """
-
-from broker.server.node import run
-
-__all__ = ["run"]

@@ -1,6 +1,7 @@
 """A doctor who sees nothing, or panics."""
 
 import json
+import resource
 import socket
 from pathlib import Path
 
@@ -85,9 +86,17 @@ def test_loopback_told_to_the_world_is_noticed() -> None:
     assert check.level == "warn"
 
 
-def test_more_connections_than_files_is_noticed() -> None:
-    assert check_open_files(10**9).level in {"warn", "ok"}
-    assert check_open_files(1).level == "ok"
+def test_connections_that_a_node_would_not_take_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is announced here is what the node does: 1024 files leave 512 to clients."""
+    monkeypatch.setattr("broker.cli.checks.raise_limit", lambda: 1024)
+    assert check_open_files(512).level == "ok"
+    found = check_open_files(513)
+    assert found.level == "warn"
+    assert "512 are taken" in found.advice
+    monkeypatch.setattr("broker.cli.checks.raise_limit", lambda: resource.RLIM_INFINITY)
+    assert check_open_files(10**9).level == "ok"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ PROGRAM = """
 import gc, json, sys
 from broker.cli.lean import NOT_WANTED, lean_imports
 with lean_imports():
-    import broker.cli.serve, broker.cli.banner, broker.server
+    import broker.cli.serve, broker.cli.banner, broker.server.node
 print(json.dumps({
     "modules": sorted(sys.modules),
     "collects": gc.isenabled(),

@@ -27,12 +27,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Run], None]]:
-    """Put another `broker.server.run` in place of the real one."""
+    """Put another `broker.server.node.run` in place of the real one."""
 
     def install(run: Run) -> None:
-        module = ModuleType("broker.server")
+        module = ModuleType("broker.server.node")
         module.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "broker.server", module)
+        monkeypatch.setitem(sys.modules, "broker.server.node", module)
 
     yield install
 
