@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
+from broker.bell import Bell
 from broker.errors import BrokerError, NotLeader, OutOfTouch, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
 from broker.replication.barrier import ReadBarrier
-from broker.replication.bell import Bell
 from broker.replication.copies import LocalCopy
 from broker.replication.writer import Writer
 from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time

@@ -34,12 +34,12 @@ import anyio
 import anyio.lowlevel
 import structlog
 
+from broker.bell import Bell
 from broker.errors import PeerError
 from broker.net.budget import Account
 from broker.net.framing import PREFIX_SIZE, FrameDecoder
 from broker.net.limits import Limits, ListenerStats
 from broker.net.outbox import Outbox
-from broker.net.signal import Signal
 from broker.net.stream import Stream
 from broker.ports import Buffer, Clock, Finish, Pending, Reply, Session
 
@@ -78,7 +78,7 @@ class Connection:
 
         self._slots: deque[_Slot | None] = deque()
         """Begun and not answered, in order; None is the END."""
-        self._slot_put, self._slot_taken = Signal(), Signal()
+        self._slot_put, self._slot_taken = Bell(), Bell()
         self._outbox = Outbox(
             stream, account, stats, clock.monotonic, size_max=limits.reply_queue_size_max
         )
@@ -116,7 +116,7 @@ class Connection:
         self._is_stopping = True
         self._stream.stop_receiving()
         self._account.wake()
-        self._slot_taken.notify()
+        self._slot_taken.ring()
 
     def abort(self, reason: str) -> None:
         """Close at once, and complain about the peer."""
@@ -232,7 +232,7 @@ class Connection:
         while slots:
             slot = slots[0]
             if slot is None or not isinstance(slot[0], Pending) or outbox.is_choked(reply_size):
-                self._slot_put.notify()  # The answering loop has to do with it.
+                self._slot_put.ring()  # The answering loop has to do with it.
                 break
             if not slot[0].is_ready:
                 break
@@ -240,7 +240,7 @@ class Connection:
                 reply = slot[0].take()
             except Exception as error:  # noqa: BLE001  Also answered by that loop.
                 slots[0] = (partial(_raise, error), slot[1])
-                self._slot_put.notify()
+                self._slot_put.ring()
                 break
             slots.popleft()
             released_size += slot[1]
@@ -248,7 +248,7 @@ class Connection:
             replies += reply
         if released_size:
             self._account.release(released_size)
-            self._slot_taken.notify()
+            self._slot_taken.ring()
         if replies:
             try:
                 outbox.put_all(replies, reply_size)
@@ -286,7 +286,7 @@ class Connection:
         finally:
             self._account.pass_turn()
             self._slots.append(None)
-            self._slot_put.notify()
+            self._slot_put.ring()
 
     async def _receive(self) -> list[memoryview]:
         self._waiting_since = self._now()
@@ -311,7 +311,7 @@ class Connection:
         self._stats.requests += 1
         finish = await self._session.begin(frame)
         self._slots.append((finish, PREFIX_SIZE + len(frame)))
-        self._slot_put.notify()
+        self._slot_put.ring()
 
     def _refuse(self, size: int) -> None:
         """The length prefix is out of bounds: the session may say so, as its last word."""
@@ -341,7 +341,7 @@ class Connection:
                 reply = await finish()
                 self._slots.popleft()
                 self._outbox.put(reply, is_last=not self._slots)
-                self._slot_taken.notify()
+                self._slot_taken.ring()
                 self._account.release(size)
         except PeerError as error:
             self._peer_failed(error)

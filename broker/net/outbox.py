@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from broker.bell import Bell
 from broker.net.budget import Account
 from broker.net.limits import ListenerStats
-from broker.net.signal import Signal
 from broker.net.stream import IOV_MAX, Stream
 from broker.ports import Buffer, Reply
 
@@ -40,7 +40,7 @@ class Outbox:
         self._size = 0
         self._burst: list[Buffer] = []
         """The first of them, while they are being sent."""
-        self._put, self._sent = Signal(), Signal()
+        self._put, self._sent = Bell(), Bell()
         self._is_complete = False
         self.sent_at = -math.inf
         """When the peer last took bytes, or was first offered some."""
@@ -71,7 +71,7 @@ class Outbox:
         if is_last:
             self._took(self._stream.send_now(self._next_burst()))
         if self._replies:
-            self._put.notify()
+            self._put.ring()
 
     def put_all(self, replies: Sequence[Buffer], size: int) -> None:
         """Replies of `size` bytes that nobody waits for."""
@@ -83,12 +83,12 @@ class Outbox:
                 return
             replies, size = _rest(replies, sent_size), size - sent_size
         self._hold(replies, size)
-        self._put.notify()
+        self._put.ring()
 
     def complete(self) -> None:
         """Nothing more will be put."""
         self._is_complete = True
-        self._put.notify()
+        self._put.ring()
 
     async def send_all(self) -> None:
         """Send what is put, until it is complete and sent."""
@@ -132,7 +132,7 @@ class Outbox:
         while replies and not replies[0]:
             replies.popleft()
         if not self.is_choked():
-            self._sent.notify()
+            self._sent.ring()
 
 
 def _rest(buffers: Sequence[Buffer], size: int) -> list[Buffer]:

@@ -9,9 +9,9 @@ same step.
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from broker.bell import Bell
 from broker.ports import Buffer
 from broker.replication import header as segment_header
-from broker.replication.bell import Bell
 from broker.replication.peers import PeerUnreachable
 from broker.replication.replica import Definite, Refused, Replica, SealAnswer, Unknown
 from broker.replication.store import Store

@@ -157,8 +157,11 @@ async def _finish(ctx: Context, request: FetchRequest, plan: Plan, deadline: flo
 
 
 class _Woken:
-    """Something that a parked fetch waits for has moved. A bare future and a timer: an event in a
-    cancel scope costs ten times as many instructions."""
+    """Something that a parked fetch waits for has moved.
+
+    Not a `Bell`: what moves while the fetch reads has to be remembered until it waits. Not an event
+    in a cancel scope, which costs ten times as many instructions as a bare future and a timer.
+    """
 
     __slots__ = ("_is_set", "_waiter")
 
