@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from harness.server import free_port
+from tests.node_process import free_port
 
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / "build" / "bench"

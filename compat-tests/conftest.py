@@ -48,7 +48,7 @@ def _launcher(tmp_path: Path) -> Iterator[Launch]:
 
     def launch(*arguments: str, start: bool = True, **options: Any) -> Server:
         folder = tmp_path / f"server-{len(started) + 1}"
-        server = Server(folder, arguments, **options)
+        server = Server(folder, arguments=arguments, **options)
         started.append(server)
         _running.append(server)
         return server.start() if start else server

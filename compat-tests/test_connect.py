@@ -13,7 +13,8 @@ from harness.clients import confluent_read_all, values
 from harness.groups import until
 from harness.java import VERSIONS, Java
 from harness.programs import kafka_jars
-from harness.server import Server, free_port
+from harness.server import Server
+from tests.node_process import free_port
 
 pytestmark = [pytest.mark.connect, pytest.mark.full, pytest.mark.confluent]
 

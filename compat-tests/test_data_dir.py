@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from harness.clients import Message, confluent_write
-from harness.server import Server, clean_environment, free_port
+from harness.server import Server
+from tests.node_process import clean_environment, free_port
 
 pytestmark = [pytest.mark.confluent]
 

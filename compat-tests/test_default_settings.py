@@ -16,7 +16,8 @@ from harness.clients import confluent_read_all, values
 from harness.groups import create, positions, until
 from harness.processes import Client
 from harness.programs import ROOT, kafka_python
-from harness.server import Server, clean_environment
+from harness.server import Server
+from tests.node_process import clean_environment
 
 pytestmark = [pytest.mark.crash, pytest.mark.confluent, pytest.mark.slow]
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from harness.groups import ConfluentMember, create, positions, until, write
-from harness.server import WALRUS, Server
+from harness.server import Server
 from tests.cluster.processes import Cluster
+from tests.node_process import WALRUS
 
 pytestmark = [pytest.mark.confluent]
 

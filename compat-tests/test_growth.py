@@ -13,8 +13,9 @@ import pytest
 
 from harness import wire
 from harness.counted import COUNT, counting_server, instructions
-from harness.server import ROOT, Server
+from harness.server import Server
 from harness.wire import Wire
+from tests.node_process import ROOT
 
 TOPICS = 100
 SEGMENTS = 60

@@ -14,8 +14,8 @@ from harness.clients import confluent_read, values
 from harness.groups import positions, until
 from harness.processes import Client, read_in_order
 from harness.programs import ROOT, kafka_python
-from harness.server import clean_environment
 from tests.cluster.processes import Cluster
+from tests.node_process import clean_environment
 
 WAIT_S_MAX = 90.0
 """Until everything goes on after a leader's death. Generous: a machine may be slow."""

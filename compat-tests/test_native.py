@@ -16,7 +16,8 @@ from harness.clients import (
     values,
 )
 from harness.native import Native, NativeError
-from harness.server import WALRUS_CLI, Server, clean_environment
+from harness.server import WALRUS_CLI, Server
+from tests.node_process import clean_environment
 
 pytestmark = [pytest.mark.confluent]
 

@@ -20,8 +20,9 @@ from harness.clients import (
     values,
 )
 from harness.native import Native
-from harness.server import WALRUS, Server, clean_environment
+from harness.server import Server
 from harness.wire import FETCH, METADATA, Wire, fetch, metadata, parse_fetch, request
+from tests.node_process import WALRUS, clean_environment
 
 pytestmark = [pytest.mark.confluent]
 

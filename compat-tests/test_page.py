@@ -13,7 +13,8 @@ from harness.foreign import CLIENTS, Foreign
 from harness.groups import create, positions, until, write
 from harness.page import PAGE, rendered
 from harness.recorder import Recorder
-from harness.server import Server, free_port
+from harness.server import Server
+from tests.node_process import free_port
 
 HEARTBEAT = 12
 

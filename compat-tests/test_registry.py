@@ -19,8 +19,9 @@ import pytest
 
 from harness.groups import until
 from harness.programs import registry_jar
-from harness.server import Server, free_port
+from harness.server import Server
 from tests.cluster.processes import Cluster
+from tests.node_process import free_port
 
 pytestmark = [pytest.mark.registry, pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(400)]
 

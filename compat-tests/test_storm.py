@@ -22,8 +22,8 @@ from harness.groups import positions
 from harness.history import Observed, Told, problems
 from harness.java import Java
 from harness.processes import Client
-from harness.server import ROOT, clean_environment
 from tests.cluster.processes import Cluster, Node
+from tests.node_process import ROOT, clean_environment
 
 GROUP_COUNT, TOPIC_COUNT, MEMBERS_MAX = 3, 4, 4
 WRITE_PAUSE_S = 0.02

@@ -1,47 +1,16 @@
 """Nodes as processes of their own on loopback, as an operator would start them."""
 
 import json
-import os
-import random
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from signal import Signals
+from typing import Any, Self
 
-ROOT = Path(__file__).parents[2]
-
-START_S_MAX = 60.0
-STOP_S_MAX = 60.0
-
-_FIRST_PORT, _LAST_PORT = 20_000, 32_000
-"""Below the range from which the kernel takes ports for outgoing connections: while a node is down,
-no client's own socket may take its port."""
-
-_random = random.Random(os.getpid() ^ time.time_ns())
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port on which nobody listens, and which this process has not given before."""
-    while True:
-        port = _random.randint(_FIRST_PORT, _LAST_PORT)
-        if port in _given:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-            _given.add(port)
-            return port
+from tests.node_process import NodeProcess
 
 
 def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float = 60.0) -> None:
@@ -53,129 +22,37 @@ def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float =
 
 
 @dataclass
-class Node:
-    """One node. It binds and advertises other peer addresses when a proxy stands in between."""
+class Node(NodeProcess):
+    """One of several. It binds and advertises other peer addresses when a proxy stands in
+    between."""
+
+    page_s_max = 2.0
 
     node_id: int
-    folder: Path
     join: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
     raft_host: str = "127.0.0.1"
     raft_advertise_host: str = "127.0.0.1"
-    native_port: int = field(default_factory=free_port)
-    kafka_port: int = field(default_factory=free_port)
-    admin_port: int = field(default_factory=free_port)
-    raft_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def kafka(self) -> str:
-        return f"127.0.0.1:{self.kafka_port}"
 
     @property
     def peer(self) -> str:
         """Where other nodes dial it."""
         return f"{self.raft_advertise_host}:{self.raft_port}"
 
-    @property
-    def log_path(self) -> Path:
-        return self.folder / "node.log"
-
-    def command(self) -> list[str]:
-        flags = {
-            "node-id": self.node_id,
-            "data-dir": self.folder / "data",
-            "client-port": self.native_port,
-            "kafka-port": self.kafka_port,
-            "admin-port": self.admin_port,
-            "raft-port": self.raft_port,
-            "raft-host": self.raft_host,
-            "raft-advertise-host": self.raft_advertise_host,
+    def flags(self) -> dict[str, object]:
+        flags = super().flags() | {
+            "node_id": self.node_id,
+            "raft_host": self.raft_host,
+            "raft_advertise_host": self.raft_advertise_host,
         }
-        if self.join:
-            flags["join"] = self.join
-        given = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
-        return [sys.executable, "-m", "broker.cli.main", "serve", *given]
+        return flags | {"join": self.join} if self.join else flags
 
-    # -- its life
+    def start(self, *, wait: bool = False) -> Self:
+        """It may be ready only when others are started, too."""
+        return super().start(wait=wait)
 
-    def start(self) -> None:
-        """Begin; `wait_ready` waits."""
-        assert not self.is_running, f"node {self.node_id} is running"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        kept = {name: text for name, text in os.environ.items() if not name.startswith("WALRUS_")}
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=kept | {"PYTHONPATH": str(ROOT)} | dict(self.environment),
-                start_new_session=True,
-            )
-
-    def wait_ready(self) -> None:
-        """Raises AssertionError with the end of its log."""
-        deadline = time.monotonic() + START_S_MAX
-        while not self.is_ready():
-            assert self.is_running, f"node {self.node_id} ended:\n{self.log_tail()}"
-            assert time.monotonic() < deadline, f"node {self.node_id} waits:\n{self.log_tail()}"
-            time.sleep(0.05)
-
-    @property
-    def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
-
-    def is_ready(self) -> bool:
-        try:
-            return self.get("/readyz")[0] == 200
-        except OSError:
-            return False
-
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """No goodbye."""
-        self.signal(signal.SIGKILL)
-        assert self.process is not None
-        self.process.wait(STOP_S_MAX)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self.signal(signal.SIGTERM)
-        assert self.process is not None
-        return self.process.wait(STOP_S_MAX)
-
-    def close(self) -> None:
-        """Whatever state it is in."""
-        if self.is_running:
-            self.kill()
-
-    # -- what can be seen of it
-
-    def log_tail(self) -> str:
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-30:])
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Status and text of an admin page. Raises OSError when nobody answers."""
-        address = f"http://127.0.0.1:{self.admin_port}{path}"
-        try:
-            with urllib.request.urlopen(address, timeout=2) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def json(self, path: str) -> Any:
-        return json.loads(self.get(path)[1])
 
     def native(self, command: bytes, *, timeout_s: float = 20.0) -> bytes:
         """One native command on a connection of its own. Raises OSError."""
@@ -223,7 +100,7 @@ class Cluster:
         """One more, not started."""
         node_id = len(self.nodes) + 1
         join = self.nodes[1].peer if self.nodes else ""
-        node = Node(node_id, self.folder / f"node-{node_id}", join, self.environment)
+        node = Node(self.folder / f"node-{node_id}", node_id, join, environment=self.environment)
         if self.behind_proxy:
             # All of 127/8 is loopback: a proxy listens where the node says it can be dialled.
             node.raft_host, node.raft_advertise_host = f"127.0.1.{node_id}", f"127.0.2.{node_id}"
@@ -239,7 +116,7 @@ class Cluster:
     def wait_ready(self) -> None:
         for node in self.nodes.values():
             if node.is_running:
-                node.wait_ready()
+                node.wait_until_ready()
         wait_until(self.is_whole, "every running node knows every other")
 
     def is_whole(self) -> bool:

@@ -15,7 +15,8 @@ from harness.native import Native
 from tests.chaos.clients import ConfluentWriter, History
 from tests.chaos.verdict import judge, read_all
 from tests.cluster.clients import get_all, numbered, put
-from tests.cluster.processes import ROOT, wait_until
+from tests.cluster.processes import wait_until
+from tests.node_process import ROOT
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 

@@ -13,7 +13,8 @@ import pytest
 
 from harness.native import Native
 from tests.cluster.clients import get_all, put
-from tests.cluster.processes import ROOT, free_port, wait_until
+from tests.cluster.processes import wait_until
+from tests.node_process import ROOT, free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -9,7 +9,8 @@ import pytest
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import native, numbered, put
 from tests.cluster.conftest import MakeCluster
-from tests.cluster.processes import ROOT, Node, wait_until
+from tests.cluster.processes import Node, wait_until
+from tests.node_process import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from tests.cluster.conftest import MakeCluster
-from tests.cluster.processes import ROOT, Cluster, Node, wait_until
+from tests.cluster.processes import Cluster, Node, wait_until
+from tests.node_process import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -27,7 +28,7 @@ def _unregistered(cluster: Cluster) -> list[str]:
 
 def test_a_node_whose_id_is_taken_can_be_forgotten(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
-    twin = Node(3, cluster.folder / "twin", cluster.nodes[1].peer, cluster.environment)
+    twin = Node(cluster.folder / "twin", 3, cluster.nodes[1].peer, environment=cluster.environment)
     twin.start()
     try:
         wait_until(lambda: not twin.is_running, "the twin gives up")

@@ -47,8 +47,8 @@ def test_nodes_that_must_be_started_in_an_order(make_cluster: MakeCluster) -> No
     _end(cluster, gracefully=False)
     cluster.nodes[3].start()
     cluster.nodes[2].start()
-    cluster.nodes[2].wait_ready()
-    cluster.nodes[3].wait_ready()
+    cluster.nodes[2].wait_until_ready()
+    cluster.nodes[3].wait_until_ready()
     with native(cluster.nodes[3]) as client:
         assert get_all(client, "logs") == [b"kept"]
     cluster.nodes[1].start()

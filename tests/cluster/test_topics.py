@@ -18,7 +18,8 @@ from confluent_kafka.admin import (
 
 from tests.chaos.verdict import read_all
 from tests.cluster.conftest import MakeCluster
-from tests.cluster.processes import Cluster, Node, free_port, wait_until
+from tests.cluster.processes import Cluster, Node, wait_until
+from tests.node_process import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
