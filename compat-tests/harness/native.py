@@ -1,53 +1,30 @@
 """The native protocol on a plain socket: written from its description, not from our client."""
 
 import json
-import socket
 import struct
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from harness.connection import Connection
 
 
 class NativeError(Exception):
     """The server answered `ERR …`."""
 
 
-class Native:
+class Native(Connection):
     """One connection: a frame out, a frame in."""
-
-    def __init__(self, port: int, timeout_s: float = 30.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.socket.close()
 
     def send(self, command: bytes) -> None:
         self.socket.sendall(struct.pack("<I", len(command)) + command)
 
     def receive(self) -> bytes:
         """The next reply. Raises ConnectionError at the end of the stream."""
-        (size,) = struct.unpack("<I", self._exactly(4))
-        return self._exactly(size)
+        (size,) = struct.unpack("<I", self.exactly(4))
+        return self.exactly(size)
 
     def ask(self, command: bytes) -> bytes:
         self.send(command)
         return self.receive()
-
-    def _exactly(self, size: int) -> bytes:
-        found = bytearray()
-        while len(found) < size:
-            chunk = self.socket.recv(min(size - len(found), 1 << 20))
-            if not chunk:
-                raise ConnectionError("the server closed the connection")
-            found += chunk
-        return bytes(found)
 
     # ---- the five commands -----------------------------------------------------------------------
 

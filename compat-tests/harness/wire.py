@@ -4,13 +4,12 @@ Old, fixed-width versions, which need no more than `struct`: Produce 3, Fetch 4,
 ApiVersions 0. Batches are built by aiokafka.
 """
 
-import socket
 import struct
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from harness.connection import Connection
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS = 0, 1, 2, 3, 18
 
@@ -120,30 +119,16 @@ def metadata(topics: list[str]) -> bytes:
     return struct.pack(">i", len(topics)) + b"".join(map(string, topics))
 
 
-class Wire:
+class Wire(Connection):
     """One connection."""
-
-    def __init__(self, port: int, timeout_s: float = 30.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.socket.close()
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def receive(self) -> tuple[int, bytes]:
         """Correlation id and body of the next reply. Raises ConnectionError at the end."""
-        (size,) = struct.unpack(">i", self._exactly(4))
-        reply = self._exactly(size)
+        (size,) = struct.unpack(">i", self.exactly(4))
+        reply = self.exactly(size)
         return int.from_bytes(reply[:4], "big"), reply[4:]
 
     def ask(self, api_key: int, version: int, body: bytes, correlation_id: int = 7) -> bytes:
@@ -160,12 +145,3 @@ class Wire:
         except ConnectionError:
             pass
         return True
-
-    def _exactly(self, size: int) -> bytes:
-        found = bytearray()
-        while len(found) < size:
-            chunk = self.socket.recv(min(size - len(found), 1 << 20))
-            if not chunk:
-                raise ConnectionError("the server closed the connection")
-            found += chunk
-        return bytes(found)
