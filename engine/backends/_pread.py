@@ -3,37 +3,21 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
-from engine.backends import Fs, Monotonic, ReadDone, WriteDone, only_os_errors
-from engine.backends._posix import (
-    Completions,
-    InTurn,
-    PosixFs,
-    Workers,
-    read_cached,
-    write_all,
-)
+from engine.backends import Monotonic, WriteDone, only_os_errors
+from engine.backends._base import RealBackend
+from engine.backends._posix import write_all
 from engine.batch import Buffer
 
-T = TypeVar("T")
 
-
-class PreadBackend:
+class PreadBackend(RealBackend):
     """`Backend` on threads. See the protocol for the rules."""
 
     name = "pread"
 
     def __init__(self, *, reason: str, monotonic: Monotonic | None = None) -> None:
-        self.reason = reason
-        self.fs: Fs = PosixFs()
-        self._completions = Completions()
-        self._workers = Workers(self._completions)
-        self._in_turn = InTurn(monotonic, partial(self._queue_write, sync=False))
+        super().__init__(reason=reason, monotonic=monotonic)
         self._queued: list[tuple[Callable[[], None], WriteDone]] = []
-
-    def fileno(self) -> int:
-        return self._completions.eventfd
 
     def reap(self) -> None:
         self._completions.clear_signal()
@@ -43,14 +27,6 @@ class PreadBackend:
             self._completions.signal()
             raise
 
-    def write(
-        self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
-    ) -> None:
-        if not sync and self._in_turn.takes(buffers):
-            self._in_turn.add(file, position, buffers, on_done)
-        else:
-            self._queue_write(file, position, buffers, on_done, sync=sync)
-
     def _queue_write(
         self, file: int, position: int, buffers: Sequence[Buffer], on_done: WriteDone, *, sync: bool
     ) -> None:
@@ -58,21 +34,6 @@ class PreadBackend:
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         self._queued.append((partial(os.fdatasync, file), on_done))
-
-    def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
-        cached = self.cached(file, position, size)
-        if cached is not None:
-            on_done(cached)
-        else:
-            self._workers.run(
-                partial(self.fs.pread, file, position, size), partial(only_os_errors, on_done)
-            )
-
-    def cached(self, file: int, position: int, size: int) -> Buffer | None:
-        return read_cached(file, position, size)
-
-    def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
-        self._workers.run(job, on_done)
 
     def submit(self) -> None:
         try:
@@ -83,9 +44,6 @@ class PreadBackend:
         queued, self._queued = self._queued, []
         for job, on_done in queued:
             self._workers.run(job, partial(only_os_errors, on_done))
-
-    def wait(self) -> None:
-        self._completions.wait()
 
     def close(self) -> None:
         self._in_turn.run(call_back=False)

@@ -13,8 +13,8 @@ What is peculiar about it:
     have run beside its write; whatever was under way is then synced once more.
   * A write without a sync goes to the page cache in the caller's turn (`InTurn`): ext4 makes the
     ring hand it to a thread.
-  * Reads come from the page cache or go to a thread, as in `_pread`: the ring would cost more than
-    it saves.
+  * Reads come from the page cache or go to a thread (`_base`): the ring would cost more than it
+    saves.
   * The completion queue never overflows: at most OPERATION_COUNT_MAX operations are in the ring,
     two entries each.
 """
@@ -23,25 +23,15 @@ import errno
 import os
 import select
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 import liburing as ring_api
 
-from engine.backends import (
-    IOV_COUNT_MAX,
-    BackendUnavailableError,
-    Fs,
-    Monotonic,
-    ReadDone,
-    WriteDone,
-    only_os_errors,
-)
-from engine.backends._posix import Completions, InTurn, PosixFs, Workers, read_cached, skip
+from engine.backends import IOV_COUNT_MAX, BackendUnavailableError, Monotonic, WriteDone
+from engine.backends._base import RealBackend
+from engine.backends._posix import skip
 from engine.batch import Buffer
-
-T = TypeVar("T")
 
 OPERATION_COUNT_MAX = 512
 ENTRY_COUNT = 2 * OPERATION_COUNT_MAX
@@ -90,24 +80,20 @@ class _Operation:
         """The memory that the kernel reads."""
 
 
-class UringBackend:
+class UringBackend(RealBackend):
     """`Backend` on io_uring. See the protocol for the rules."""
 
     name = "io_uring"
 
     def __init__(self, *, reason: str, monotonic: Monotonic | None = None) -> None:
         """Raises BackendUnavailableError, in words, if the ring cannot be made or does not work."""
-        self.reason = reason
-        self.fs: Fs = PosixFs()
         self._ring = ring_api.Ring()
         try:
             ring_api.io_uring_queue_init(ENTRY_COUNT, self._ring, 0)
         except OSError as error:
             raise BackendUnavailableError(_refused(error)) from error
-        self._completions = Completions()
+        super().__init__(reason=reason, monotonic=monotonic)
         ring_api.io_uring_register_eventfd(self._ring, self._completions.eventfd)
-        self._workers = Workers(self._completions)
-        self._in_turn = InTurn(monotonic, partial(self._queue_write, sync=False))
         self._cqe = ring_api.Cqe()
         self._queued: deque[_Operation] = deque()
         self._operations: dict[int, _Operation] = {}
@@ -124,9 +110,6 @@ class UringBackend:
 
     # -- Backend
 
-    def fileno(self) -> int:
-        return self._completions.eventfd
-
     def reap(self) -> None:
         self._completions.clear_signal()
         try:
@@ -139,14 +122,6 @@ class UringBackend:
             self._completions.signal()
             raise
 
-    def write(
-        self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
-    ) -> None:
-        if not sync and self._in_turn.takes(buffers):
-            self._in_turn.add(file, position, buffers, on_done)
-        else:
-            self._queue_write(file, position, buffers, on_done, sync=sync)
-
     def _queue_write(
         self, file: int, position: int, buffers: Sequence[Buffer], on_done: WriteDone, *, sync: bool
     ) -> None:
@@ -155,20 +130,6 @@ class UringBackend:
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         self._queued.append(_Operation(file, 0, [], True, on_done))
-
-    def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
-        cached = self.cached(file, position, size)
-        if cached is not None:
-            on_done(cached)
-        else:
-            job = partial(self.fs.pread, file, position, size)
-            self._workers.run(job, partial(only_os_errors, on_done))
-
-    def cached(self, file: int, position: int, size: int) -> Buffer | None:
-        return read_cached(file, position, size)
-
-    def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
-        self._workers.run(job, on_done)
 
     def submit(self) -> None:
         try:
@@ -193,9 +154,6 @@ class UringBackend:
             for operation in self._operations.values():
                 operation.is_unlinked = operation.sync
             self._completions.signal()
-
-    def wait(self) -> None:
-        self._completions.wait()
 
     def close(self) -> None:
         self._in_turn.run(call_back=False)
