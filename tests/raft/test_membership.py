@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
-from raft.errors import OutcomeUnknown, RaftError
-from raft.members import Members
-from raft.messages import Append
+import pytest
+
+from raft.errors import OutcomeUnknown, RaftError, Stopped
+from raft.members import MemberChange, Members
+from raft.membership import CONFIRM_S
+from raft.messages import Append, MemberReply
 from raft.node import RaftNode
 from tests.raft.lab import Lab
 
@@ -57,6 +60,36 @@ def test_a_newcomer_that_never_registers_makes_no_majority_harder() -> None:
     lab.run(0.3)
     assert len(asked) == 1, "a learner's commands count: it registers by one"
     allowed.add("d")
+    lab.run(1.0)
+    assert leader.members == Members((*ABC, "d"))
+
+
+def test_a_newcomer_that_has_gone_again_makes_no_majority_harder() -> None:
+    allowed: set[str] = set()
+    lab = Growing(ABC, may_vote=lambda state, voter: voter in allowed)
+    leader = lab.elect("a")
+    heard, on_done = outcome()
+    lab.join("d").change_members(joins="d", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None]
+    lab.kill("d")
+    leader.disconnected("d")
+    allowed.add("d")
+    lab.run(1.0)
+    assert leader.members == Members(ABC, ("d",))
+
+
+def test_a_newcomer_that_has_acknowledged_nothing_makes_no_majority_harder() -> None:
+    lab = Growing(ABC)
+    leader = lab.elect("a")
+    lab.join("d")
+    lab.cut.add(("d", "a"))
+    heard, on_done = outcome()
+    lab.nodes["b"].change_members(joins="d", on_done=on_done)
+    lab.run(2.0)
+    assert heard == [None]
+    assert leader.members == Members(ABC, ("d",))
+    lab.cut.clear()
     lab.run(1.0)
     assert leader.members == Members((*ABC, "d"))
 
@@ -170,6 +203,85 @@ def test_nobody_is_told_that_a_voter_has_left_by_a_leader_that_was_deposed_befor
     lab.run(1.2)
     assert [type(each) for each in behind] == [OutcomeUnknown]
     assert "d" in lab.nodes["b"].members
+
+
+@pytest.mark.parametrize("case", ["answered", "forgotten", "of an earlier reign"])
+def test_nobody_is_told_that_a_voter_has_left_because_somebody_asked_before_it_joined(
+    case: str,
+) -> None:
+    """What was proven then says nothing of now: the leader was deposed since, and does not know."""
+    lab = Growing(ABC)
+    deposed = lab.elect("a")
+    lab.run(0.3)
+    asked_at = lab.now
+    first, on_first = outcome()
+    timeout_s = 10.0 if case == "answered" else 0.05
+    deposed.change_members(leaves="d", on_done=on_first, timeout_s=timeout_s)
+    lab.run(0.15)
+    assert [type(each) for each in first] == [type(None) if case == "answered" else OutcomeUnknown]
+    if case == "of an earlier reign":
+        lab.elect("b", 0.05)
+        lab.elect("a", 0.05)
+        assert deposed.is_leader
+    lab.isolate("a")
+    lab.elect("b", 0.05)
+    node = lab.join("d")
+    lab.cut |= {("a", "d"), ("d", "a")}
+    heard, on_done = outcome()
+    node.change_members(joins="d", on_done=on_done)
+    while not heard:
+        lab.run(0.01)
+    if case == "forgotten":
+        lab.run(asked_at + CONFIRM_S + 0.1 - lab.now)
+    else:
+        assert lab.now < asked_at + CONFIRM_S
+    behind, on_behind = outcome()
+    deposed.change_members(leaves="d", on_done=on_behind, timeout_s=0.3)
+    lab.run(0.5)
+    assert [type(each) for each in behind] == [OutcomeUnknown]
+    assert deposed.is_leader
+    assert "d" in lab.nodes["b"].members
+
+
+def test_an_answer_settles_only_the_wish_it_speaks_of() -> None:
+    lab = Growing(ABC)
+    lab.isolate("b")
+    heard, on_done = outcome()
+    lab.nodes["b"].change_members(leaves="c", on_done=on_done)
+    lab.run(0.1)
+    lab.inject("a", "b", MemberReply(MemberChange("d", "")))
+    assert heard == []
+    lab.inject("a", "b", MemberReply(MemberChange("", "c")))
+    assert heard == [None]
+
+
+def test_who_waits_for_a_change_is_told_when_the_node_stops() -> None:
+    lab = Growing(ABC)
+    lab.isolate("b")
+    heard, on_done = outcome()
+    lab.nodes["b"].change_members(leaves="c", on_done=on_done)
+    lab.run(0.1)
+    lab.nodes["b"].stop()
+    assert [type(each) for each in heard] == [Stopped]
+
+
+def test_leadership_goes_to_somebody_who_is_there_and_has_the_log() -> None:
+    lab = Growing(ABC)
+    leader = lab.elect("a")
+    lab.run(0.3)
+    lab.cut.add(("a", "c"))
+    lab.ask("a")
+    lab.run(0.3)
+    leader.transfer()
+    lab.run(0.2)
+    assert [name for name, _ in lab.leaders()] == ["b"], "c lacks an entry"
+    lab.cut.clear()
+    lab.run(0.3)
+    lab.kill("c")
+    lab.nodes["b"].disconnected("c")
+    lab.nodes["b"].transfer()
+    lab.run(0.2)
+    assert [name for name, _ in lab.leaders()] == ["a"], "c is dead"
 
 
 def test_a_change_waits_for_the_one_before_it() -> None:

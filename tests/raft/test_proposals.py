@@ -44,11 +44,21 @@ def test_a_command_is_proposed_once_to_each_leader_in_order() -> None:
     assert table.due(B) == [1, 2, 3]
 
 
+def test_commands_keep_their_order() -> None:
+    """Whoever asks for one thing and then for another relies on the first."""
+    table = Table()
+    for count in (1, 2, 3):
+        table.add(c.AllocateProducerIds(count))
+    due = table.proposals.due(A, 0.0, is_local=True)
+    assert [c.decode(data).command for data in due] == [c.AllocateProducerIds(n) for n in (1, 2, 3)]
+
+
 def test_a_leader_that_may_not_have_heard_is_asked_again_but_never_ourselves() -> None:
     table = Table()
     table.add()
     assert table.due(A, 0.0) == [1]
     assert table.due(A, RETRY_S) == [1]
+    assert table.due(A, RETRY_S) == []
     assert table.due(B, RETRY_S, is_local=True) == [1]
     assert table.due(B, 9 * RETRY_S, is_local=True) == []
 
@@ -113,8 +123,13 @@ def test_without_a_majority_the_outcome_is_called_unknown() -> None:
     table.add()
     table.due(A)
     table.proposals.expire(10.0)
-    table.proposals.expire(20.0)
+    table.proposals.expire(19.9)
+    assert table.outcomes == [], "the log has as long again to say whether it was in time"
+    for _ in range(2):
+        table.proposals.expire(20.0)
+    table.proposals.answered(1, answer())
     assert [type(outcome) for outcome in table.outcomes] == [OutcomeUnknown]
+    assert len(table.proposals) == 0
 
 
 def test_what_cannot_be_proposed_is_said_at_once() -> None:

@@ -1,5 +1,7 @@
 """A snapshot arrives whole, whatever happens to its pieces."""
 
+import pytest
+
 from raft.messages import BATCH_SIZE, ChunkReply
 from raft.transfer import RESEND_S, SNAPSHOT_SIZE_MAX, Incoming, Outgoing
 
@@ -39,6 +41,37 @@ def test_pieces_of_two_snapshots_never_mix() -> None:
     assert receiver.position == BATCH_SIZE
     receiver.clear()
     assert receiver.position == 0
+
+
+@pytest.mark.parametrize(
+    ("voter", "index", "size"),
+    [("b", 7, 0), ("a", 8, 0), ("a", 7, 1)],
+    ids=["voter", "index", "size"],
+)
+def test_the_end_of_another_snapshot_does_not_complete_one(
+    voter: str, index: int, size: int
+) -> None:
+    one, other, receiver = Outgoing(7, DATA), Outgoing(index, DATA + bytes(size)), Incoming()
+    first = one.next_chunk(1, 0.0)
+    assert first is not None
+    receiver.add("a", first)
+    other.acknowledged(ChunkReply(1, index, BATCH_SIZE, installed=False))
+    second = other.next_chunk(1, 0.0)
+    assert second is not None
+    assert second.position == receiver.position
+    receiver.add(voter, second)
+    assert receiver.position == 0
+
+
+def test_an_acknowledgement_without_news_sends_nothing() -> None:
+    """A receiver that writes the whole snapshot says the same again and again; each answer to that
+    would bring the next one."""
+    sender = Outgoing(7, DATA)
+    sender.next_chunk(1, 0.0)
+    sender.acknowledged(ChunkReply(1, 7, len(DATA), installed=False))
+    assert sender.next_chunk(1, 0.0) is not None
+    sender.acknowledged(ChunkReply(1, 7, len(DATA), installed=False))
+    assert sender.next_chunk(1, 0.5) is None
 
 
 def test_a_receiver_that_starts_anew_gets_everything_again() -> None:
