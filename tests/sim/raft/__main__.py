@@ -1,4 +1,5 @@
-"""Run seeds: `python -m tests.sim.raft --seeds 100 --first 0`. From 1,000,000 on, each is a feud.
+"""Run seeds: `python -m tests.sim.raft --seeds 100 --first 0`. From 1,000,000 on, each is a feud;
+from 2,000,000 on, the returns of a leader among five.
 
 Prints one line for each seed that violates something, which is the command that reproduces it, and
 a summary. Exit status 1 if there was any; with `--fault`, if there was none."""
@@ -13,7 +14,9 @@ from collections.abc import Iterator
 
 from tests.sim.raft.cluster import SimNode
 from tests.sim.raft.faults import FAULTS
+from tests.sim.raft.reigns import REIGNS_SIZE
 from tests.sim.raft.run import Outcome, Run
+from tests.sim.raft.troubles import is_reigns
 
 SIZES = (3, 3, 5, 3, 4, 3, 5, 3, 3, 5)
 """By the last digit of the seed."""
@@ -74,7 +77,9 @@ def _run(arguments: tuple[int, int | None, float, str | None]) -> Outcome:
 
 
 def _size(seed: int, nodes: int | None) -> int:
-    return nodes if nodes is not None else SIZES[seed % len(SIZES)]
+    if nodes is not None:
+        return nodes
+    return REIGNS_SIZE if is_reigns(seed) else SIZES[seed % len(SIZES)]
 
 
 def _line(options: argparse.Namespace, outcome: Outcome) -> str:

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.sim.raft.faults import FAULTS
+from tests.sim.raft.reigns import REIGNS_SIZE
 from tests.sim.raft.run import Run
-from tests.sim.raft.troubles import FEUDS_FROM
+from tests.sim.raft.troubles import FEUDS_FROM, REIGNS_FROM
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_a_few_seeds_are_clean_with_every_invariant_checked(size: int) -> None:
-    for seed in (*range(4), FEUDS_FROM):
+    for seed in (*range(4), FEUDS_FROM, REIGNS_FROM):
         assert Run(seed, size=size, duration_s=15.0, debug=True).go().violation == ""
 
 
@@ -49,13 +50,16 @@ FOUND_AT = {
     "AnswersBarriersAtOnce": 0,
     "ListensToThePast": FEUDS_FROM,
     "KeepsALogThatDiffers": FEUDS_FROM,
+    "CountsAcksOfThePast": REIGNS_FROM,
 }
 """Faults that show at once, by seed; the others take more, and longer (docs/metadata.md)."""
 
 
 @pytest.mark.parametrize("fault", FOUND_AT)
 def test_what_is_taken_away_is_missed(fault: str) -> None:
-    for seed in range(FOUND_AT[fault], FOUND_AT[fault] + 20):
-        if Run(seed, duration_s=30.0, node_class=FAULTS[fault]).go().violation:
+    first = FOUND_AT[fault]
+    size = REIGNS_SIZE if first == REIGNS_FROM else 3
+    for seed in range(first, first + 20):
+        if Run(seed, size=size, duration_s=30.0, node_class=FAULTS[fault]).go().violation:
             return
     pytest.fail(f"{fault} went unnoticed")

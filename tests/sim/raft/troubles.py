@@ -6,6 +6,7 @@ from tests.sim.raft.cluster import Cluster, Member
 from tests.sim.raft.disk import PowerCut
 from tests.sim.raft.feud import Feud
 from tests.sim.raft.leaders import LeaderTroubles
+from tests.sim.raft.reigns import Reigns
 from tests.sim.raft.rounds import Rounds
 
 SIZE_MIN, SIZE_MAX = 3, 7
@@ -15,6 +16,8 @@ SETTLED_S = 0.5
 """By then everybody is connected."""
 FEUDS_FROM = 1_000_000
 """Seeds from here on are a feud from beginning to end, with few troubles beside it."""
+REIGNS_FROM = 2_000_000
+"""And from here on one fall and return of a leader after the other, likewise."""
 TROUBLES = (
     "kill",
     "power",
@@ -41,7 +44,12 @@ BESIDE_A_FEUD = ("kill", "power", "compact", "bomb", "last_words", "stale", "slo
 
 def is_feud(seed: int) -> bool:
     """See `feud.py`."""
-    return seed >= FEUDS_FROM
+    return FEUDS_FROM <= seed < REIGNS_FROM
+
+
+def is_reigns(seed: int) -> bool:
+    """See `reigns.py`."""
+    return seed >= REIGNS_FROM
 
 
 class Troubles(LeaderTroubles):
@@ -53,10 +61,11 @@ class Troubles(LeaderTroubles):
         self.quiet_s = rng.choice([0.3, 1.0, 3.0])
         self._rounds = Rounds(cluster, rng, end)
         cluster.network.may_pass = self.may_pass
-        if is_feud(cluster.seed):
+        if cluster.seed >= FEUDS_FROM:
             self.kinds = sorted(rng.sample(BESIDE_A_FEUD, rng.randint(1, 3)))
             self.quiet_s = 3.0
-            self._rounds = Feud(cluster, rng, end)
+            kind = Feud if is_feud(cluster.seed) else Reigns
+            self._rounds = kind(cluster, rng, end)
             cluster.scheduler.after(SETTLED_S, self._rounds.begin)
 
     def may_pass(self, source: str, target: str, data: bytes) -> bool:
