@@ -1,8 +1,14 @@
 """A broker that leaves for good, and what would go with it."""
 
+import msgspec
+
 from raft import commands as c
+from raft import snapshot
 from raft.leaving import Remaining, remaining
-from tests.raft.support import DISKS, World, holders, sealed_end, topic_id, world
+from raft.members import Members
+from raft.pmap import _bucket_of
+from raft.snapshot import Snapshot
+from tests.raft.support import DISKS, World, create, holders, sealed_end, topic_id, world
 
 
 def rolled(count: int = 4) -> World:
@@ -58,10 +64,68 @@ def test_two_that_leave_do_not_wait_for_each_other() -> None:
     assert remaining(at.state, 3) == Remaining(unsealed=0, sealed=0)
 
 
+def test_two_that_leave_do_not_count_each_others_copies() -> None:
+    """They would go together, and what they alone have with them."""
+    at = world(4)
+    at.create(replicas=(3, 4))
+    last = at.topic().last
+    at.ok(
+        c.CommitRoll(
+            topic_id(1), last.sid, 1, sealed_end(0, 10), holders((3, 4)), at.next(1, (1, 2))
+        )
+    )
+    for node in (3, 4):
+        at.ok(c.MarkLeaving(node, True))
+    for node in (3, 4):
+        assert remaining(at.state, node) == Remaining(unsealed=0, sealed=1)
+        assert at.refused(c.RemoveBroker(node, DISKS[node])) == "still needed"
+
+
+def test_who_has_no_copy_is_not_kept_by_others_who_lack_some() -> None:
+    at = world(4)
+    at.create(replicas=(1, 2))
+    at.roll(10)
+    at.ok(c.MarkLeaving(4, True))
+    assert remaining(at.state, 4) == Remaining(unsealed=0, sealed=0)
+
+
+def test_nobody_is_kept_for_more_copies_than_the_topic_has() -> None:
+    """They would never be made."""
+    at = world(4)
+    single = create(1, "t", at.next(3, (3,)))
+    at.ok(msgspec.structs.replace(single, replication_factor=1))
+    last = at.topic().last
+    at.ok(
+        c.CommitRoll(topic_id(1), last.sid, 1, sealed_end(0, 10), holders((3,)), at.next(1, (1,)))
+    )
+    at.ok(c.AddHolder(topic_id(1), 1, 1, DISKS[1]))
+    at.ok(c.MarkLeaving(3, True))
+    assert remaining(at.state, 3) == Remaining(unsealed=0, sealed=0)
+
+
+def test_a_node_that_began_with_a_snapshot_removes_a_broker_as_those_with_the_log_do() -> None:
+    """Down to the trail: else it would stop, because its state is not the leader's."""
+    with_log = world(3)
+    neighbours = [n for n in range(2000) if _bucket_of(topic_id(n)) == _bucket_of(topic_id(1))]
+    for number in reversed(neighbours):
+        topic = with_log.create(number, f"t{number}", (1, 3))
+        end, opens = sealed_end(0, 10), with_log.next(1, (1, 2))
+        with_log.ok(c.CommitRoll(topic_id(number), topic.last.sid, 1, end, holders((1, 3)), opens))
+        with_log.ok(c.AddHolder(topic_id(number), topic.last.sid, 2, DISKS[2]))
+    with_log.ok(c.MarkLeaving(3, True))
+    data = b"".join(snapshot.encode(Snapshot(9, 1, Members(("x",)), with_log.state)))
+    with_snapshot = World(snapshot.decode(data, "test").state)
+    with_snapshot.sequence = with_log.sequence
+    for each in (with_log, with_snapshot):
+        each.ok(c.RemoveBroker(3, DISKS[3]))
+    assert with_snapshot.state.trail == with_log.state.trail
+
+
 def test_the_last_one_stays() -> None:
     at = world(2)
     at.ok(c.MarkLeaving(1, True))
     assert at.refused(c.MarkLeaving(2, True)) == "last broker"
+    at.ok(c.MarkLeaving(2, False))
     assert at.refused(c.MarkLeaving(9, True)) == "unknown broker"
 
 
