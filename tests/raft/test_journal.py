@@ -158,6 +158,18 @@ def test_a_closed_last_frame_cannot_pass_for_a_torn_write() -> None:
         Journal(disk)
 
 
+def test_an_idle_journal_writes_nothing() -> None:
+    """A frame without records would look like the end, and what follows it like corruption."""
+    disk = SimDisk(seeded(1))
+    journal = filled(disk)
+    journal.setRaftCommitIndex(6)
+    journal.onOneSecondTimer()
+    before = content(disk)
+    journal.onOneSecondTimer()
+    journal.sync()
+    assert content(disk) == before
+
+
 def test_a_copy_of_a_frame_inside_a_command_is_no_frame() -> None:
     disk = SimDisk(seeded(1))
     journal = filled(disk, entries=1)

@@ -110,9 +110,11 @@ def test_a_doubtful_command_is_abandoned_and_the_log_says_whether_it_was_in_time
         table = Table()
         table.add()
         table.due(A)
+        table.proposals.expire(9.9)
+        assert table.due(A) == []
         table.proposals.expire(10.0)
         assert table.outcomes == []
-        (data,) = table.proposals.due(A, 10.0, is_local=False)
+        (data,) = table.proposals.due(A, 10.0, is_local=True)
         assert c.decode(data) == c.Envelope(c.FORMAT_VERSION, CLIENT, 1, c.Abandon())
         table.proposals.answered(1, answer(refusal=refusal))
         assert [type(outcome) for outcome in table.outcomes] == [expected]

@@ -47,6 +47,17 @@ def test_a_snapshot_comes_back_as_it_was() -> None:
     assert data_of(back) == data_of(taken)
 
 
+def test_a_snapshot_of_many_writes_and_syncs_comes_back_as_it_was() -> None:
+    at = world(2)
+    for number in range(1, 41):
+        at.create(number, f"t{number}", (1, 2))
+        at.ok(c.ChangeConfig(topic_id(number), 0, {"k": "v" * 30_000}))
+    taken = Snapshot(at.state.revision, 4, Members(("x",)), at.state)
+    disk = SimDisk(seeded(1))
+    assert snapshot.write(disk, taken) > snapshot.SYNC_SIZE
+    assert snapshot.load(disk.after_power_cut()) == taken
+
+
 def test_configs_of_groups_come_back_as_they_were() -> None:
     at = world()
     at.ok(c.ChangeGroupConfig("g", {}, {"b": "1", "a": "2"}))

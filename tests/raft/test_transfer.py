@@ -63,6 +63,23 @@ def test_the_end_of_another_snapshot_does_not_complete_one(
     assert receiver.position == 0
 
 
+def test_a_piece_that_comes_twice_or_too_early_is_not_taken() -> None:
+    sender, receiver = Outgoing(7, DATA), Incoming()
+    pieces = []
+    for position in range(0, len(DATA), BATCH_SIZE):
+        sender.acknowledged(ChunkReply(1, 7, position, installed=False))
+        piece = sender.next_chunk(1, position * RESEND_S)
+        assert piece is not None
+        pieces.append(piece)
+    first, second, last = pieces
+    receiver.add("a", first)
+    for wrong in (first, last):
+        receiver.add("a", wrong)
+        assert receiver.position == BATCH_SIZE
+    receiver.add("a", second)
+    assert receiver.add("a", last) == DATA
+
+
 def test_an_acknowledgement_without_news_sends_nothing() -> None:
     """A receiver that writes the whole snapshot says the same again and again; each answer to that
     would bring the next one."""
