@@ -25,16 +25,15 @@ class Reigns(Rounds):
     SAID_MAX = 400
 
     def begin(self) -> None:
-        """A scene, and those after it."""
-        if self._scheduler.now >= self._end:
+        """A scene, and those after it. Fewer than four machines cannot play it."""
+        names = self._rng.sample(sorted(self._cluster.members), len(self._cluster.members))
+        if self._scheduler.now >= self._end or len(names) < 4:
             return
+        self._king, self._friend, self._heir, *self._others = names
         self._until = self._end
         self._changes_members = False
         self._network.reconnect_s = (0.001, 0.01)
         self._network.patience_s = (0.01, 0.1)
-        names = self._rng.sample(sorted(self._cluster.members), len(self._cluster.members))
-        self._king, self._friend, self._heir, *others = names
-        self._others = others or [self._heir]
         for delay_s, act in self._scene():
             if self._scheduler.now + delay_s < self._end:
                 self._scheduler.after(delay_s, act)
@@ -75,8 +74,7 @@ class Reigns(Rounds):
     def _whisper(self) -> None:
         """From now on the king's entries reach the heir alone."""
         for name in (self._friend, *self._others):
-            if name != self._heir:
-                self._left[self._king, name] = 0
+            self._left[self._king, name] = 0
 
     def _fall(self) -> None:
         """The king's process dies, and with it all that was asked of it: nobody asks the next
