@@ -40,8 +40,9 @@ NEW_MEMBER_JOIN_MS_MAX: Final = 300_000
 """How long a member that nobody knows yet is held in a join phase. It cannot heartbeat, and its
 client may be gone; Kafka waits as long."""
 
-ABSENT_WAIT_MS_MIN: Final = 1_000
-"""How often a group of absent static members is looked at, at most, whatever its members asked."""
+REBALANCE_MS_MIN: Final = 1_000
+"""How long the members have for a phase at least, whatever they asked. kafkajs' own tests ask for
+0: Kafka then drops them, or does not, as its timer falls."""
 
 
 class Generations:
@@ -91,7 +92,7 @@ class Generations:
             self._maybe_end_join_phase(now_ms)
 
     def _rebalance_ms(self) -> int:
-        return max((member.rebalance_ms for member in self.roster), default=0)
+        return max([REBALANCE_MS_MIN, *(member.rebalance_ms for member in self.roster)])
 
     def _maybe_end_join_phase(self, now_ms: int) -> None:
         if self._is_first_wait and self.roster:
@@ -112,7 +113,7 @@ class Generations:
             if member.instance_id is None:
                 self._drop_silent(member, JOIN)
         if self.roster and not any(member.joining is not None for member in self.roster):
-            self._phase_until(now_ms + max(self._rebalance_ms(), ABSENT_WAIT_MS_MIN))
+            self._phase_until(now_ms + self._rebalance_ms())
         else:
             self._end_join_phase(now_ms)
 

@@ -195,7 +195,9 @@ class Storm:
 
     def _check_group(self) -> None:
         group = self.group
-        assert len(group.roster) <= 4 + 1, "a member may rejoin a full group, no more"
+        # Those who have not joined again yet do not count, as with Kafka: who comes too late is
+        # refused, and dropped.
+        assert sum(member.joining is not None for member in group.roster) <= 4, "too many are in"
         assert (group.state is State.EMPTY) == (not group.roster) or group.state is State.DEAD
         assert group.roster.leader in group.roster.members or not group.roster
         for member in group.roster:
