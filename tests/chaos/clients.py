@@ -31,6 +31,7 @@ class Sent:
     sent_at: float
     acked_at: float = 0.0
     offset: int = -1
+    """-1 though it is acknowledged: the broker said that it had had it before, and not where."""
     error: str = ""
 
 
@@ -114,7 +115,8 @@ class ConfluentWriter:
             if error is not None:
                 self.history.failed(sent, str(error))
             else:
-                sent.acked_at, sent.offset = time.monotonic(), message.offset()
+                offset = message.offset()
+                sent.acked_at, sent.offset = time.monotonic(), -1 if offset is None else offset
 
         return on_delivery
 

@@ -25,6 +25,8 @@ class Verdict:
     acked: int = 0
     unknown: int = 0
     """Failed for the application, and stored after all: allowed."""
+    placeless: int = 0
+    """Acknowledged without an offset: allowed, and rare."""
     lost: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
@@ -107,6 +109,7 @@ def judge(history: History, stored: Sequence[tuple[int, bytes]]) -> Verdict:
         else:
             offsets[value] = offset
     for sent in history.acked:
+        verdict.placeless += sent.offset < 0 and history.client != "native PUT"
         found = offsets.get(sent.value)
         if found is None:
             when = f"{sent.acked_at - history.sent[0].sent_at:.1f} s after the first"
