@@ -57,7 +57,9 @@ IMPURE_IMPORTS = {"anyio", "asyncio", "socket", "ssl", "threading", "time", "ran
 CLOCK_OWNERS = ("broker/telemetry/clock.py", "broker/cli/")
 """Who may ask the machine for the time or for randomness; all others are given what they use."""
 
-CROSS_CUTTING: frozenset[str] = frozenset({"broker/controller/test_cluster.py"})
+CROSS_CUTTING: frozenset[str] = frozenset(
+    {"broker/controller/test_cluster.py", "raft/test_forwarding.py"}
+)
 """Tests, as paths below `tests/`, that are about no single module."""
 
 FORBIDDEN_WORDS = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
