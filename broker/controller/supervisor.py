@@ -178,8 +178,11 @@ class Supervisor:
             silence = Silence(
                 now, self._liveness.seen, self._led_since, self._sealing_since, self._predecessor
             )
-            for command in decide(state, silence, topics):
-                await self._propose(command)
+            # At the same time: a dead node may have written a thousand topics, and each of these
+            # is a round among the others.
+            async with anyio.create_task_group() as tasks:
+                for command in decide(state, silence, topics):
+                    tasks.start_soon(self._propose, command)
 
     def _welcome(self, now: float) -> None:
         """A new incarnation has just spoken, by registering."""

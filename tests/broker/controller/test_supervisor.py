@@ -161,3 +161,36 @@ async def test_a_leader_that_stood_still_blames_nobody_for_the_silence(
             seen[2] = seen[3] = clock.now
 
     assert await fenced_by(monkeypatch, stands_still_once, 60) == set()
+
+
+async def test_the_topics_of_a_dead_node_do_not_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("broker.controller.supervisor.CHECK_S", 0)
+    dead = with_writer(with_topic(cluster(1, 2, 3), 2, SegmentState.OPEN), fenced=True)
+    (one,) = dead.topics.values()
+    for number in range(1, 50):
+        topic = msgspec.structs.replace(one, topic_id=number.to_bytes(16, "big"), name=f"{number}")
+        dead = msgspec.structs.replace(dead, topics=dead.topics.set(topic.topic_id, topic))
+    under_way: set[bytes] = set()
+
+    async def propose(command: AnyCommand) -> Applied:
+        assert isinstance(command, BeginSeal)
+        under_way.add(command.topic_id)
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    clock = Clock()
+    supervisor = Supervisor(
+        node=1,
+        metadata=cast(Metadata, SimpleNamespace(state=dead, propose=propose)),
+        liveness=cast(Liveness, SimpleNamespace(seen={2: clock.now, 3: clock.now})),
+        clock=clock,
+        leader=lambda: 1,
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(supervisor.run)
+        with anyio.fail_after(10):
+            while len(under_way) < 50:
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
