@@ -11,6 +11,10 @@ import anyio
 
 from broker.controller.partition import LocalPartition
 
+ROLLS_MAX = 8
+"""Rollovers at the same time: one whose followers are slow, or whose outcome nobody tells, holds up
+no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class RollLimits:
@@ -67,36 +71,51 @@ class Monitor:
         self._interval_s = interval_ms / 1000
         self._partitions = partitions
         self._roll = roll
-        self._urgent: set[LocalPartition] = set()
+        self._urgent: list[LocalPartition] = []
+        """Far beyond their limits, and not begun yet."""
+        self._begun: set[LocalPartition] = set()
+        """These, and all that roll just now."""
+        self._limiter = anyio.CapacityLimiter(ROLLS_MAX)
         self._wake = anyio.Event()
 
     def after_append(self, partition: LocalPartition) -> None:
         """Called for every append, so it must stay cheap."""
-        if partition not in self._urgent and self._limits.reason(partition, factor=2):
-            self._urgent.add(partition)
+        if partition not in self._begun and self._limits.reason(partition, factor=2):
+            self._begun.add(partition)
+            self._urgent.append(partition)
             self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         next_check = anyio.current_time() + self._interval_s
-        while True:
-            self._wake = anyio.Event()
-            if not self._urgent:
-                with anyio.move_on_at(next_check):
-                    await self._wake.wait()
-            for partition in tuple(self._urgent):
-                await self._roll_if_due(partition)
-                self._urgent.discard(partition)
-            if anyio.current_time() >= next_check:
-                next_check = anyio.current_time() + self._interval_s
-                for partition in tuple(self._partitions()):
-                    await self._roll_if_due(partition)
+        async with anyio.create_task_group() as tasks:
+            while True:
+                self._wake = anyio.Event()
+                if not self._urgent:
+                    with anyio.move_on_at(next_check):
+                        await self._wake.wait()
+                urgent, self._urgent = self._urgent, []
+                for partition in urgent:
+                    tasks.start_soon(self._roll_now, partition)
+                if anyio.current_time() >= next_check:
+                    next_check = anyio.current_time() + self._interval_s
+                    for partition in tuple(self._partitions()):
+                        if partition not in self._begun and self._reason(partition):
+                            self._begun.add(partition)
+                            tasks.start_soon(self._roll_now, partition)
 
-    async def _roll_if_due(self, partition: LocalPartition) -> None:
-        reason = (
+    async def _roll_now(self, partition: LocalPartition) -> None:
+        try:
+            async with self._limiter:
+                if reason := self._reason(partition):
+                    await self._roll(partition, reason)
+        finally:
+            self._begun.discard(partition)
+
+    def _reason(self, partition: LocalPartition) -> str:
+        """Why it is to roll; "" if it is not."""
+        return (
             self._limits.reason(partition)
             or too_old(partition, self._now_ms())
             or self._misplaced(partition)
         )
-        if reason:
-            await self._roll(partition, reason)
