@@ -57,7 +57,7 @@ class Membership:
             rng=SystemRandom(),
             debug=config.verify,
             on_failure=on_failure,
-            may_vote=_is_registered,
+            may_vote=is_registered,
         )
 
     @property
@@ -171,7 +171,7 @@ class Membership:
         self._links.set_addresses(frozenset((known | listed | self._met) - {self.advertised}))
 
 
-def _is_registered(state: ClusterState, voter: str) -> bool:
+def is_registered(state: ClusterState, voter: str) -> bool:
     """Whoever is let in and then refused its id, or never comes to register, would be a voter that
     every majority has to do without, and that nobody misses."""
     return any(broker.disk.hex() == voter for broker in state.brokers.values())

@@ -26,6 +26,7 @@ from broker.replication import messages
 from broker.replication.peers import Conversation
 from broker.replication.store import Store
 from broker.server.admission import Admission
+from broker.server.membership import is_registered
 from engine.durability import FsyncPolicy
 from engine.errors import EngineError
 from raft.commands import AnyCommand, RegisterBroker
@@ -383,6 +384,7 @@ class Process:
             compact_entries=rng.choice([20, 200, 4096]),
             trailing_entries=rng.choice([0, 20]),
             spawn=partial(self._spawn, rng),
+            may_vote=is_registered,
         )
         raft.world = world
         raft._inbox = _Inbox(self._wake)  # type: ignore[assignment]
