@@ -9,8 +9,8 @@ docs/formats/segment.md.
         head                                 opaque object of the owner, see pack_head
     <directory>/…/<sid>.window               what an emptied segment leaves, see pack_head
 
-A directory being made is called `<name>.new`, one being deleted `<name>.deleted`; neither is ever
-read as data.
+A directory being made is called `<name>.new`, one being deleted `<name>.deleted`, and one that was
+damaged and is made anew `<sid>.damaged`; none of them is ever read as data.
 """
 
 import re
@@ -28,6 +28,7 @@ HEAD_NAME = "head"
 WINDOW_SUFFIX = ".window"
 NEW_SUFFIX = ".new"
 DELETED_SUFFIX = ".deleted"
+DAMAGED_SUFFIX = ".damaged"
 TOPIC_CHARACTER_COUNT_MAX = 200
 """Of the topic's name, in its directory name: Linux allows 255 bytes, the id takes 33 and a suffix
 8."""

@@ -163,6 +163,12 @@ class TopicLog:
         found = Found(end=end, index=None, on_disk=True, sealed=True)
         return self._add(sid, base_offset, None, found, None)
 
+    def set_aside(self, sid: int) -> Path:
+        """Blocking, after a restart. A copy that may not be trusted is out of the way, and can be
+        made anew. Where it is now. Raises OSError."""
+        self._segments.pop(sid, None)
+        return self._files(sid, 0, None).set_aside()
+
     # -- emptied: only a window is left
 
     def is_emptied(self, sid: int) -> bool:

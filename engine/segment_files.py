@@ -13,6 +13,7 @@ from engine.backends import Fs
 from engine.batch import Buffer
 from engine.errors import CorruptSegmentError
 from engine.format import (
+    DAMAGED_SUFFIX,
     DELETED_SUFFIX,
     HEAD_NAME,
     META_NAME,
@@ -236,8 +237,22 @@ class SegmentFiles:
             return None
         return SegmentIndex.unpack(self._base_offset, offsets, times, size=size, interval=interval)
 
+    def set_aside(self) -> Path:
+        """Out of the way, durably, for whoever wants to look at it; an earlier one goes. Where it
+        is now. Raises OSError."""
+        aside = self.directory.with_name(self.directory.name + DAMAGED_SUFFIX)
+        if self._fs.exists(aside):
+            remove_tree(self._fs, aside)
+        self._fs.rename(self.directory, aside)
+        self._fs.fsync_dir(self.directory.parent)
+        return aside
+
     def remove(self) -> None:
-        """Durably gone when it returns; nothing happens if it never was. Raises OSError."""
+        """Durably gone when it returns, with what was set aside of it; nothing happens if it never
+        was. Raises OSError."""
+        aside = self.directory.with_name(self.directory.name + DAMAGED_SUFFIX)
+        if self._fs.exists(aside):
+            remove_tree(self._fs, aside)
         doomed = self.directory.with_name(self.directory.name + DELETED_SUFFIX)
         if self._fs.exists(doomed):
             remove_tree(self._fs, doomed)

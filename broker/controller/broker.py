@@ -191,7 +191,11 @@ class LocalBroker:
         """
         tasks.start_soon(self.departures.run)
         await self._lifecycle.register(tasks, cluster_id=cluster_id, register=register)
-        self._replicas.begin(tasks, as_of=await self._restart.read_back())
+        as_of = await self._restart.read_back()
+        if self._restart.doubtful:
+            await self._lifecycle.doubt()
+            await self._restart.read_doubtful()
+        self._replicas.begin(tasks, as_of=as_of)
         self.leading.start(tasks)
         for work in (
             self._liveness.run,

@@ -35,7 +35,8 @@ cluster, other nodes may have to come first."""
 
 
 class Lifecycle:
-    """Of one process. `register`, `begin_to_lead`, `hand_over`, in this order; `fenced` between."""
+    """Of one process. `register`, `doubt` if need be, `begin_to_lead`, `hand_over`, in this order;
+    `fenced` between."""
 
     def __init__(
         self,
@@ -72,6 +73,12 @@ class Lifecycle:
         await self._be_registered(register)
         # What this process has written since, it has: only an earlier one's writes may be lost.
         self._register = msgspec.structs.replace(register, clean=True)
+
+    async def doubt(self) -> None:
+        """Register anew, as a disk that vouches for none of its unsealed segments. Raises as
+        `register`."""
+        assert self._register is not None
+        await self._be_registered(msgspec.structs.replace(self._register, clean=False))
 
     async def _be_registered(self, register: RegisterBroker) -> None:
         """As a new incarnation. Everything earlier ones were writing will be sealed."""

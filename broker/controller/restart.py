@@ -15,8 +15,11 @@ from broker.controller.metadata import Metadata
 from broker.controller.read_back import ReadBack
 from broker.errors import StorageFailed
 from broker.replication.store import Store
+from engine.errors import CorruptSegmentError
+from engine.format import log_name
 from engine.log import TopicLog
 from raft.commands import BeginSealMany
+from raft.segments import disk_of
 from raft.state import ClusterState, SegmentState, Topic
 from raft.state import Segment as SegmentMetadata
 
@@ -31,17 +34,27 @@ class Restart:
         self._metadata = metadata
         self._store = store
         self._read_back = read_back
+        self.doubtful: list[tuple[bytes, int]] = []
+        """Topic id and sid of unsealed segments whose copy here is damaged, and not opened yet."""
 
     async def read_back(self) -> ClusterState:
         """Open what is on the disk, as the metadata describes it; the metadata as it was at the
         beginning: what has been deleted since is still on the disk.
 
-        Raises engine.errors.CorruptSegmentError when a file may not be trusted, StorageFailed.
+        A damaged copy of a sealed segment that another node holds is set aside, and made anew from
+        there. One of a segment that is not sealed, and that has other replicas, is left out: see
+        `read_doubtful`. Raises engine.errors.CorruptSegmentError when any other file may not be
+        trusted, StorageFailed.
         """
         state = self._metadata.state
         await self._delete_leftovers(state)
         await self._store.run(partial(self._read_topics, self._metadata.state))
         return state
+
+    async def read_doubtful(self) -> None:
+        """Open what was left out, as far as it is good. Only once the metadata says that this disk
+        does not vouch for it: what is cut looks whole at the next start. Raises as `read_back`."""
+        await self._store.run(partial(self._read_doubtful, self._metadata.state))
 
     async def begin_seals(self, incarnation: int) -> None:
         """Have everything sealed that earlier incarnations of this node left open. Waits for a
@@ -89,7 +102,46 @@ class Restart:
                 if topic.is_emptied(metadata) and log.find_window(metadata.sid):
                     continue
                 if is_here or self._must_answer(metadata):
-                    self._read_back.segment(topic, metadata)
+                    try:
+                        self._read_back.segment(topic, metadata)
+                    except CorruptSegmentError as error:
+                        self._damaged(state, topic, metadata, error)
+
+    def _damaged(
+        self,
+        state: ClusterState,
+        topic: Topic,
+        metadata: SegmentMetadata,
+        error: CorruptSegmentError,
+    ) -> None:
+        if metadata.state is SegmentState.SEALED and self._is_elsewhere(state, metadata):
+            aside = self._store.log(topic.name, topic.topic_id).set_aside(metadata.sid)
+            _log.error("a damaged copy is made anew", why=str(error), set_aside=str(aside))
+        elif self._may_be_left_out(metadata) and error.path.name == log_name(metadata.base_offset):
+            _log.error("a damaged copy does not vouch for its segment any more", why=str(error))
+            self.doubtful.append((topic.topic_id, metadata.sid))
+        else:
+            raise error
+
+    def _is_elsewhere(self, state: ClusterState, metadata: SegmentMetadata) -> bool:
+        """Another node holds all of it, on the disk that it has now."""
+        return any(
+            node != self._node and disk_of(state, node) == disk for node, disk in metadata.holders
+        )
+
+    def _may_be_left_out(self, metadata: SegmentMetadata) -> bool:
+        """Others can tell where it ends, and this copy has been asked to vouch for it so far."""
+        is_unsealed = metadata.state is not SegmentState.SEALED
+        is_void = any(node == self._node for node, _ in metadata.void)
+        is_one_of_several = self._node in metadata.replicas and len(metadata.replicas) > 1
+        return is_unsealed and is_one_of_several and not is_void
+
+    def _read_doubtful(self, state: ClusterState) -> None:
+        for topic_id, sid in self.doubtful:
+            topic = state.topics.get(topic_id)
+            metadata = None if topic is None else topic.segment(sid)
+            if topic is not None and metadata is not None:
+                self._read_back.segment(topic, metadata)
 
     def _must_answer(self, metadata: SegmentMetadata) -> bool:
         """A replica of an unsealed segment answers for it even if it never received anything."""
