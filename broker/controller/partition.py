@@ -10,6 +10,7 @@ from contextlib import suppress
 from math import inf
 
 import anyio
+import structlog
 
 from broker.controller.bucket import Bucket, DiskBusy
 from broker.controller.checks import checked
@@ -49,6 +50,8 @@ from engine.segment import Segment
 from raft.state import Segment as SegmentMetadata
 from raft.state import Topic
 
+_log = structlog.get_logger(__name__)
+
 PARKED_S = 8.0
 """How long an append waits for a rollover to be over: longer than one takes whose followers are
 slow. Beyond that there is no majority to decide it, and its client is to know."""
@@ -82,6 +85,8 @@ class LocalPartition:
         self._watchers: set[Waiter] = set()
         self._lookup = Lookup(self)
         self._failure: StorageFailed | None = None
+        self._unreadable: set[int] = set()
+        """Ids of sealed segments whose copy here is damaged, and that was said."""
         # Of the run that begins now. Later the chain may not tell: its segments are deleted.
         self._first_epoch = first_epoch_of_run(topic)
         self.update(topic, view)
@@ -319,7 +324,14 @@ class LocalPartition:
         else:
             end_offset = span.end_offset
         if segment is not None and segment.durable_offset >= end_offset:
-            return await self._store.read(segment, offset, size_max=size_max, end_offset=end_offset)
+            try:
+                return await self._store.read(
+                    segment, offset, size_max=size_max, end_offset=end_offset
+                )
+            except StorageFailed as error:
+                if span.end_offset is None:
+                    raise
+                self._go_elsewhere(span.sid, error)
         return await self._remote.read(
             self._holders(span.sid),
             self.metadata.topic_id,
@@ -353,13 +365,24 @@ class LocalPartition:
             return NOBODY
         return other_reader(self._view, self.metadata.segment(span.sid))
 
+    def _go_elsewhere(self, sid: int, error: StorageFailed) -> None:
+        """Our copy of a sealed segment cannot be read. Raises `error` if there is no other."""
+        if not self._holders(sid):
+            raise error
+        if sid not in self._unreadable:
+            self._unreadable.add(sid)
+            _log.error("a segment is read from other nodes", sid=sid, error=str(error))
+
     def _holders(self, sid: int) -> tuple[int, ...]:
-        segment = self.metadata.segment(sid)
-        return () if segment is None else tuple(node for node, _ in segment.holders)
+        """Other nodes that hold all of it."""
+        segment, own = self.metadata.segment(sid), self.metadata.last.writer
+        holders = () if segment is None else segment.holders
+        return tuple(node for node, _ in holders if node != own)
 
     async def offset_before_timestamp(self, segment: Segment, timestamp_ms: int) -> int:
         """Every batch of the segment before this offset is older."""
-        await self._store.load_index(segment)
+        with suppress(StorageFailed):  # Without the index all of it is looked through.
+            await self._store.load_index(segment)
         return segment.offset_before_timestamp(timestamp_ms)
 
     async def first_header(self) -> tuple[int, SegmentHeader | None]:
@@ -371,13 +394,18 @@ class LocalPartition:
         if span is None or span.end_offset is None:
             stored = None if segment is None else await self._store.head(segment)
         elif segment is not None and segment.durable_offset >= span.end_offset:
-            stored = await self._store.head(segment)
+            try:
+                stored = await self._store.head(segment)
+            except StorageFailed as error:
+                self._go_elsewhere(span.sid, error)
+                stored = await self._head_elsewhere(span.sid, span.base_offset, span.end_offset)
         else:
-            holders, topic_id = self._holders(span.sid), self.metadata.topic_id
-            stored = await self._remote.head(
-                holders, topic_id, span.sid, span.base_offset, span.end_offset
-            )
+            stored = await self._head_elsewhere(span.sid, span.base_offset, span.end_offset)
         return offset, decode(stored) if stored else None
+
+    async def _head_elsewhere(self, sid: int, base_offset: int, end_offset: int) -> bytes:
+        holders, topic_id = self._holders(sid), self.metadata.topic_id
+        return await self._remote.head(holders, topic_id, sid, base_offset, end_offset)
 
     def watch(self, waiter: Waiter) -> None:
         self._watchers.add(waiter)

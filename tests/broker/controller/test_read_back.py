@@ -123,3 +123,27 @@ async def test_the_only_copy_there_is_waits_for_an_operator_when_it_is_damaged(
             damage(made, 1, partition.log.directory / "1" / log_name(0))
             await made.start(1)
     assert failure.group_contains(CorruptSegmentError, match="walrus truncate")
+
+
+@pytest.mark.parametrize("file", ["log", "head"])
+async def test_a_sealed_copy_that_is_damaged_under_its_leader_is_read_from_another_node(
+    tmp_path: Path, file: str
+) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        leader = await made.leader()
+        assert await made.broker(leader.topic.leader_id).leading.roll(leader, "to be sealed")
+        await settled_copies(made)
+        leader = await made.leader()
+        log = leader.log
+        with anyio.fail_after(20):
+            while (copy := log.get(1)) is None or not copy.sealed:
+                await anyio.sleep(0.01)
+        _, head = await leader.first_header()
+        content = made.disks[leader.topic.leader_id].fs.contents(
+            log.directory / "1" / (log_name(0) if file == "log" else "head")
+        )
+        content[16] ^= 0xFF
+        await check(made, known)
+        assert (await leader.first_header())[1] == head
