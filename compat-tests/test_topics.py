@@ -144,7 +144,6 @@ def test_producer_that_lives_through_a_recreated_topic(
     write(b"old")
     _delete(admin, topic)
     _create(admin, topic)
-    producer = confluent_producer(server.kafka, enable_idempotence=True)
     write(b"new")
     assert outcomes == [None, None]
     assert values(confluent_read_all(server.kafka, topic)) == [b"new"]
