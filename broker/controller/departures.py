@@ -15,9 +15,9 @@ from broker.controller.metadata import Metadata
 from broker.errors import InvalidRequest, MetadataUnavailable, RequestError
 from broker.replication import messages
 from broker.replication.peers import Peers, PeerUnreachable
-from raft.commands import MarkLeaving, RemoveBroker
+from raft.commands import Barrier, MarkLeaving, RemoveBroker
 from raft.leaving import remaining
-from raft.state import ClusterState, Refusal
+from raft.state import Broker, ClusterState, Refusal
 
 _log = structlog.get_logger(__name__)
 
@@ -117,18 +117,28 @@ class Departures:
         """Who was told to stay by a node that had not heard yet that it was out of the metadata, as
         it has not itself, is let in again.
 
-        A member that is no broker may be about to take the place of one: then who is out is to stay
-        out.
+        What this node believes may be of the past: whoever is out may have been forgotten since.
         """
+        if self._out_and_to_stay() is None:
+            return
+        try:
+            await self._metadata.propose(Barrier())
+        except RequestError:
+            return
+        broker = self._out_and_to_stay()
+        if broker is not None:
+            _log.warning("a node that is to stay is let in again", node=broker.node)
+            await self._metadata.admit(broker.disk.hex())
+
+    def _out_and_to_stay(self) -> Broker | None:
+        """None while a member is no broker: it may be about to take the place of one, and then who
+        is out is to stay out."""
         brokers, members = self._metadata.state.brokers, self._metadata.members
         disks = {broker.disk.hex(): broker for broker in brokers.values()}
         if not disks.keys() >= {*members.voters, *members.learners}:
-            return
-        for voter, broker in disks.items():
-            if voter not in members and not broker.leaving:
-                _log.warning("a node that is to stay is let in again", node=broker.node)
-                await self._metadata.admit(voter)
-                return
+            return None
+        out = (one for voter, one in disks.items() if voter not in members and not one.leaving)
+        return next(out, None)
 
     async def _is_removed(self, state: ClusterState) -> bool:
         """Does any node that we knew know better than we do?"""

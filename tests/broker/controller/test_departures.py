@@ -20,9 +20,15 @@ class Raft:
     """Metadata of which the members may be changed."""
 
     def __init__(self, state: ClusterState, *voters: bytes) -> None:
-        self.state = state
+        self.state = self.newest = state
+        """As this node knows it, and as it is."""
         self.members = Members(tuple(voter.hex() for voter in voters))
         self.admitted: list[str] = []
+
+    async def propose(self, command: c.AnyCommand) -> c.Applied:
+        assert isinstance(command, c.Barrier)
+        self.state = self.newest
+        return c.Applied(refusal="", revision=0)
 
     async def admit(self, voter: str) -> None:
         self.admitted.append(voter)
@@ -59,3 +65,13 @@ async def test_a_lost_disk_is_not_let_in_again_while_the_new_one_takes_its_place
     at = world(3)
     at.ok(c.FenceBroker(3, at.state.brokers[3].incarnation))
     assert await looked_through(Raft(at.state, DISKS[1], DISKS[2], b"n" * 16)) == []
+
+
+async def test_a_node_that_was_taken_out_comes_back_in_what_a_new_leader_remembers() -> None:
+    """It would be a member that nobody is, until an operator takes it off the list."""
+    at = world(3)
+    raft = Raft(at.state, DISKS[1], DISKS[2])
+    at.ok(c.MarkLeaving(3, leaving=True))
+    at.ok(c.RemoveBroker(3, DISKS[3]))
+    raft.newest = at.state
+    assert await looked_through(raft) == []
