@@ -100,6 +100,7 @@ joined with a rebalance timeout of 0 was dropped before it could sync).
 | confluent-kafka-python 2.15.0, integration tests | 23 | 1 | 8 | 2 | 4 |
 | librdkafka 4c3b017c, tests that want a broker | 63 | 2 | 17 | 13 | |
 | kafka-go 3ce2979 | 98 | 4 | 15 | 12 | 1 |
+| confluent-kafka-go 2.15.0 | 31 | 1 | 1 | 1 | |
 | kafkajs 55b0b416: admin, broker, cluster, consumer, producer | 453 | 8 | 93 | 33 | 35 |
 
 - franz-go: `KGO_TEST_RF=1`, `KGO_TEST_MAX_TOPIC_PARTS=1`. Its transactional test waits for records
