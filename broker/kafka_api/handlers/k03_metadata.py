@@ -3,8 +3,7 @@
 Behaviour
   * Lists every live broker with the address that the client's own listener advertises, and topics
     with their one partition. The controller is this node (see `handler.live_controller_id`).
-  * No list of topics means all of them (in v0 an empty list does); an empty list means none. What
-    is named twice is answered once.
+  * No list of topics means all of them (in v0 an empty list does); an empty list means none.
   * A topic that is missing is created if the request and the node allow it, and answered finished;
     a bad name is INVALID_TOPIC_EXCEPTION and never created.
   * While a topic's next leader is being made out, one of its live replicas is named: it will be the
@@ -76,8 +75,7 @@ async def begin(ctx: Context, request: MetadataRequest) -> Finish:
         views: list[TopicView] = sorted(ctx.controller.topics(), key=lambda view: view.name)
         found += views
     else:
-        named = dict.fromkeys(request.topics or ())
-        found += [await _look_up(ctx, request, asked) for asked in named]
+        found += [await _look_up(ctx, request, asked) for asked in request.topics or ()]
     return ready(_response(ctx, request, found, ErrorCode.none))
 
 

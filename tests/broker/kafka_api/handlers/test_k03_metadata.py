@@ -224,12 +224,3 @@ async def test_answers_keep_the_order_and_the_number_of_what_was_asked(node: Nod
         ("a", 0),
         ("missing", 3),
     ]
-
-
-@pytest.mark.parametrize("version", range(14))
-async def test_a_topic_that_is_named_twice_is_there_once(node: Node, version: int) -> None:
-    """As with Kafka: to a client that adds up, a topic would else have two partitions."""
-    await node.create("t")
-    topics = [{"name": "t"}, {"name": "missing"}, {"name": "t"}]
-    answer = await node.connect().ask(METADATA, version, topics=topics, allow_auto_create=False)
-    assert [one["name"] for one in answer["topics"]] == ["t", "missing"]
