@@ -170,6 +170,7 @@ sim-fast: $(DEV_STAMP)
 	$(BIN)/python -m tests.sim.raft --seeds 200 --duration 20 --jobs $$(nproc)
 	$(BIN)/python -m tests.sim.raft --first 1000000 --seeds 60 --duration 20 --jobs $$(nproc)
 	$(BIN)/python -m tests.sim.raft --first 2000000 --seeds 20 --duration 20 --jobs $$(nproc)
+	$(BIN)/python -m tests.sim.raft --first 3000000 --seeds 20 --duration 20 --jobs $$(nproc)
 	$(BIN)/python -m tests.sim.cluster --seeds 200
 
 # TLC and a Java runtime are big, and nothing else needs them: they live in a folder of their own.

@@ -216,6 +216,7 @@ def test_nobody_is_told_that_a_voter_has_left_because_somebody_asked_before_it_j
     asked_at = lab.now
     if case == "another's":
         lab.inject("c", "a", MemberRequest(MemberChange("", "d")))
+        lab.run(0.15)
     else:
         timeout_s = 10.0 if case == "answered" else 0.05
         first, on_first = outcome()

@@ -1,5 +1,5 @@
 """Run seeds: `python -m tests.sim.raft --seeds 100 --first 0`. From 1,000,000 on, each is a feud;
-from 2,000,000 on, the returns of a leader among five.
+from 2,000,000 on, the returns of a leader among five; from 3,000,000 on, somebody who is away.
 
 Prints one line for each seed that violates something, which is the command that reproduces it, and
 a summary. Exit status 1 if there was any; with `--fault`, if there was none."""

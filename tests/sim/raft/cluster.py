@@ -401,6 +401,9 @@ class Cluster:
             raise Violation(f"{len(leaders)} leaders after healing")
         leader = leaders[0].node
         assert leader is not None
+        undead = [name for name in self.gone if name in leader.members]
+        if undead:
+            raise Violation(f"{undead[0]} has left, it was said, and is a member after healing")
         for member in voters:
             node = member.node
             assert node is not None

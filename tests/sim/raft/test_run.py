@@ -12,14 +12,14 @@ import pytest
 from tests.sim.raft.faults import FAULTS
 from tests.sim.raft.reigns import REIGNS_SIZE
 from tests.sim.raft.run import Run
-from tests.sim.raft.troubles import FEUDS_FROM, REIGNS_FROM
+from tests.sim.raft.troubles import ABSENCES_FROM, FEUDS_FROM, REIGNS_FROM
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_a_few_seeds_are_clean_with_every_invariant_checked(size: int) -> None:
-    for seed in (*range(4), FEUDS_FROM, REIGNS_FROM):
+    for seed in (*range(4), FEUDS_FROM, REIGNS_FROM, ABSENCES_FROM):
         assert Run(seed, size=size, duration_s=15.0, debug=True).go().violation == ""
 
 
@@ -51,6 +51,7 @@ FOUND_AT = {
     "ListensToThePast": FEUDS_FROM,
     "KeepsALogThatDiffers": FEUDS_FROM,
     "CountsAcksOfThePast": REIGNS_FROM,
+    "BelievesItsOwnLog": ABSENCES_FROM,
 }
 """Faults that show at once, by seed; the others take more, and longer (docs/metadata.md)."""
 

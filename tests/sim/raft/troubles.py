@@ -2,6 +2,7 @@
 
 import random
 
+from tests.sim.raft.absence import Absence
 from tests.sim.raft.cluster import Cluster, Member
 from tests.sim.raft.disk import PowerCut
 from tests.sim.raft.feud import Feud
@@ -18,6 +19,8 @@ FEUDS_FROM = 1_000_000
 """Seeds from here on are a feud from beginning to end, with few troubles beside it."""
 REIGNS_FROM = 2_000_000
 """And from here on one fall and return of a leader after the other, likewise."""
+ABSENCES_FROM = 3_000_000
+"""And from here on somebody is away while another one joins."""
 TROUBLES = (
     "kill",
     "power",
@@ -49,7 +52,7 @@ def is_feud(seed: int) -> bool:
 
 def is_reigns(seed: int) -> bool:
     """See `reigns.py`."""
-    return seed >= REIGNS_FROM
+    return REIGNS_FROM <= seed < ABSENCES_FROM
 
 
 class Troubles(LeaderTroubles):
@@ -64,7 +67,9 @@ class Troubles(LeaderTroubles):
         if cluster.seed >= FEUDS_FROM:
             self.kinds = sorted(rng.sample(BESIDE_A_FEUD, rng.randint(1, 3)))
             self.quiet_s = 3.0
-            kind = Feud if is_feud(cluster.seed) else Reigns
+            kind: type[Rounds] = Feud if is_feud(cluster.seed) else Reigns
+            if cluster.seed >= ABSENCES_FROM:
+                kind, self.kinds = Absence, ["compact"]
             self._rounds = kind(cluster, rng, end)
             cluster.scheduler.after(SETTLED_S, self._rounds.begin)
 
