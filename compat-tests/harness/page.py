@@ -123,7 +123,7 @@ joined with a rebalance timeout of 0 was dropped before it could sync).
   API that is not listed; the other wants the host to be called `localhost`, and a topic that is
   created by being asked for not to be there at once.
 - @platformatic/kafka: on Node.js 20, with the one function of 22 that it misses. Of the others that
-  failed 9 want quotas, 6 an authorizer, 3 configs of other nodes or of a running one, 2 three nodes,
+  failed 9 want quotas, 6 an authorizer, 3 configs of other nodes or a running one, 2 three nodes,
   1 Kafka's words about a config. One was right: the operations allowed on a group that does not
   exist are not told (DescribeGroups before v6). Two were not looked into: an answer that lacks an
   error in `describeLogDirs`, and a `fetch` whose options the client changes itself.
