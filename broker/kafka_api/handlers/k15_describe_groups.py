@@ -48,7 +48,8 @@ async def begin(ctx: Context, request: DescribeGroupsRequest) -> Finish:
                 state = State.DEAD.value
                 if request.__version__ < NOT_FOUND_VERSION_MIN:
                     code = ErrorCode.none
-            rows.append(_row(make, group_id, code, text, state))
+            allowed = operations if code is ErrorCode.none else OPERATIONS_NOT_ASKED
+            rows.append(_row(make, group_id, code, text, state, allowed))
         else:
             rows.append(_described(make, group, operations))
     return ready(make.DescribeGroupsResponse(groups=tuple(rows)))
@@ -57,11 +58,18 @@ async def begin(ctx: Context, request: DescribeGroupsRequest) -> Finish:
 def failed(ctx: Context, request: DescribeGroupsRequest, code: ErrorCode) -> Response:
     """The same error for every group."""
     make = maker(request)
-    rows = tuple(_row(make, group_id, code, None, "") for group_id in request.groups)
+    rows = tuple(_row(make, group_id, code, None) for group_id in request.groups)
     return make.DescribeGroupsResponse(groups=rows)  # type: ignore[no-any-return]
 
 
-def _row(make: Maker, group_id: str, code: ErrorCode, text: str | None, state: str) -> object:
+def _row(
+    make: Maker,
+    group_id: str,
+    code: ErrorCode,
+    text: str | None,
+    state: str = "",
+    operations: int = OPERATIONS_NOT_ASKED,
+) -> object:
     return make.DescribedGroup(
         error_code=code,
         error_message=text,
@@ -70,7 +78,7 @@ def _row(make: Maker, group_id: str, code: ErrorCode, text: str | None, state: s
         protocol_type="",
         protocol_data="",
         members=(),
-        authorized_operations=OPERATIONS_NOT_ASKED,
+        authorized_operations=operations,
     )
 
 
