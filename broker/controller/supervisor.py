@@ -1,5 +1,5 @@
 """What the Raft leader does for the others: fence who has fallen silent, and have somebody seal
-what they left open.
+what they left open, or left to a writer that can do nothing without them.
 
 `decide` is pure; `Supervisor` asks it whenever something may have changed and proposes what it
 says. Every proposal is a compare-and-set, so two supervisors at once (an old leader that does not
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import anyio
 import structlog
 
+from broker.controller import placement
 from broker.controller.liveness import TIME_TO_LIVE_S, Liveness
 from broker.controller.metadata import Metadata
+from broker.controller.topic_config import TopicConfig
 from broker.errors import RequestError
 from broker.ports import Clock
+from broker.replication.quorum import ack_quorum, seal_quorum
 from raft.commands import BeginSeal, FenceBroker
 from raft.state import ClusterState, SegmentState, Topic
 
@@ -72,7 +75,8 @@ def decide(
 def _needs_seal(state: ClusterState, topic: Topic, silence: Silence) -> bool:
     last = topic.segments[-1]
     if last.state is SegmentState.OPEN:
-        return not _is_alive(state, last.writer, last.writer_incarnation)
+        is_written = _is_alive(state, last.writer, last.writer_incarnation)
+        return not is_written or _is_stranded(state, topic)
     recoverer = state.brokers.get(last.recoverer)
     if recoverer is None or recoverer.fenced:
         return True
@@ -83,6 +87,22 @@ def _needs_seal(state: ClusterState, topic: Topic, silence: Silence) -> bool:
 def _is_alive(state: ClusterState, node: int, incarnation: int) -> bool:
     broker = state.brokers.get(node)
     return broker is not None and not broker.fenced and broker.incarnation == incarnation
+
+
+def _is_stranded(state: ClusterState, topic: Topic) -> bool:
+    """Its writer lives, and too few of its other replicas to acknowledge anything: as long as an
+    append waits, the writer cannot even close the segment. Those that are left can tell where it
+    ends, and there are nodes to go on with."""
+    last = topic.segments[-1]
+    void = {node for node, _ in last.void}
+    live = [node for node in last.replicas if node not in void and _is_live(state, node)]
+    count = len(last.replicas)
+    if len(live) == count or len(live) < seal_quorum(count):
+        return False
+    min_insync_replicas = TopicConfig.of(topic.configs).min_insync_replicas
+    if len(live) >= ack_quorum(count, min_insync_replicas, state.staying_count):
+        return False
+    return placement.after_seal(state, topic, live, min_insync_replicas) is not None
 
 
 def _recoverer(state: ClusterState, topic: Topic) -> int | None:
@@ -101,13 +121,16 @@ def _is_live(state: ClusterState, node: int) -> bool:
 
 
 def unsettled(state: ClusterState) -> tuple[Topic, ...]:
-    """Topics whose last segment is being sealed, or is to be, since its writer is gone."""
+    """Topics whose last segment is being sealed, or is to be: its writer is gone, or too few of its
+    replicas are left to it."""
     alive = {(node, one.incarnation) for node, one in state.brokers.items() if not one.fenced}
+    live = {node for node, _ in alive}
     return tuple(
         topic
         for topic in state.topics.values()
         if (last := topic.segments[-1]).state is not SegmentState.OPEN
         or (last.writer, last.writer_incarnation) not in alive
+        or (not live.issuperset(last.replicas) and _is_stranded(state, topic))
     )
 
 

@@ -74,6 +74,56 @@ def with_writer(state: ClusterState, **changes: object) -> ClusterState:
     return msgspec.structs.replace(state, brokers=state.brokers.set(2, changed))
 
 
+def begun(state: ClusterState) -> list[int]:
+    """The recoverers of the seals that are due while everybody is heard of."""
+    seen = dict.fromkeys(state.brokers, 10.0)
+    due = commands(state, Silence(10.0, seen, 0.0, {}))
+    return [command.recoverer for command in due if isinstance(command, BeginSeal)]
+
+
+def on(state: ClusterState, replicas: tuple[int, ...], **changes: object) -> ClusterState:
+    """The topic's last segment, opened by node 2 on these nodes only."""
+    (topic,) = state.topics.values()
+    last = msgspec.structs.replace(topic.segments[-1], replicas=replicas)
+    topic = msgspec.structs.replace(topic, segments=(last,), **changes)
+    return msgspec.structs.replace(state, topics=state.topics.set(topic.topic_id, topic))
+
+
+def without(state: ClusterState, *nodes: int) -> ClusterState:
+    """These are fenced."""
+    brokers = state.brokers
+    for node in nodes:
+        brokers = brokers.set(node, msgspec.structs.replace(brokers[node], fenced=True))
+    return msgspec.structs.replace(state, brokers=brokers)
+
+
+def test_a_writer_whose_only_follower_is_lost_for_good_is_not_left_alone() -> None:
+    """Opened on two nodes while the others were away, which are back now: what was appended then
+    would wait for the one that is gone, and nobody could write any more."""
+    state = on(with_topic(cluster(1, 2, 3), 2, SegmentState.OPEN), (1, 2))
+    assert begun(state) == []
+    assert begun(without(state, 1)) == [2]
+    assert begun(without(state, 1, 3)) == [], "there is nowhere to go on"
+    assert begun(without(state, 3)) == [], "it can go on as it is"
+
+
+def test_a_writer_that_cannot_tell_where_its_segment_ends_is_left_alone() -> None:
+    """A majority of the replicas is gone: what they may have had must be waited for."""
+    state = on(with_topic(cluster(1, 2, 3, 4), 2, SegmentState.OPEN), (1, 2, 3))
+    assert begun(without(state, 1)) == []
+    assert begun(without(state, 1, 3)) == []
+
+
+def test_a_topic_that_wants_all_of_its_replicas_goes_on_elsewhere_when_one_is_lost() -> None:
+    state = on(
+        with_topic(cluster(1, 2, 3, 4), 2, SegmentState.OPEN),
+        (1, 2, 3),
+        configs={"min.insync.replicas": "3"},
+    )
+    assert begun(without(state, 1)) == [3]
+    assert begun(without(state, 1, 4)) == []
+
+
 def test_a_topic_whose_writer_dies_later_is_not_overlooked() -> None:
     """What needs care is remembered between two looks, as long as nothing has changed."""
     found = Unsettled()
