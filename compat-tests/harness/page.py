@@ -124,8 +124,8 @@ joined with a rebalance timeout of 0 was dropped before it could sync).
   created by being asked for not to be there at once.
 - @platformatic/kafka: on Node.js 20, with the one function of 22 that it misses. Of the others that
   failed 9 want quotas, 6 an authorizer, 3 configs of other nodes or a running one, 2 three nodes,
-  1 Kafka's words about a config. One was right: the operations allowed on a group that does not
-  exist are not told (DescribeGroups before v6). Two were not looked into: an answer that lacks an
+  1 Kafka's words about a config. One was right, and is mended: the operations allowed on a group
+  that does not exist (DescribeGroups before v6). Two were not looked into: an answer that lacks an
   error in `describeLogDirs`, and a `fetch` whose options the client changes itself.
 - kafkajs: `KAFKA_VERSION` 2.4, its three addresses leading to the one node, without TLS, SASL and
   ACLs; the brokers 0 to 2 that five tests of idempotence look for are broker 1. Of the others that
