@@ -74,8 +74,9 @@ def _known(definition: Definition, configs: Mapping[str, str], source: int) -> E
     name = definition.name
     default = Synonym(definition.synonym, definition.default, DEFAULT_SOURCE)
     own = (Synonym(name, configs[name], source),) if name in configs else ()
-    first = (*own, default)[0]
-    synonyms = own if name in WITHOUT_SYNONYM else (*own, default)
+    chain = (*own, default)
+    first = chain[0]
+    synonyms = own if name in WITHOUT_SYNONYM else chain
     return Entry(
         name, first.value, first.source, definition.type, definition.documentation, synonyms
     )

@@ -12,22 +12,22 @@ from struct import error as StructError
 from typing import Final
 from uuid import UUID
 
+from broker.kafka_api.fetch_sessions import EPOCH_FINAL, ID_VERSION_MIN, NO_SESSION
 from broker.kafka_api.framing import BORROW_SIZE_MIN
+from broker.kafka_api.produce_wire import NAME_SIZE_MAX
 from broker.ports import Buffer, Reply
 
 VERSION_MIN: Final = 10
 """The first that understands zstd: what it gets need not be looked through."""
 RACK_MIN: Final = 11
 FLEXIBLE_MIN: Final = 12
-ID_MIN: Final = 13
-"""Topics are named by id."""
 NO_REPLICA_MIN: Final = 15
 """The replica's id has become a tag."""
 
 _REPLICA_SIZE: Final = 4
 _HEAD: Final = Struct(">iiibii")
 """Wait, size at least, size at most, isolation, session id, session epoch."""
-_NO_SESSION: Final = (0, -1)
+_NO_SESSION: Final = (NO_SESSION, EPOCH_FINAL)
 _SIZE_MIN_MAX: Final = 1
 """Bytes: who waits for more may not be served at once."""
 _NAME: Final = Struct(">ih")
@@ -62,7 +62,7 @@ class Asked:
 
     @property
     def topic_id(self) -> UUID | None:
-        return UUID(bytes=self.topic) if self.version >= ID_MIN else None
+        return UUID(bytes=self.topic) if self.version >= ID_VERSION_MIN else None
 
 
 def read(frame: memoryview, position: int, version: int) -> Asked | None:
@@ -101,12 +101,12 @@ def _read_fixed(frame: memoryview, position: int, version: int) -> Asked | None:
 
 
 def _read_flexible(frame: memoryview, position: int, version: int) -> Asked | None:
-    if version >= ID_MIN:
+    if version >= ID_VERSION_MIN:
         start, end = position + 1, position + 1 + _ID_SIZE
     else:
         start = position + 2
         end = start + frame[position + 1] - 1
-        if not start <= end < start + 0x7F:  # what a length of one byte can say
+        if not start <= end < start + NAME_SIZE_MAX:
             return None
     topic = bytes(frame[start:end])
     if frame[position] != 2 or frame[end] != 2 or topic == _NO_ID:
@@ -152,7 +152,7 @@ def _around(version: int, topic: bytes, is_committed: bool) -> tuple[bytes, byte
     top = bytes(10)  # no throttling, no error, no session
     partition = bytes(6)  # index 0, no error
     if version >= FLEXIBLE_MIN:
-        name = topic if version >= ID_MIN else bytes((len(topic) + 1,)) + topic
+        name = topic if version >= ID_VERSION_MIN else bytes((len(topic) + 1,)) + topic
         before = b"\0" + top + b"\2" + name + b"\2" + partition
         return before, (b"\1" if is_committed else b"\0") + _NOBODY, bytes(3)
     before = top + _NAME.pack(1, len(topic)) + topic + _I32.pack(1) + partition

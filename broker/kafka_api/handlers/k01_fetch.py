@@ -54,6 +54,7 @@ from broker.kafka_api.fetch_sessions import (
     Session,
     asked_by,
 )
+from broker.kafka_api.fetch_wire import READ_COMMITTED
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders, until_led
 from broker.kafka_api.wire import maker
@@ -68,7 +69,6 @@ SENT_AWAY_VERSION_MIN: Final = 12
 """kafkajs speaks up to v11. It stays for minutes with a replica that says it is not the leader, and
 joins its group anew each time."""
 LEADER_VERSION_MIN: Final = 16
-READ_COMMITTED: Final = 1
 
 REREAD_PAUSE_S: Final = 0.01
 """Between two reads of a fetch that was woken and still has less than it asked for. Its client

@@ -10,6 +10,7 @@ from kio.schema.errors import ErrorCode
 
 from broker.errors import FrameError
 from broker.kafka_api import fetch_wire
+from broker.kafka_api.fetch_sessions import ID_VERSION_MIN
 from broker.kafka_api.framing import encode
 from broker.kafka_api.wire import codec
 from tests.broker.kafka_api.fakes import batch
@@ -86,7 +87,7 @@ def same(frame: memoryview, position: int, version: int) -> bool:
     assert getattr(request, "rack_id", "") == ""
     assert (request.forgotten_topics_data, wanted.partition) == ((), 0)
     assert request.min_bytes <= 1
-    if version >= fetch_wire.ID_MIN:
+    if version >= ID_VERSION_MIN:
         assert asked.topic_id == topic.topic_id
     else:
         assert asked.topic_id is None
@@ -185,7 +186,7 @@ def test_the_short_answer_is_the_general_one_to_the_byte(
     )
     asked = fetch_wire.Asked(
         version,
-        TOPIC_ID.bytes if version >= fetch_wire.ID_MIN else name.encode(),
+        TOPIC_ID.bytes if version >= ID_VERSION_MIN else name.encode(),
         leader_epoch=-1,
         offset=0,
         size_max=1,
