@@ -1,6 +1,7 @@
 """What can happen to a cluster, one thing at a time: each does its damage, waits, and heals."""
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,15 @@ _CLOCK_JUMP_S = 45 * 60
 """Less than an hour: a broker refuses records whose timestamps lie further ahead than that."""
 _SLOW_LINK_S = 0.15
 _CALM_S = 10.0
+_COPIES_S_MAX = 120.0
+"""Until every copy of every segment is where it should be."""
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 @dataclass
@@ -60,6 +70,7 @@ class Faults:
             "kill-any": self.kill_any,
             "kill-two": self.kill_two,
             "kill-all": self.kill_all,
+            "lose-disk": self.lose_disk,
             "pause": self.pause,
             "partition": self.partition,
             "one-way": self.one_way,
@@ -100,6 +111,38 @@ class Faults:
         for victim in self.rng.sample(victims, len(victims)):
             victim.start()
         await self._heal(fault)
+
+    async def lose_disk(self) -> None:
+        """A node is killed, and all it has stored is gone; it comes back with nothing. Only when
+        every record has all its copies, and the next fault only when that is so again: nobody
+        promises more."""
+        victim = self._any()
+        other = self.rng.choice([node for node in self.cluster.nodes.values() if node != victim])
+        await self._until_all_copies()
+        fault = await self._about("lose-disk", victim)
+        fault.begun_at = time.monotonic()
+        fault.killed = 1
+        await asyncio.to_thread(victim.kill)
+        # What it holds, not the folder: another disk may be mounted there.
+        for path in victim.data_dir.iterdir():
+            await asyncio.to_thread(_remove, path)
+        await self._wait()
+        victim.join = other.peer
+        victim.start()
+        await self._heal(fault)
+        await self._until_all_copies()
+
+    async def _until_all_copies(self) -> None:
+        deadline = time.monotonic() + _COPIES_S_MAX
+        while True:
+            views = [
+                await asyncio.to_thread(self.cluster.has_all_copies, node)
+                for node in self.cluster.nodes.values()
+            ]
+            if all(views):
+                return
+            assert time.monotonic() < deadline, f"copies are missing after {_COPIES_S_MAX:.0f} s"
+            await asyncio.sleep(0.1)
 
     # -- silence
 

@@ -231,7 +231,7 @@ def _report(
     takeovers = [
         (fault.was_raft_leader, 1000 * first_ack_after(history, fault.begun_at))
         for fault in happened
-        if fault.name in ("kill-leader", "kill-raft-leader", "kill-any")
+        if fault.name in ("kill-leader", "kill-raft-leader", "kill-any", "lose-disk")
         for history in histories
         if history.topic in fault.leads
     ]

@@ -132,6 +132,19 @@ class Cluster:
             return False
         return True
 
+    def has_all_copies(self, by: Node) -> bool:
+        """Does `by` see every node alive and a voter, and every copy where it should be?"""
+        try:
+            found = by.json("/v1/cluster")
+        except (OSError, ValueError):
+            return False
+        nodes = found["nodes"]
+        return (
+            len(nodes) == len(self.nodes)
+            and all(node["is_alive"] and node["raft_role"] == "voter" for node in nodes)
+            and not any(topic["under_replicated_segments"] for topic in found["topics"])
+        )
+
     def close(self) -> None:
         for node in self.nodes.values():
             node.close()

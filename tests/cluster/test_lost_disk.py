@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import get_all, native, numbered, put
 from tests.cluster.conftest import MakeCluster
-from tests.cluster.processes import Cluster, Node, wait_until
+from tests.cluster.processes import Node, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -18,17 +18,6 @@ def _write(node: Node, payloads: list[bytes]) -> None:
     with native(node) as client:
         for payload in payloads:
             put(client, "logs", payload)
-
-
-def _has_all_copies(cluster: Cluster) -> bool:
-    found = cluster.nodes[2].json("/v1/cluster")
-    are_voters = [node["raft_role"] == "voter" for node in found["nodes"]]
-    return (
-        len(are_voters) == 3
-        and all(are_voters)
-        and all(node["is_alive"] for node in found["nodes"])
-        and not any(topic["under_replicated_segments"] for topic in found["topics"])
-    )
 
 
 @pytest.mark.parametrize("lost", [1, 3])
@@ -45,7 +34,8 @@ def test_a_disk_that_is_replaced(make_cluster: MakeCluster, lost: int) -> None:
     node.join = cluster.nodes[2].peer
     node.start()
     cluster.wait_ready()
-    wait_until(lambda: _has_all_copies(cluster), "every copy is made anew", timeout_s=90)
+    by = cluster.nodes[2]
+    wait_until(lambda: cluster.has_all_copies(by), "every copy is made anew", timeout_s=90)
     _write(node, after)
     assert read_all(node.kafka, "logs") == list(enumerate([*before, *during, *after]))
     with native(node) as client:
