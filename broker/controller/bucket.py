@@ -138,6 +138,8 @@ class Bucket:
         A segment that has just been opened has no live followers for a moment; clients should not
         see that.
         """
+        if not self.writer.may_have_quorum:
+            return False
         with anyio.move_on_after(FOLLOWERS_PATIENCE_S):
             while not self.writer.has_quorum:
                 await self._progressed.wait()

@@ -24,9 +24,11 @@ def staying_nodes(state: ClusterState) -> list[int]:
 
 
 def replicas_min(state: ClusterState, target: int, min_insync_replicas: int) -> int:
-    """A segment that opens with fewer replicas would be safe on fewer disks than it promises."""
+    """A segment that opens with fewer replicas would be safe on fewer disks than it promises.
+
+    More than the topic is to have can never be: then acks=all is refused, and all else goes on."""
     possible = min(target, state.staying_count)
-    return max(possible // 2 + 1, min(min_insync_replicas, state.staying_count))
+    return max(possible // 2 + 1, min(min_insync_replicas, possible))
 
 
 def for_new_topic(state: ClusterState, name: str, target: int) -> Next | None:
@@ -60,19 +62,26 @@ def for_roll(
         state,
         topic,
         caught_up,
-        config.min_insync_replicas,
+        min(config.min_insync_replicas, len(topic.last.replicas)),
         stays=keep_leader or not rotates,
         without=topic.segments[-1].writer if leaving else None,
     )
 
 
-def after_seal(
-    state: ClusterState, topic: Topic, holders: Collection[int], min_insync_replicas: int
-) -> Next | None:
+def after_seal(state: ClusterState, topic: Topic, holders: Collection[int]) -> Next | None:
     """After the end of a segment whose writer was lost: one of those who hold all of it.
 
-    The old writer's node is taken again if it is back: clients know it.
+    The old writer's node is taken again if it is back: clients know it. With fewer replicas than
+    `min.insync.replicas` if need be: acks=all is then refused, but the records can be read.
     """
+    return with_all_asked_for(state, topic, holders) or _successor(
+        state, topic, holders, 1, stays=True
+    )
+
+
+def with_all_asked_for(state: ClusterState, topic: Topic, holders: Collection[int]) -> Next | None:
+    """As `after_seal`, on as many replicas as `min.insync.replicas` asks for or not at all."""
+    min_insync_replicas = TopicConfig.of(topic.configs).min_insync_replicas
     return _successor(state, topic, holders, min_insync_replicas, stays=True)
 
 

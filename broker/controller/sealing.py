@@ -14,7 +14,6 @@ from anyio.abc import TaskGroup
 
 from broker.controller import placement
 from broker.controller.metadata import Metadata
-from broker.controller.topic_config import TopicConfig
 from broker.errors import RequestError
 from broker.replication.recoverer import Patient, Recoverer
 from broker.replication.seal import Commit
@@ -196,8 +195,7 @@ class Sealing:
 def _item(state: ClusterState, found: _Found, now_ms: int) -> SealItem | None:
     topic, commit = found.topic, found.commit
     last = topic.segments[-1]
-    config = TopicConfig.of(topic.configs)
-    opened = placement.after_seal(state, topic, commit.holders, config.min_insync_replicas)
+    opened = placement.after_seal(state, topic, commit.holders)
     if opened is None:
         return None
     return SealItem(

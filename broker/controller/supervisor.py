@@ -102,7 +102,7 @@ def _is_stranded(state: ClusterState, topic: Topic) -> bool:
     min_insync_replicas = TopicConfig.of(topic.configs).min_insync_replicas
     if len(live) >= ack_quorum(count, min_insync_replicas, state.staying_count):
         return False
-    return placement.after_seal(state, topic, live, min_insync_replicas) is not None
+    return placement.with_all_asked_for(state, topic, live) is not None
 
 
 def _recoverer(state: ClusterState, topic: Topic) -> int | None:

@@ -35,7 +35,9 @@ class Writer:
 
     `durable` maps each replica to the end of what it has made durable; the high watermark is the
     `quorum`-th largest of them and never goes back. It counts for every record whatever its `acks`,
-    so consumers never see what a failover could take away (KIP-966's strict minimum).
+    so consumers never see what a failover could take away (KIP-966's strict minimum). When the
+    topic asks for a quorum of more replicas than the segment has, all of them are enough, and
+    acks=all is refused.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Writer:
         """The disks whose ends `durable` tells: ours, and each follower's when it began."""
         self.base_offset = base_offset
         self.epoch = epoch
-        self.quorum = quorum
+        self.quorum = min(quorum, len(replicas))
+        self.needed = quorum
+        """How many replicas must be live for acks=all."""
         self.window = window
         self.phase = WriterPhase.OPEN
         self.next_offset = base_offset
@@ -82,7 +86,7 @@ class Writer:
             raise NotLeader("the segment is closed")
         if acks == -1 and not self.has_quorum:
             raise NotEnoughReplicas(
-                f"{self._live_count} of {self.quorum} required replicas are live"
+                f"{self._live_count} of {self.needed} required replicas are live"
             )
         match self.window.check(header):
             case Fresh():
@@ -131,7 +135,12 @@ class Writer:
     def on_live(self, replica: int, *, live: bool) -> None:
         """A stream to a follower has caught up, or one that had is gone or far behind."""
         self._live[replica] += 1 if live else -1
-        self.has_quorum = self._live_count >= self.quorum
+        self.has_quorum = self._live_count >= self.needed
+
+    @property
+    def may_have_quorum(self) -> bool:
+        """The segment has enough replicas for acks=all, live or not."""
+        return self.needed <= len(self.durable)
 
     @property
     def _live_count(self) -> int:

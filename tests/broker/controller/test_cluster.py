@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.controller.restart import Restart
-from broker.errors import InvalidRequest
-from broker.ports import ACKS_ALL
+from broker.errors import InvalidRequest, NotEnoughReplicas
+from broker.ports import ACKS_ALL, ACKS_LEADER
 from broker.replication import messages
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryBackend
@@ -490,3 +490,40 @@ async def test_a_damaged_copy_that_nobody_relies_on_does_not_keep_its_node_away(
         known |= await acknowledged(made, 5, b"after")
         await settled_copies(made)
         await check(made, known)
+
+
+async def test_more_copies_wanted_than_the_topic_has_refuse_acks_all_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic(
+            "t", configs={"min.insync.replicas": "2"}, replication_factor=1
+        )
+        partition = await made.leader()
+        with pytest.raises(NotEnoughReplicas):
+            await partition.append(batch(b"never"), acks=ACKS_ALL)
+        appended = await partition.append(batch(b"one copy"), acks=ACKS_LEADER)
+        await partition.committed(appended.end_offset, acks=ACKS_LEADER, timeout_s=3)
+        assert values(await read_all(partition)) == [b"one copy"]
+        node = partition.metadata.last.writer
+        made.kill(node)
+        await made.start(node)
+        assert values(await read_all(await made.leader())) == [b"one copy"]
+
+
+async def test_a_topic_that_wants_all_copies_is_read_on_when_its_leader_dies(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path, monitor_interval_ms=20) as made:
+        await made.controller(1).create_topic("t", configs={"min.insync.replicas": "3"})
+        known = await acknowledged(made, 5)
+        node = (await made.leader()).metadata.last.writer
+        made.kill(node)
+        made.raft_leader = next(iter(made.network.nodes))
+        await check(made, known)
+        with pytest.raises(NotEnoughReplicas):
+            await (await made.leader()).append(batch(b"never"), acks=ACKS_ALL)
+        await made.start(node)
+        known |= await acknowledged(made, 5, b"again")
+        await check(made, known)
+        assert len((await made.leader()).metadata.last.replicas) == 3

@@ -45,6 +45,10 @@ def topic(
     )  # fmt: skip
 
 
+def wanting(one: Topic, min_insync_replicas: int) -> Topic:
+    return msgspec.structs.replace(one, configs={"min.insync.replicas": str(min_insync_replicas)})
+
+
 def test_the_leader_goes_round_and_takes_only_who_has_everything() -> None:
     everybody = state((1, 2, 3))
     turns = []
@@ -78,15 +82,37 @@ def test_the_last_node_of_a_cluster_has_nobody_to_leave_its_topics_to() -> None:
 
 
 def test_a_segment_never_opens_on_fewer_disks_than_it_promises() -> None:
-    assert placement.after_seal(state((1,), fenced=(2, 3)), topic(2), {1}, 1) is None
-    opened = placement.after_seal(state((1, 3), fenced=(2,)), topic(2), {1, 3}, 1)
+    assert placement.after_seal(state((1,), fenced=(2, 3)), topic(2), {1}) is None
+    opened = placement.after_seal(state((1, 3), fenced=(2,)), topic(2), {1, 3})
     assert opened is not None
     assert opened.replicas == (1, 3)
-    assert placement.after_seal(state((1, 3), fenced=(2,)), topic(2), {1, 3}, 3) is None
+
+
+def test_a_segment_with_too_few_replicas_for_acks_all_opens_only_when_there_is_no_other_way() -> (
+    None
+):
+    at, wants_all = state((1, 3), fenced=(2,)), wanting(topic(3), 3)
+    assert placement.with_all_asked_for(at, wants_all, {1, 3}) is None
+    assert placement.for_roll(at, wants_all, {1, 3}) is None, "it could go on as it is"
+    opened = placement.after_seal(at, wants_all, {1, 3})
+    assert opened is not None
+    assert opened.replicas == (1, 3)
+    assert placement.for_roll(at, wanting(topic(3, (1, 3)), 3), {1, 3}) is not None
+    assert placement.misplaced(state((1, 2, 3)), wanting(topic(3, (1, 3)), 3))
+
+
+def test_more_copies_asked_for_than_the_topic_has_keep_it_from_nothing() -> None:
+    one = wanting(msgspec.structs.replace(topic(1, (1,)), replication_factor=1), 2)
+    for opened in (
+        placement.for_roll(state((1, 2, 3)), one, {1}),
+        placement.with_all_asked_for(state((1, 2, 3)), one, {1}),
+    ):
+        assert opened is not None
+        assert opened.replicas == (1,)
 
 
 def test_after_a_seal_only_a_holder_writes() -> None:
-    opened = placement.after_seal(state((1, 2, 3)), topic(2), {3}, 1)
+    opened = placement.after_seal(state((1, 2, 3)), topic(2), {3})
     assert opened is not None
     assert opened.writer == 3
 
@@ -155,7 +181,7 @@ def test_who_leaves_gets_nothing_more() -> None:
     rolled = placement.for_roll(at, topic(2), {1, 2, 3})
     assert rolled is not None
     assert (rolled.writer, rolled.replicas) == (3, (1, 3, 4))
-    sealed = placement.after_seal(at, topic(2), {2, 3}, 1)
+    sealed = placement.after_seal(at, topic(2), {2, 3})
     assert sealed is not None
     assert (sealed.writer, sealed.replicas) == (3, (1, 3, 4))
 
@@ -184,7 +210,7 @@ def test_what_who_leaves_holds_is_copied_to_who_stays() -> None:
 
 def test_two_nodes_of_which_one_leaves_still_serve() -> None:
     at = leaving(state((1, 2)), 2)
-    opened = placement.after_seal(at, topic(2, (1, 2)), {1, 2}, 2)
+    opened = placement.after_seal(at, wanting(topic(2, (1, 2)), 2), {1, 2})
     assert opened is not None
     assert opened.replicas == (1,)
 
@@ -216,7 +242,7 @@ def test_who_leaves_helps_while_another_one_is_down() -> None:
     """Or the topic would have no leader until that one is back."""
     at = fenced(leaving(state((1, 2, 3)), 1), 2)
     for opened in (
-        placement.after_seal(at, topic(1), {1, 3}, 1),
+        placement.after_seal(at, topic(1), {1, 3}),
         placement.for_roll(at, topic(1), {1, 3}),
     ):
         assert opened is not None
