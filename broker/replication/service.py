@@ -125,7 +125,10 @@ class Service:
                     message = messages.decode_to_writer(await conversation.receive())
                     if isinstance(message, messages.Follow):
                         asked = served[message.handle] = _Served()
-                        tasks.start_soon(self._serve_one, node, conversation, message, asked)
+                        refused = partial(served.pop, message.handle, None)
+                        tasks.start_soon(
+                            self._serve_one, node, conversation, message, asked, refused
+                        )
                     elif message.handle in served:
                         served[message.handle].hear(message)
                         if isinstance(message, messages.Unfollow):
@@ -140,7 +143,12 @@ class Service:
             await conversation.aclose()
 
     async def _serve_one(
-        self, node: int, conversation: Conversation, follow: messages.Follow, asked: "_Served"
+        self,
+        node: int,
+        conversation: Conversation,
+        follow: messages.Follow,
+        asked: "_Served",
+        refused: Callable[[], object],
     ) -> None:
         """What cannot be read here, a damaged file or one that was just deleted, holds up its own
         segment and nothing else."""
@@ -154,6 +162,7 @@ class Service:
                 why = str(error)
         if why and not asked.is_over:
             asked.close()
+            refused()
             await conversation.send(messages.encode(messages.Refuse(follow.handle, why)))
 
     async def _feed_soon(
@@ -185,12 +194,13 @@ class Service:
             return "an incarnation that is not registered"
         if not copy.segment.base_offset <= follow.from_offset <= copy.segment.end_offset:
             return f"offset {follow.from_offset} is not in this segment"
-        writer.on_follow(node, disk)
+        writer.on_follow(node, follow.incarnation, disk, follow.from_offset)
 
         def on_ack(end_offset: int) -> None:
             # Only what we have ourselves given out may come back as an acknowledgement, and only
-            # from the disk that follows now: what waited in an older stream went with its disk.
-            if end_offset <= writer.next_offset and writer.disks[node] == disk:
+            # from the process that follows now: what waited in an older stream may be lost.
+            is_newest = writer.incarnations[node] == follow.incarnation
+            if end_offset <= writer.next_offset and is_newest:
                 writer.heard[node] = self._monotonic()
                 writer.on_durable(node, end_offset)
                 self._on_progress(follow.topic_id, follow.sid)

@@ -56,6 +56,8 @@ class Writer:
         self.node = node
         self.disks = {node: disk}
         """The disks whose ends `durable` tells: ours, and each follower's when it began."""
+        self.incarnations: dict[int, int] = {}
+        """Of the followers, when they began last: what an earlier one says counts no more."""
         self.base_offset = base_offset
         self.epoch = epoch
         self.quorum = min(quorum, len(replicas))
@@ -106,11 +108,14 @@ class Writer:
             raise AssertionError(f"batch at {placed.base_offset}, expected {self.next_offset}")
         self.next_offset = placed.next_offset
 
-    def on_follow(self, replica: int, disk: bytes) -> None:
-        """A follower begins, with this disk. What another disk of it acknowledged went with it."""
+    def on_follow(self, replica: int, incarnation: int, disk: bytes, end_offset: int) -> None:
+        """A follower begins, with this disk, where its copy ends. What another disk of it
+        acknowledged went with it, and so did what this one never synced if it lost power."""
         if self.disks.get(replica, disk) != disk:
             self.durable[replica] = self.base_offset
+        self.durable[replica] = min(self.durable[replica], end_offset)
         self.disks[replica] = disk
+        self.incarnations[replica] = incarnation
 
     def holders(self) -> dict[int, bytes]:
         """Those who have everything on disk, the writer included, and on which disk."""

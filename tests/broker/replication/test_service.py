@@ -1,6 +1,8 @@
 """What one follower asks for, and what becomes of it when a part of it cannot be given."""
 
 import errno
+import gc
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ from broker.replication import messages
 from broker.replication.copies import Copies, LocalCopy
 from broker.replication.peers import PeerUnreachable
 from broker.replication.repair import CatchUp
-from broker.replication.service import Service
+from broker.replication.service import Service, _Served
 from broker.replication.store import Store
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryBackend
@@ -26,7 +28,7 @@ from tests.broker.no_peers import NoPeers
 from tests.broker.one_node import TOPICS, batch
 
 TOPIC_ID, EPOCH, FOLLOWER = b"t" * 16, 4, 2
-DISKS = {11: b"old disk", 12: b"new disk"}
+DISKS = {11: b"old disk", 12: b"new disk", 13: b"new disk"}
 """By the incarnation of the follower that has it."""
 
 
@@ -230,6 +232,49 @@ async def test_what_an_old_disk_said_too_late_does_not_count_for_the_new_one() -
         new.say(messages.Acknowledge(1, 1))
         await anyio.wait_all_tasks_blocked()
         assert writer.holders()[FOLLOWER] == b"new disk"
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_a_machine_said_before_it_lost_power_does_not_count_after_that() -> None:
+    """Nothing was synced: the copy comes back without it, and what is still under way is untrue."""
+    async with leading() as leader, anyio.create_task_group() as tasks:
+        leader.append(1, 0)
+        await leader.written(1, 1)
+        writer = leader.led[1][1]
+        before, after = Stream(), Stream()
+        for stream, incarnation in ((before, 12), (after, 13)):
+            tasks.start_soon(leader.service.serve, FOLLOWER, stream)
+            stream.say(follow(1, handle=1, incarnation=incarnation))
+            await stream.until(lambda: messages.Frames(1, 0) in stream.heard)  # noqa: B023
+        before.say(messages.Acknowledge(1, 1))
+        await anyio.wait_all_tasks_blocked()
+        assert FOLLOWER not in writer.holders()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_follower_that_is_refused_again_and_again_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It asks for months: the segment's writer is away, or its disk cannot be read."""
+    served: list[weakref.ref[object]] = []
+
+    class Watched(_Served):
+        def __init__(self) -> None:
+            super().__init__()
+            served.append(weakref.ref(self))
+
+    monkeypatch.setattr("broker.replication.service._Served", Watched)
+    monkeypatch.setattr("broker.replication.service.HEARSAY_S", 0.001)
+    async with leading() as leader, anyio.create_task_group() as tasks:
+        stream = Stream()
+        tasks.start_soon(leader.service.serve, FOLLOWER, stream)
+        for handle in range(1, 21):
+            stream.say(follow(3, handle=handle))
+        await stream.until(lambda: len(stream.heard) == 20)
+        await anyio.wait_all_tasks_blocked()
+        gc.collect()
+        assert len(served) == 20
+        assert sum(one() is not None for one in served) <= 1, "but for the one at hand"
         tasks.cancel_scope.cancel()
 
 

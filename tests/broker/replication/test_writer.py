@@ -138,12 +138,12 @@ def test_what_a_replaced_disk_acknowledged_went_with_it() -> None:
     """Else its node would be named as a holder of what its new disk has never seen."""
     one = writer(replicas=(1, 2, 3), quorum=2)
     accept(one, batch(100, 3))
-    one.on_follow(2, b"old")
-    one.on_follow(3, b"disk-3")
+    one.on_follow(2, 11, b"old", 100)
+    one.on_follow(3, 21, b"disk-3", 100)
     for node in (1, 2):
         one.on_durable(node, 103)
     assert one.holders() == {1: b"disk-1", 2: b"old"}
-    one.on_follow(2, b"new")
+    one.on_follow(2, 12, b"new", 100)
     assert one.holders() == {1: b"disk-1"}
     assert one.high_watermark == 103
     one.on_durable(2, 103)
@@ -154,9 +154,24 @@ def test_a_follower_that_begins_again_with_its_own_disk_loses_nothing() -> None:
     one = writer(replicas=(1, 2), quorum=2)
     accept(one, batch(100, 3))
     one.on_durable(1, 103)
-    one.on_follow(2, b"disk-2")
+    one.on_follow(2, 11, b"disk-2", 100)
     one.on_durable(2, 103)
-    one.on_follow(2, b"disk-2")
+    one.on_follow(2, 11, b"disk-2", 103)
+    assert one.holders() == {1: b"disk-1", 2: b"disk-2"}
+
+
+def test_a_follower_that_lost_power_holds_what_it_comes_back_with_and_no_more() -> None:
+    """With `--fsync none` it may have acknowledged what its disk never got. Named as a holder of
+    it, it would let the others be taken out of the cluster, or their copies be set aside."""
+    one = writer(replicas=(1, 2, 3), quorum=2)
+    accept(one, batch(100, 3))
+    one.on_follow(2, 11, b"disk-2", 100)
+    for node in (1, 2):
+        one.on_durable(node, 103)
+    one.on_follow(2, 12, b"disk-2", 101)
+    assert one.holders() == {1: b"disk-1"}
+    assert one.high_watermark == 103, "consumers have seen it"
+    one.on_durable(2, 103)
     assert one.holders() == {1: b"disk-1", 2: b"disk-2"}
 
 
