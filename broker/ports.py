@@ -422,6 +422,21 @@ class AdminController(Controller, Protocol):
         """What this node's disk holds. Counts as of this moment."""
 
 
+class QuickPosition(Protocol):
+    """Where a group stands in a topic, on the node that keeps the group. Good for the turn of the
+    loop in which it was asked for."""
+
+    @property
+    def offset(self) -> int: ...
+
+    def commit_now(
+        self, offset: int, wake: Callable[[Exception | None], None], *, is_alone: bool
+    ) -> bool:
+        """`GroupOffsets.commit` without a task: `wake` is called once, perhaps at once, with None
+        or with what awaiting the commit would raise. False, and nothing has happened, if something
+        had to be waited for. `is_alone` as for `append_now`. `wake` must not raise."""
+
+
 class GroupOffsets(Protocol):
     """Committed offsets of consumer groups, kept in the keyed state log."""
 
@@ -435,6 +450,10 @@ class GroupOffsets(Protocol):
     async def commit(self, group: str, topic_id: UUID, offset: int, metadata: str = "") -> Finish:
         """Append the commit now; awaiting the result waits until it is durable. Raises Loading,
         NotLeader."""
+
+    def position_now(self, group: str, topic_id: UUID) -> QuickPosition | None:
+        """`position`, if this node keeps the group, there is one, and nothing has to be waited for;
+        else None."""
 
 
 # ---- looking after it --------------------------------------------------------------------------

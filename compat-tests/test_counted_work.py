@@ -82,7 +82,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
 
-INSTRUCTIONS = {"produce": 7_000, "fetch": 3_500, "put": 8_500, "get": 16_000}
+INSTRUCTIONS = {"produce": 7_000, "fetch": 3_500, "put": 8_500, "get": 10_500}
 """Of the interpreter, in the thread that serves, per request."""
 
 
@@ -117,7 +117,7 @@ def test_a_request_that_takes_more_memory(
         assert sizes["in_cycles"] < COUNT, f"{kind} leaves work for the cycle collector: {sizes}"
 
 
-SYSTEM_CALLS = {"produce": 15, "fetch": 6, "put": 17, "get": 38}
+SYSTEM_CALLS = {"produce": 15, "fetch": 6, "put": 17, "get": 17}
 """Of the thread that serves, per request; with `--fsync each`."""
 
 _DURABLE = {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 1}

@@ -37,7 +37,7 @@ from broker.groups.records import OffsetValue
 from broker.groups.samples import samples
 from broker.groups.shard import Entry, Shard, Waiting
 from broker.groups.shards import Shards
-from broker.groups.state_log import Durable
+from broker.groups.state_log import Durable, Wake
 from broker.groups.states import GroupLimits, State
 from broker.groups.views import GroupDescribed, GroupListed, described, listed, subscribes
 from broker.ports import Clock, Finish, Reply
@@ -211,11 +211,19 @@ class Coordinator:
             )
         value = OffsetValue(offset, -1, metadata, self._clock.now_ms())
         try:
-            durable = await self.commit_offsets(group, Who(""), -1, {topic_id: value})
+            durable = await self.commit_offsets(group, _BY_HAND, -1, {topic_id: value})
         except GroupRefused as error:
             text = "it has members" if error.refusal is Refusal.UNKNOWN_MEMBER else str(error)
             raise InvalidRequest(f"group {group} takes no commit by hand: {text}") from error
         return partial(_silently, durable)
+
+    def position_now(self, group: str, topic_id: UUID) -> "_Position | None":
+        shard = self._shards.loaded_now(group)
+        entry = None if shard is None else shard.entries.get(group)
+        value = None if entry is None else entry.offsets.get(topic_id)
+        if shard is None or entry is None or value is None:
+            return None
+        return _Position(shard, entry, topic_id, value.offset, self._clock.now_ms)
 
     # ---- groups as a whole -----------------------------------------------------------------------
 
@@ -312,6 +320,32 @@ class Coordinator:
         except UnknownTopicId:
             return False
         return True
+
+
+class _Position:
+    """Implements `ports.QuickPosition`."""
+
+    __slots__ = ("_entry", "_now_ms", "_shard", "_topic_id", "offset")
+
+    def __init__(
+        self, shard: Shard, entry: Entry, topic_id: UUID, offset: int, now_ms: Callable[[], int]
+    ) -> None:
+        self._shard = shard
+        self._entry = entry
+        self._topic_id = topic_id
+        self.offset = offset
+        self._now_ms = now_ms
+
+    def commit_now(self, offset: int, wake: Wake, *, is_alone: bool) -> bool:
+        shard, entry = self._shard, self._entry
+        if entry.group.check_commit(_BY_HAND, -1, shard.now_ms()) is not None:
+            return False
+        value = OffsetValue(offset, -1, "", self._now_ms())
+        return shard.commit_now(entry, self._topic_id, value, wake, is_alone=is_alone)
+
+
+_BY_HAND: Final = Who("")
+"""Who commits without being a member."""
 
 
 def is_too_large(metadata: str) -> bool:

@@ -30,7 +30,7 @@ from broker.groups.messages import (
     SyncAnswer,
 )
 from broker.groups.records import GroupValue, LiveGroup, OffsetValue
-from broker.groups.state_log import Durable, StateLog
+from broker.groups.state_log import Durable, StateLog, Wake
 from broker.groups.states import GroupLimits, State
 from broker.groups.timers import Timers
 from broker.ports import Clock
@@ -205,6 +205,16 @@ class Shard:
         durable = self.log.put(changes)
         entry.offsets.update(offsets)
         return durable
+
+    def commit_now(
+        self, entry: Entry, topic_id: UUID, value: OffsetValue, wake: Wake, *, is_alone: bool
+    ) -> bool:
+        """`commit` of one position without a task; see `StateLog.put_now`."""
+        change = records.offset_key(entry.group.group_id, topic_id), records.encode(value)
+        if not self.log.put_now([change], wake, is_alone=is_alone):
+            return False
+        entry.offsets[topic_id] = value
+        return True
 
     def forget(self, entry: Entry, topic_ids: Sequence[UUID]) -> Durable:
         """Positions that are no more. Raises what ended the log."""

@@ -115,6 +115,14 @@ class Shards:
             return None
         return await self._loaded(number, topic)
 
+    def loaded_now(self, group_id: str) -> Shard | None:
+        """The shard of a group, if it is loaded and ours at this moment."""
+        shard = self._shards.get(shard_of(group_id))
+        if shard is None or shard.log.failure is not None or self._is_released:
+            return None
+        partition = shard.log.partition
+        return shard if self._controller.led(partition.topic.name) is partition else None
+
     async def led(self) -> list[Shard]:
         """All shards that this node leads."""
         found = []

@@ -1,7 +1,8 @@
 """One shard of keyed state: loaded from its internal topic, changed by appending to it.
 
 Changes that are put in one turn of the event loop go into one batch, and while a batch is on its
-way the next one fills: a thousand commits a second cost a few appends. A failed append leaves the
+way the next one fills: a thousand commits a second cost a few appends. Who puts a batch's worth at
+once, and finds nothing before it, needs no task for it (`put_now`). A failed append leaves the
 memory ahead of the log, so it ends this object, and whoever needs the shard loads it anew. The same
 happens when leadership moves: a shard belongs to one partition object.
 """
@@ -19,6 +20,7 @@ from broker import codecs
 from broker.controller.controller import LocalController
 from broker.controller.partition import LocalPartition
 from broker.errors import NotLeader, OffsetOutOfRange, RequestError
+from broker.gate import Gate
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
 from broker.ports import ACKS_ALL, Buffer, Clock
 from engine.batch import Record, build, iter_headers, iter_records
@@ -37,14 +39,19 @@ Durable = Callable[[], Awaitable[None]]
 """Await its result to wait until something is durable. Raises NotLeader, OutcomeUnknown,
 StorageFailed and what `Partition.append` raises."""
 
+Wake = Callable[[Exception | None], None]
+"""Told once that something is durable, or what awaiting that would raise."""
+
 
 class _Pack:
     """Changes that share a batch."""
 
+    __slots__ = ("changes", "end_offset", "failure", "size", "written")
+
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.size = 0
-        self.written = anyio.Event()
+        self.written = Gate()
         self.end_offset = -1
         self.failure: RequestError | None = None
 
@@ -129,6 +136,30 @@ class StateLog:
         self._last.size += size
         return partial(self._durable, self._last)
 
+    def put_now(self, changes: Sequence[Change], wake: Wake, *, is_alone: bool) -> bool:
+        """`put` as a batch of its own, without a task: `wake` is called once, perhaps at once, and
+        must not raise. False, and nothing has happened, if something had to be waited for or is
+        wrong. `is_alone` as for `QuickPartition.append_now`."""
+        if self.failure is not None or self._packs or not self._last.written.is_set():
+            return False
+        try:
+            batch = self._batch(changes)
+            appended = self.partition.append_now(batch, acks=ACKS_ALL, is_alone=is_alone)
+        except RequestError:
+            return False  # `put` meets it again, and knows what to do.
+        if appended is None:
+            return False
+        apply_changes(self.live, changes)
+        self._last = pack = _Pack()
+        pack.end_offset = appended.end_offset
+        pack.written.set()
+        if self._can_trim():
+            self._put.set()
+        self.partition.when_committed(
+            appended.end_offset, wake, acks=ACKS_ALL, timeout_s=COMMIT_TIMEOUT_S
+        )
+        return True
+
     def settled(self) -> Durable:
         """For who has seen the state and wants to speak of it: all that was put is durable."""
         return partial(self._durable, self._last)
@@ -167,23 +198,23 @@ class StateLog:
             while self.failure is None:
                 if self._packs:
                     await self._append(self._packs.popleft())
-                    await self._trim()
                 else:
                     self._put = anyio.Event()
                     await self._put.wait()
+                if self._can_trim():
+                    await self._trim()
         finally:
             self.ended.set()
 
-    async def _append(self, pack: _Pack) -> None:
-        batch = build(
-            [
-                Record(offset_delta=index, timestamp_delta=0, key=key, value=value, headers=())
-                for index, (key, value) in enumerate(pack.changes)
-            ],
+    def _batch(self, changes: Sequence[Change]) -> bytearray:
+        return build(
+            [Record(index, 0, key, value) for index, (key, value) in enumerate(changes)],
             base_timestamp=self._clock.now_ms(),
         )
+
+    async def _append(self, pack: _Pack) -> None:
         try:
-            appended = await self.partition.append(batch, acks=ACKS_ALL)
+            appended = await self.partition.append(self._batch(pack.changes), acks=ACKS_ALL)
         except RequestError as error:
             _log.warning(
                 "a state log could not be written",
@@ -200,16 +231,22 @@ class StateLog:
                 pack.failure = NotLeader("the node stops")
             pack.written.set()
 
+    def _can_trim(self) -> bool:
+        """The open segment's header holds everything before it."""
+        bucket, start = self.partition.bucket, self.partition.log_start_offset
+        return (
+            bucket is not None
+            and start < bucket.segment.base_offset < self.partition.high_watermark
+        )
+
     async def _trim(self) -> None:
-        """The open segment's header holds everything before it: give the older segments up."""
+        """Give the older segments up."""
         bucket = self.partition.bucket
-        if bucket is None:
-            return
-        base_offset = bucket.segment.base_offset
-        if not self.partition.log_start_offset < base_offset < self.partition.high_watermark:
-            return
+        assert bucket is not None
         try:
-            await self._controller.delete_prefix(self.partition.topic.topic_id, base_offset)
+            await self._controller.delete_prefix(
+                self.partition.topic.topic_id, bucket.segment.base_offset
+            )
         except RequestError as error:
             _log.warning(
                 "old segments of a state log stay",

@@ -9,6 +9,9 @@ served together, in their order, and one commit moves the cursor past all that t
 answered when that commit is durable. A record is so handed out at most once, and is lost to GET
 when the answer is.
 
+The usual round takes records that are in memory or in the page cache, and its commit need not wait
+for its turn. It is served without a task (`_serve_now`); a task serves whoever is left.
+
 A batch that cannot be read although its CRC holds (it decompresses beyond the limit, or is garbage
 inside) is its producer's fault and would block the topic for ever. It is reported once, by an error
 that names its offsets, and the cursor moves past it. Kafka consumers still get it, and moving the
@@ -16,10 +19,12 @@ group back gives GET another try. A batch whose CRC does not hold is a fault of 
 each time, and the cursor stays.
 """
 
+import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -27,11 +32,18 @@ import anyio
 import anyio.abc
 import structlog
 
-from broker.errors import Loading, NotLeader, OffsetOutOfRange, RequestError, StorageFailed
+from broker.errors import Loading, NotLeader, RequestError, StorageFailed
+from broker.gate import Gate
 from broker.groups.expiry import CURSOR_PREFIX
-from broker.native_api.gate import Gate
 from broker.native_api.reader import SECTION_SIZE_MAX, TopicReader, Unpacker, UnreadableBatch
-from broker.ports import AnyPartition, Controller, Finish, GroupOffsets, TopicView
+from broker.native_api.rounds import haul, haul_now
+from broker.ports import (
+    Controller,
+    Finish,
+    GroupOffsets,
+    Pending,
+    TopicView,
+)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -44,10 +56,6 @@ TOPICS_MAX = 10_000
 ROUND_COUNT_MAX = 1_000
 """Records handed out by one round, a bound on the time that it holds the event loop."""
 
-ROUND_SIZE_MAX = 1024 * 1024
-"""Bytes handed out by one round, but for its last record."""
-
-
 _Settle = Callable[[], Coroutine[Any, Any, None]]
 """Wait for a round's commit, and answer."""
 
@@ -55,7 +63,7 @@ _Settle = Callable[[], Coroutine[Any, Any, None]]
 class Ticket:
     """One GET's place in the line, and then what it got."""
 
-    __slots__ = ("_failure", "_refused", "_value", "done")
+    __slots__ = ("_failure", "_refused", "_value", "done", "pending")
 
     def __init__(self, refused: Callable[["Ticket"], None] | None = None) -> None:
         """`refused` takes the ticket on when this node turns out not to keep the cursor."""
@@ -63,6 +71,8 @@ class Ticket:
         self._refused = refused
         self._value: bytes | None = None
         self._failure: RequestError | None = None
+        self.pending: Pending | None = None
+        """Settled when there is an outcome, if no task waits for it."""
 
     async def taken(self) -> bytes | None:
         """The record's value, once the cursor is durably past it; None if there is none yet.
@@ -71,6 +81,10 @@ class Ticket:
         """
         if not self.done.is_set():  # A finish that is ready must not yield: see connection.py.
             await self.done.wait()
+        return self.outcome()
+
+    def outcome(self) -> bytes | None:
+        """What `taken` returns or raises, when it is done."""
         if self._failure is not None:
             raise self._failure
         return self._value
@@ -88,6 +102,8 @@ class Ticket:
         else:
             self._value = outcome
         self.done.set()
+        if self.pending is not None:
+            self.pending.settle()
 
 
 class _Lane:
@@ -119,11 +135,15 @@ class Cursors:
         self.held_size = 0
         """Bytes of batches that are read ahead or decoded."""
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due_count = 0
+        """Rounds that are served at the end of this turn."""
 
     async def run(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Serve rounds until cancelled."""
+        self._loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as self._tasks:
             task_status.started()
             await anyio.sleep_forever()
@@ -131,16 +151,72 @@ class Cursors:
     def get(self, topic: TopicView, refused: Callable[[Ticket], None] | None = None) -> Ticket:
         """Queue behind every earlier `get` of this topic. See `Ticket` for `refused`."""
         assert self._tasks is not None, "the cursors are not running"
+        lane, ticket = self._queue(topic, refused)
+        if not lane.is_serving:
+            lane.is_serving = True
+            self._tasks.start_soon(self._serve, topic, lane)
+        return ticket
+
+    def get_now(
+        self, topic: TopicView, refused: Callable[[Ticket], None] | None = None, *, is_alone: bool
+    ) -> Ticket:
+        """`get`, served without a task if nothing has to be waited for. `is_alone`: no other GET is
+        to be expected in this turn that could share its round."""
+        assert self._loop is not None, "the cursors are not running"
+        lane, ticket = self._queue(topic, refused)
+        if not lane.is_serving:
+            lane.is_serving = True
+            self._due_count += 1
+            if is_alone:
+                self._serve_now(topic, lane)
+            else:
+                self._loop.call_soon(self._serve_now, topic, lane)
+        return ticket
+
+    def _queue(
+        self, topic: TopicView, refused: Callable[[Ticket], None] | None
+    ) -> tuple[_Lane, Ticket]:
         lane = self._lanes.get(topic.topic_id)
         if lane is None:
             lane = self._lanes[topic.topic_id] = _Lane(self._unpacker)
         self._lanes.move_to_end(topic.topic_id)
         ticket = Ticket(refused)
         lane.waiting.append(ticket)
-        if not lane.is_serving:
-            lane.is_serving = True
+        return lane, ticket
+
+    def _serve_now(self, topic: TopicView, lane: _Lane) -> None:
+        """One round, at the end of the turn, of those who came in it."""
+        self._due_count -= 1
+        size_before = lane.reader.size
+        with suppress(Exception):  # The task meets it again and knows what to do.
+            self._round_now(topic, lane, is_alone=not self._due_count)
+        self.held_size += lane.reader.size - size_before
+        if lane.waiting:
+            assert self._tasks is not None
             self._tasks.start_soon(self._serve, topic, lane)
-        return ticket
+            return
+        lane.is_serving = False
+        self._trim(lane)
+
+    def _round_now(self, topic: TopicView, lane: _Lane, *, is_alone: bool) -> None:
+        """As `_round`, as far as nothing has to be waited for. Who is served leaves the line."""
+        partition = self._controller.led(topic.name)
+        position = self._offsets.position_now(group_of(topic.name), topic.topic_id)
+        if partition is None or position is None or partition.topic.topic_id != topic.topic_id:
+            return
+        waiting = lane.waiting
+        offset = max(position.offset, partition.log_start_offset)
+        took = haul_now(lane.reader, partition, offset, len(waiting))
+        if took.taken:
+            served = list(islice(waiting, len(took.taken)))
+            settle = partial(_settle_now, served, took.taken)
+            if not position.commit_now(took.offset, settle, is_alone=is_alone):
+                return
+            for _ in served:
+                waiting.popleft()
+        if took.offset == partition.high_watermark:
+            while waiting:
+                waiting.popleft().end(None)
 
     async def _serve(self, topic: TopicView, lane: _Lane) -> None:
         unsettled: _Settle | None = None
@@ -177,17 +253,17 @@ class Cursors:
         position = await self._offsets.position(group, topic.topic_id)
         start = partition.log_start_offset
         offset = start if position is None else max(position, start)
-        haul = await _haul(lane.reader, partition, offset, len(tickets))
+        took = await haul(lane.reader, partition, offset, len(tickets))
         settle: _Settle | None = None
-        if haul.offset != offset:
-            committed = await self._offsets.commit(group, topic.topic_id, haul.offset)
-            settle = partial(_settle, committed, tickets[: len(haul.taken)], haul.taken)
-        rest = tickets[len(haul.taken) :]
-        if haul.has_more:
+        if took.offset != offset:
+            committed = await self._offsets.commit(group, topic.topic_id, took.offset)
+            settle = partial(_settle, committed, tickets[: len(took.taken)], took.taken)
+        rest = tickets[len(took.taken) :]
+        if took.has_more:
             lane.waiting.extendleft(reversed(rest))
         else:
             for ticket in rest:
-                ticket.end(haul.failure)
+                ticket.end(took.failure)
         return settle
 
     def _trim(self, current: _Lane) -> None:
@@ -210,63 +286,24 @@ def group_of(topic: str) -> str:
     return CURSOR_PREFIX + topic
 
 
-@dataclass(slots=True)
-class _Haul:
-    """What one round took out of the log."""
-
-    offset: int
-    """Where the cursor stands after it."""
-    taken: list[bytes | UnreadableBatch] = field(default_factory=list)
-    """For the first tickets of the round, in order."""
-    has_more: bool = False
-    """The round was large enough; there may be records for the others."""
-    failure: RequestError | None = None
-    """What the others are told; None: there is nothing yet."""
-
-
-async def _haul(reader: TopicReader, partition: AnyPartition, offset: int, count: int) -> _Haul:
-    haul = _Haul(offset)
-    size = 0
-    try:
-        while len(haul.taken) < count and size < ROUND_SIZE_MAX:
-            try:
-                found = await reader.next(partition, haul.offset)
-            except UnreadableBatch as error:
-                _log.warning("native GET skips a batch", reason=str(error))
-                haul.taken.append(error)
-                haul.offset = error.next_offset
-                continue
-            if found is None:
-                return haul
-            haul.taken.append(found.value)
-            haul.offset = found.offset + 1
-            size += len(found.value)
-        haul.has_more = True
-    except OffsetOutOfRange:
-        name, end = partition.topic.name, partition.high_watermark
-        if haul.offset <= end:
-            # It is below a log start that its leader knows of and we do not yet.
-            haul.failure = NotLeader(f"the log start of {name} moves just now")
-        else:
-            # The log ends before the cursor: it lost its tail, which weaker durability allows.
-            haul.offset = end
-            _log.warning("native cursor set back", topic=name, offset=offset, end=end)
-    except RequestError as error:
-        haul.failure = error
-    return haul
-
-
 async def _settle(
     committed: Finish, tickets: list[Ticket], taken: list[bytes | UnreadableBatch]
 ) -> None:
     """Answer a round once its commit is durable."""
-    failure: RequestError | None = None
+    failure: Exception | None = None
     try:
         await committed()
-    except RequestError as error:
-        failure = error
     except Exception as error:  # noqa: BLE001  Whatever it is, it befell this round alone.
-        _log.exception("a native GET failed by a fault of ours")
-        failure = StorageFailed(f"internal error: {type(error).__name__}")
+        failure = error
+    _settle_now(tickets, taken, failure)
+
+
+def _settle_now(
+    tickets: list[Ticket], taken: list[bytes | UnreadableBatch], failure: Exception | None
+) -> None:
+    """Answer a round whose commit is durable, or failed."""
+    if failure is not None and not isinstance(failure, RequestError):
+        _log.error("a native GET failed by a fault of ours", exc_info=failure)
+        failure = StorageFailed(f"internal error: {type(failure).__name__}")
     for ticket, outcome in zip(tickets, taken, strict=True):
         ticket.end(failure or outcome)

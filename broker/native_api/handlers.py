@@ -65,8 +65,15 @@ async def begin_get(ctx: Context, command: commands.Get) -> tuple[Ticket, Finish
 
 
 async def _finish_get(topic: TopicView, ticket: Ticket) -> Reply:
+    if not ticket.done.is_set():  # A finish that is ready must not yield: see connection.py.
+        await ticket.done.wait()
+    return answer_get(topic, ticket)
+
+
+def answer_get(topic: TopicView, ticket: Ticket) -> Reply:
+    """The reply to a GET whose ticket is done."""
     try:
-        value = await ticket.taken()
+        value = ticket.outcome()
     except RequestError as failure:
         return refusal(failure, topic.name, topic)
     return EMPTY if value is None else ok_with(value)

@@ -22,7 +22,7 @@ import structlog
 
 from broker.controller.topic_config import value_of
 from broker.errors import OutcomeUnknown, OutOfOrderSequence, RequestError, StorageFailed
-from broker.native_api.gate import Gate
+from broker.gate import Gate
 from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, Pending, TopicView
 from engine.batch import HEADER_SIZE, SEQUENCE_MAX, Record, build
 

@@ -10,8 +10,10 @@ import anyio.to_thread
 
 from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
 from broker.native_api.unpack import Unpacked, Unreadable
-from broker.ports import AnyPartition
+from broker.ports import AnyPartition, Buffer, QuickPartition
 from engine.batch import BatchHeader, CorruptBatchError, iter_headers
+
+_Batch = tuple[BatchHeader, memoryview]
 
 READ_SIZE = 256 * 1024
 """Bytes asked of the log at once; a larger batch comes whole."""
@@ -56,13 +58,25 @@ class Unpacker:
 
     async def unpack(self, topic: str, header: BatchHeader, batch: memoryview) -> Unpacked:
         """Raises UnreadableBatch, StorageFailed."""
-        work = partial(Unpacked, batch, header, size_max=self._section_size_max)
         try:
-            if header.codec == 0 and len(batch) <= INLINE_SIZE_MAX:
-                return work()
+            if (unpacked := self._unpack_now(header, batch)) is not None:
+                return unpacked
+            work = partial(Unpacked, batch, header, size_max=self._section_size_max)
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
         except Unreadable as reason:
             raise UnreadableBatch(topic, header, reason) from reason
+
+    def unpack_now(self, topic: str, header: BatchHeader, batch: memoryview) -> Unpacked | None:
+        """`unpack` if it takes no thread."""
+        try:
+            return self._unpack_now(header, batch)
+        except Unreadable as reason:
+            raise UnreadableBatch(topic, header, reason) from reason
+
+    def _unpack_now(self, header: BatchHeader, batch: memoryview) -> Unpacked | None:
+        if header.codec or len(batch) > INLINE_SIZE_MAX:
+            return None
+        return Unpacked(batch, header, size_max=self._section_size_max)
 
 
 class TopicReader:
@@ -71,7 +85,7 @@ class TopicReader:
     def __init__(self, unpacker: Unpacker) -> None:
         self._unpacker = unpacker
         self._unpacked: Unpacked | None = None
-        self._batches: deque[tuple[BatchHeader, memoryview]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._data_size = 0
 
     @property
@@ -92,29 +106,49 @@ class TopicReader:
                 if batch is None:
                     return None
                 unpacked = self._unpacked = await self._unpacker.unpack(name, *batch)
-            offset = max(offset, unpacked.header.base_offset)
-            try:
-                found = unpacked.at(offset)
-            except Unreadable as reason:
-                raise UnreadableBatch(name, unpacked.header, reason) from reason
-            if found is not None:
-                return Found(*found)
+            if (found := self._found(name, unpacked, offset)) is not None:
+                return found
             offset = unpacked.header.next_offset
 
-    def _ahead(self, offset: int) -> tuple[BatchHeader, memoryview] | None:
+    def next_now(self, partition: QuickPartition, offset: int) -> Found | None:
+        """`next`, if that is a record and nothing has to be waited for; else None.
+
+        Raises UnreadableBatch, StorageFailed, and then `next` does, too.
+        """
+        name = partition.topic.name
+        while True:
+            unpacked = self._unpacked
+            if unpacked is None or not unpacked.covers(offset):
+                batch = self._ahead(offset) or self._read_now(partition, offset)
+                unpacked = None if batch is None else self._unpacker.unpack_now(name, *batch)
+                if unpacked is None:
+                    return None
+                self._unpacked = unpacked
+            if (found := self._found(name, unpacked, offset)) is not None:
+                return found
+            offset = unpacked.header.next_offset
+
+    def _found(self, topic: str, unpacked: Unpacked, offset: int) -> Found | None:
+        """The first record of the batch at or after `offset`; None if it has none."""
+        try:
+            found = unpacked.at(max(offset, unpacked.header.base_offset))
+        except Unreadable as reason:
+            self._unpacked = None  # It has been read up to there; who asks again begins anew.
+            raise UnreadableBatch(topic, unpacked.header, reason) from reason
+        return None if found is None else Found(*found)
+
+    def _ahead(self, offset: int) -> _Batch | None:
         """The batch that contains `offset`, if it was read ahead."""
         batch = self._first_after(offset)
         return batch if batch is not None and batch[0].base_offset <= offset else None
 
-    def _first_after(self, offset: int) -> tuple[BatchHeader, memoryview] | None:
+    def _first_after(self, offset: int) -> _Batch | None:
         """The first batch that ends after `offset`; those before it are dropped."""
         while self._batches and self._batches[0][0].next_offset <= offset:
             self._batches.popleft()
         return self._batches[0] if self._batches else None
 
-    async def _read(
-        self, partition: AnyPartition, offset: int
-    ) -> tuple[BatchHeader, memoryview] | None:
+    async def _read(self, partition: AnyPartition, offset: int) -> _Batch | None:
         try:
             data = await partition.read(offset, size_max=READ_SIZE)
         except OffsetOutOfRange:
@@ -122,6 +156,13 @@ class TopicReader:
                 raise
             # The log start moved while we looked.
             data = await partition.read(partition.log_start_offset, size_max=READ_SIZE)
+        return self._take(data, offset)
+
+    def _read_now(self, partition: QuickPartition, offset: int) -> _Batch | None:
+        data = partition.read_now(offset, size_max=READ_SIZE)
+        return None if data is None else self._take(data, offset)
+
+    def _take(self, data: Buffer, offset: int) -> _Batch | None:
         view = memoryview(data)
         try:
             self._batches = deque(

@@ -45,7 +45,7 @@ class NativeSession:
     ) -> None:
         self._ctx = ctx
         self._meter = meter
-        self._puts = meter.of("PUT")
+        self._put_stats, self._get_stats = meter.of("PUT"), meter.of("GET")
         self._monotonic = monotonic
         self._peer = peer
         self._is_first = True
@@ -56,12 +56,17 @@ class NativeSession:
         self._gets = anyio.Semaphore(GETS_IN_FLIGHT_MAX, fast_acquire=True)
 
     def begin_now(self, frame: memoryview, *, is_alone: bool, is_next: bool) -> Pending | None:
-        """Stage 1 of a PUT behind which no GET of this connection is under way."""
+        """Stage 1 of a PUT behind which no GET of this connection is under way, or of a GET behind
+        which no PUT is."""
         data = bytes(frame)
-        if not data.startswith(b"PUT "):
-            return None
-        while self._untaken and self._untaken[0].done.is_set():
-            self._untaken.popleft()
+        if data.startswith(b"PUT "):
+            return self._put_now(data, is_alone=is_alone)
+        if data.startswith(b"GET "):
+            return self._get_now(data, is_alone=is_alone)
+        return None
+
+    def _put_now(self, data: bytes, *, is_alone: bool) -> Pending | None:
+        _drop_done(self._untaken)
         words = data.split(b" ", 2)
         if self._untaken or len(words) != 3:
             return None
@@ -80,11 +85,35 @@ class NativeSession:
             self._remember(pack)
         return put
 
+    def _get_now(self, data: bytes, *, is_alone: bool) -> Pending | None:
+        _drop_done(self._unsettled)
+        if self._unsettled or not self._gets.value:
+            return None
+        try:
+            command = parse(data)
+            assert isinstance(command, Get)
+            topic = handlers.public_topic(self._ctx, command.topic)
+        except (CommandError, RequestError):
+            return None  # The general way has the words for it.
+        began_at = self._monotonic()
+        ticket = self._ctx.cursors.get_now(topic, is_alone=is_alone)
+        if ticket is None:
+            return None
+        self._is_first = False
+        self._gets.acquire_nowait()
+        get = _Get(self, topic, ticket, began_at)
+        if ticket.done.is_set():
+            get.settle()
+        else:
+            ticket.pending = get
+            _drop_done(self._untaken)
+            self._untaken.append(ticket)
+        return get
+
     def _remember(self, pack: Pack) -> None:
         """What a GET of this connection must wait for."""
         unsettled = self._unsettled
-        while unsettled and unsettled[0].done.is_set():
-            unsettled.popleft()
+        _drop_done(unsettled)
         if not unsettled or unsettled[-1] is not pack:
             unsettled.append(pack)
 
@@ -93,7 +122,14 @@ class NativeSession:
         failure = pack.failure
         reply = OK if failure is None else refusal(failure, topic.name, topic)
         outcome = "OK" if failure is None else "ERR"
-        self._puts.record(outcome, self._monotonic() - began_at)
+        self._put_stats.record(outcome, self._monotonic() - began_at)
+        return reply
+
+    def answer_get(self, topic: TopicView, ticket: Ticket, began_at: float) -> Reply:
+        """The reply to a GET whose ticket is done."""
+        self._gets.release()
+        reply = handlers.answer_get(topic, ticket)
+        self._get_stats.record(_outcome(reply), self._monotonic() - began_at)
         return reply
 
     async def begin(self, frame: memoryview) -> Finish:
@@ -142,8 +178,7 @@ class NativeSession:
     async def _begin_get(self, command: Get) -> Finish:
         while self._unsettled:
             await self._unsettled.popleft().done.wait()
-        while self._untaken and self._untaken[0].done.is_set():
-            self._untaken.popleft()
+        _drop_done(self._untaken)
         await self._gets.acquire()
         try:
             ticket, finish = await handlers.begin_get(self._ctx, command)
@@ -190,6 +225,30 @@ class _Put(Pending):
 
     def take(self) -> Reply:
         return self._session.answer_put(self._topic, self.pack, self._began_at)
+
+
+class _Get(Pending):
+    """One GET for which no task waits."""
+
+    __slots__ = ("_began_at", "_session", "_ticket", "_topic")
+
+    def __init__(
+        self, session: NativeSession, topic: TopicView, ticket: Ticket, began_at: float
+    ) -> None:
+        super().__init__()
+        self._session = session
+        self._topic = topic
+        self._ticket = ticket
+        self._began_at = began_at
+
+    def take(self) -> Reply:
+        return self._session.answer_get(self._topic, self._ticket, self._began_at)
+
+
+def _drop_done(waited_for: deque[Pack] | deque[Ticket]) -> None:
+    """What is done leaves from the front."""
+    while waited_for and waited_for[0].done.is_set():
+        waited_for.popleft()
 
 
 def _saying(reply: Reply) -> Finish:

@@ -1,7 +1,9 @@
 """Groups and their offsets through kills, rollovers and deleted topics: nothing goes back."""
 
+import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,17 @@ async def commit(node: OneNode, group: str, offset: int) -> None:
     await finish()
 
 
+async def commit_now(node: OneNode, group: str, offset: int) -> None:
+    """Without a task, but for the first one."""
+    partition = await node.topic()
+    kept = node.groups.position_now(group, partition.topic.topic_id)
+    outcome = asyncio.get_running_loop().create_future()
+    if kept is None or not kept.commit_now(offset, outcome.set_result, is_alone=True):
+        await commit(node, group, offset)
+    else:
+        assert await outcome is None
+
+
 async def position(node: OneNode, group: str) -> int | None:
     partition = await node.topic()
     return await node.groups.position(group, partition.topic.topic_id)
@@ -44,7 +57,7 @@ async def test_a_group_that_never_committed_has_no_position_and_makes_no_topic(
         assert [topic.name for topic in node.controller.topics()] == ["t"]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(8))
 async def test_commits_survive_power_cuts(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     disk = None
@@ -56,15 +69,18 @@ async def test_commits_survive_power_cuts(tmp_path: Path, seed: int) -> None:
             for _ in range(rng.randrange(30)):
                 group = f"group-{rng.randrange(6)}"
                 committed[group] = committed.get(group, 0) + 1
-                await commit(node, group, committed[group])
+                await rng.choice([commit, commit_now])(node, group, committed[group])
             disk = node.backend.crash_clone("random", rng)
 
 
-async def test_rollovers_carry_the_state_and_free_the_old_segments(tmp_path: Path) -> None:
+@pytest.mark.parametrize("commit_next", [commit, commit_now])
+async def test_rollovers_carry_the_state_and_free_the_old_segments(
+    tmp_path: Path, commit_next: Callable[[OneNode, str, int], Awaitable[None]]
+) -> None:
     async with running(tmp_path, entries_max=5, monitor_interval_ms=10) as node:
         await commit(node, "early", 42)
         for offset in range(1, 60):
-            await commit(node, "g", offset)
+            await commit_next(node, "g", offset)
             await anyio.sleep(0.002)
         shards = [topic for topic in node.controller.topics() if topic.is_internal]
         busiest = max(shards, key=lambda topic: topic.log_start_offset)

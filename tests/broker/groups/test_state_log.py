@@ -43,6 +43,65 @@ async def test_commits_of_one_turn_that_each_cost_a_batch(tmp_path: Path) -> Non
         tasks.cancel_scope.cancel()
 
 
+async def test_a_change_without_a_task_that_overtakes_one_with_a_task(tmp_path: Path) -> None:
+    async with running(tmp_path) as node, anyio.create_task_group() as tasks:
+        log = await load(node)
+        woken: list[Exception | None] = []
+        durable = log.put([(b"a", b"1")])
+        assert not log.put_now([(b"a", b"2")], woken.append, is_alone=True)
+        tasks.start_soon(log.run)
+        await durable()
+        assert log.put_now([(b"a", b"3")], woken.append, is_alone=False)
+        assert log.put_now([(b"b", b"1")], woken.append, is_alone=False)
+        assert log.live == {b"a": b"3", b"b": b"1"}
+        await log.put([(b"b", b"2")])()
+        assert woken == [None, None]
+        assert (await load(node)).live == {b"a": b"3", b"b": b"2"}
+        log.partition.close(NotLeader("deposed"))
+        assert not log.put_now([(b"a", b"4")], woken.append, is_alone=True)
+        assert log.live == {b"a": b"3", b"b": b"2"}
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_change_without_a_task_that_is_told_before_it_is_durable(tmp_path: Path) -> None:
+    held: list[Callable[[], None]] = []
+    is_slow = False
+
+    def schedule(operation: str, _: int, ready: Callable[[], None]) -> None:
+        if is_slow and operation == "write":
+            held.append(ready)
+        else:
+            ready()
+
+    async with (
+        running(tmp_path, MemoryBackend(schedule=schedule)) as node,
+        anyio.create_task_group() as tasks,
+    ):
+        log = await load(node)
+        tasks.start_soon(log.run)
+        await log.put([(b"a", b"1")])()
+        is_slow = True
+        woken: list[Exception | None] = []
+        assert log.put_now([(b"a", b"2")], woken.append, is_alone=True)
+        told: list[bool] = []
+
+        async def tell() -> None:
+            await log.settled()()
+            told.append(True)
+
+        tasks.start_soon(tell)
+        await anyio.wait_all_tasks_blocked()
+        assert not woken
+        assert not told
+        for ready in held:
+            ready()
+        with anyio.fail_after(10):
+            while not told:
+                await anyio.sleep(0.01)
+        assert woken == [None]
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_pack_that_grows_beyond_what_a_batch_may_have(tmp_path: Path) -> None:
     async with running(tmp_path) as node, anyio.create_task_group() as tasks:
         log = await load(node)

@@ -76,6 +76,8 @@ class FakePartition:
         self._gate = anyio.Event()
         self._gate.set()
         self._waiting: list[tuple[int, Callable[[Exception | None], None]]] = []
+        self.is_cached = True
+        """What is stored can be read without waiting."""
         self.must_wait = False
         """An append would have to wait for something."""
         self.is_lost = False
@@ -139,7 +141,10 @@ class FakePartition:
         return Appended(base_offset, self.end_offset, -1, 0)
 
     def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
-        return None
+        if not self.is_cached or not self.log_start_offset <= offset < self.high_watermark:
+            return None
+        self.read_count += 1
+        return self._read(offset, size_max) or None
 
     def forget_appends_of(self, producer_id: int) -> None:
         """As if the last batch of that producer was given up by a seal."""
@@ -180,6 +185,9 @@ class FakePartition:
         self.read_count += 1
         if not self.log_start_offset <= offset <= self.end_offset:
             raise OffsetOutOfRange(f"offset {offset}")
+        return self._read(offset, size_max)
+
+    def _read(self, offset: int, size_max: int) -> bytes:
         out = b""
         for batch in self.batches:
             header = parse_header(batch)
@@ -302,6 +310,19 @@ class FakeOffsets:
         self.failure: RequestError | None = None
         self.gate = anyio.Event()
         self.gate.set()
+        self.is_quick = True
+        """Whether positions can be had without a task."""
+        self.must_wait = False
+        """Whether they cannot be moved without one."""
+        self.quick_count = 0
+        """Commits without a task."""
+        self.held: list[asyncio.Future[None]] = []
+
+    def position_now(self, group: str, topic_id: UUID) -> "FakePosition | None":
+        offset = self.positions.get((group, topic_id))
+        if offset is None or not self.is_quick or self.leader_id != 1:
+            return None
+        return FakePosition(self, group, topic_id, offset)
 
     async def leader_of(self, group_id: str) -> int:
         return self.leader_id
@@ -323,3 +344,29 @@ class FakeOffsets:
             return ()
 
         return durable
+
+
+class FakePosition:
+    """`ports.QuickPosition` over `FakeOffsets`."""
+
+    def __init__(self, offsets: FakeOffsets, group: str, topic_id: UUID, offset: int) -> None:
+        self._offsets = offsets
+        self._key = group, topic_id
+        self.offset = offset
+
+    def commit_now(
+        self, offset: int, wake: Callable[[Exception | None], None], *, is_alone: bool
+    ) -> bool:
+        offsets, failure = self._offsets, self._offsets.failure
+        if offsets.must_wait:
+            return False
+        offsets.positions[self._key] = offset
+        offsets.commit_count += 1
+        offsets.quick_count += 1
+        if offsets.gate.is_set():
+            wake(failure)
+        else:
+            held = asyncio.ensure_future(offsets.gate.wait())
+            held.add_done_callback(lambda _: wake(failure))
+            offsets.held.append(held)
+        return True

@@ -17,7 +17,10 @@ from tests.broker.native_api.fakes import FakeController, FakeOffsets, FakeParti
 class Shared:
     """One topic and its shared cursor."""
 
-    def __init__(self, *, section_size_max: int = 10**6, cache_size_max: int = 10**7) -> None:
+    def __init__(
+        self, *, section_size_max: int = 10**6, cache_size_max: int = 10**7, is_quick: bool = False
+    ) -> None:
+        self._is_quick = is_quick
         self.controller = FakeController()
         self.offsets = FakeOffsets()
         self.logs = self.controller.add("logs")
@@ -37,7 +40,10 @@ class Shared:
         self.offsets.positions[group_of("logs"), self.logs.topic.topic_id] = offset
 
     async def take(self, partition: FakePartition | None = None) -> bytes | None:
-        return await self.cursors.get((partition or self.logs).topic).taken()
+        topic = (partition or self.logs).topic
+        if self._is_quick:
+            return await self.cursors.get_now(topic, is_alone=False).taken()
+        return await self.cursors.get(topic).taken()
 
     async def values(self) -> list[bytes]:
         """Everything that is left."""
@@ -49,18 +55,20 @@ class Shared:
 
 @asynccontextmanager
 async def sharing(
-    *, section_size_max: int = 10**6, cache_size_max: int = 10**7
+    *, section_size_max: int = 10**6, cache_size_max: int = 10**7, is_quick: bool = False
 ) -> AsyncIterator[Shared]:
-    shared = Shared(section_size_max=section_size_max, cache_size_max=cache_size_max)
+    shared = Shared(
+        section_size_max=section_size_max, cache_size_max=cache_size_max, is_quick=is_quick
+    )
     async with anyio.create_task_group() as tasks:
         await tasks.start(shared.cursors.run)
         yield shared
         tasks.cancel_scope.cancel()
 
 
-@pytest.fixture
-async def shared() -> AsyncIterator[Shared]:
-    async with sharing() as shared:
+@pytest.fixture(params=[False, True], ids=["with a task", "without a task"])
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Shared]:
+    async with sharing(is_quick=request.param) as shared:
         yield shared
 
 
@@ -204,6 +212,7 @@ async def test_records_that_are_kept_are_not_skipped_while_the_log_start_moves(
         return await read(offset, size_max=size_max)
 
     monkeypatch.setattr(shared.logs, "read", read_there)
+    shared.logs.is_cached = False
     with pytest.raises(NotLeader):
         await shared.take()
     assert shared.position == 0

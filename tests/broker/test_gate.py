@@ -2,7 +2,7 @@
 
 import anyio
 
-from broker.native_api.gate import Gate
+from broker.gate import Gate
 
 
 async def test_all_who_wait_get_through_and_so_do_those_who_come_later() -> None:
