@@ -84,7 +84,7 @@ class Sync:
     generation: int
     instance_id: str | None = None
     protocol_type: str | None = None
-    """Checked where it is given, as is `protocol`."""
+    """Checked where it is given, as is `protocol`: older requests cannot say."""
     protocol: str | None = None
     assignments: Mapping[str, bytes]
     """By member id; only the leader's counts."""

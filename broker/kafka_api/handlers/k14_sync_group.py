@@ -8,8 +8,8 @@ Behaviour
   * While the group is being read back: REBALANCE_IN_PROGRESS, upon which everybody joins again.
     COORDINATOR_LOAD_IN_PROGRESS is an error here that Java's consumer throws, and aiokafka's too.
 Versions
-  v3 static members (KIP-345) · v4 flexible · v5 protocol type and name, checked where they are
-  given and echoed (KIP-559)
+  v3 static members (KIP-345) · v4 flexible · v5 protocol type and name, which must be given, and
+  are echoed (KIP-559): without them it is INCONSISTENT_GROUP_PROTOCOL
 Not here
   the next protocol of groups (KIP-848)
 """
@@ -17,7 +17,7 @@ Not here
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kio.schema.errors import ErrorCode
 
@@ -32,9 +32,13 @@ from broker.kafka_api.wire import maker
 if TYPE_CHECKING:
     from kio.schema.sync_group.v5.request import SyncGroupRequest
 
+PROTOCOL_VERSION_MIN: Final = 5
+
 
 async def begin(ctx: Context, request: SyncGroupRequest) -> Finish:
     """Hand the assignments in now; stage 2 waits for the leader's."""
+    if request.__version__ >= PROTOCOL_VERSION_MIN and not _names_protocol(request):
+        return ready(failed(ctx, request, ErrorCode.inconsistent_group_protocol))
     if not request.group_id:
         return ready(failed(ctx, request, ErrorCode.invalid_group_id))
     try:
@@ -44,6 +48,10 @@ async def begin(ctx: Context, request: SyncGroupRequest) -> Finish:
     except RequestError as error:
         return ready(failed(ctx, request, group_code(error)))
     return partial(_finish, request, waiting)
+
+
+def _names_protocol(request: SyncGroupRequest) -> bool:
+    return request.protocol_type is not None and request.protocol_name is not None
 
 
 def failed(ctx: Context, request: SyncGroupRequest, code: ErrorCode) -> Response:

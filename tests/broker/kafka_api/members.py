@@ -65,6 +65,8 @@ class Member:
         return await self.connection.send(
             SYNC_GROUP,
             version,
+            protocol_type="consumer",
+            protocol="range",
             group=self.group,
             generation=self.generation,
             member_id=self.member_id,

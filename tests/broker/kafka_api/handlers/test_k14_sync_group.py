@@ -61,7 +61,10 @@ async def test_a_member_that_the_leader_forgot_gets_an_assignment_of_nothing(nod
 
 async def test_refusals(node: Node) -> None:
     member = await Member(node).stable()
-    good: dict[str, Any] = {"group": "g", "generation": 1, "member_id": member.member_id}
+    good: dict[str, Any] = {
+        "group": "g", "generation": 1, "member_id": member.member_id,
+        "protocol_type": "consumer", "protocol": "range",
+    }  # fmt: skip
     for change, expected in (
         ({"group": ""}, INVALID_GROUP_ID),
         ({"group": "unheard"}, UNKNOWN_MEMBER),
@@ -69,7 +72,9 @@ async def test_refusals(node: Node) -> None:
         ({"generation": 2}, ILLEGAL_GENERATION),
         ({"protocol": "sticky"}, INCONSISTENT_PROTOCOL),
         ({"protocol_type": "connect"}, INCONSISTENT_PROTOCOL),
-        ({"protocol_type": "consumer", "protocol": "range"}, OK),
+        ({"protocol_type": None}, INCONSISTENT_PROTOCOL),
+        ({"protocol": None}, INCONSISTENT_PROTOCOL),
+        ({}, OK),
     ):
         answer = await node.connect().ask(SYNC_GROUP, 5, **(good | change))
         assert answer["error"] == expected, change
