@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.controller import placement, topic_config
 from broker.controller.metadata import Metadata
-from broker.controller.topic_name import check_topic_name
+from broker.controller.topic_name import check_collision, check_topic_name
 from broker.errors import (
     InvalidConfig,
     InvalidTopic,
@@ -26,6 +26,10 @@ OFFSETS_TOPIC: Final = "__consumer_offsets"
 
 REPLICATION_FACTOR_DEFAULT: Final = 3
 """The target of topics that ask for none."""
+
+CREATE_ATTEMPTS_MAX: Final = 5
+"""How often a topic is proposed whose first writer has died, or was started anew, meanwhile: admin
+clients do not ask again."""
 
 CONFIGURE_ATTEMPTS_MAX: Final = 20
 """How often a change of configs is tried while others change them too."""
@@ -53,29 +57,32 @@ class Topics:
         With `validate_only` the answer is the topic as it would be, and nothing has changed.
         """
         check_topic_name(name)
+        check_collision(name, self._metadata.state.names)
         topic_config.validate(configs)
         if name.startswith(OFFSETS_TOPIC) and not is_internal:
             raise InvalidTopic(f"topic names beginning with {OFFSETS_TOPIC} belong to the broker")
         target = REPLICATION_FACTOR_DEFAULT if replication_factor == -1 else replication_factor
         target = max(1, min(target, REPLICAS_MAX))
-        opened = placement.for_new_topic(self._metadata.state, name, target)
-        if opened is None:
-            raise MetadataUnavailable(f"too few live nodes for topic {name}")
-        command = CreateTopic(
-            topic_id=uuid.uuid4().bytes,
-            name=name,
-            configs=dict(configs),
-            replication_factor=target,
-            internal=is_internal,
-            pinned=is_internal,
-            next=opened,
-        )
-        state, refusal = await self._apply(command, validate_only=validate_only)
-        if refusal:
+        topic_id, refusal = uuid.uuid4().bytes, ""
+        for _ in range(CREATE_ATTEMPTS_MAX):
+            opened = placement.for_new_topic(self._metadata.state, name, target)
+            if opened is None:
+                raise MetadataUnavailable(f"too few live nodes for topic {name}")
+            command = CreateTopic(
+                topic_id=topic_id,
+                name=name,
+                configs=dict(configs),
+                replication_factor=target,
+                internal=is_internal,
+                pinned=is_internal,
+                next=opened,
+            )
+            state, refusal = await self._apply(command, validate_only=validate_only)
+            if not refusal:
+                return state.topics[topic_id]
             if name in state.names:
                 raise TopicExists(f"topic {name} exists")
-            raise MetadataUnavailable(f"topic {name} could not be created: {refusal}")
-        return state.topics[command.topic_id]
+        raise MetadataUnavailable(f"topic {name} could not be created: {refusal}")
 
     async def _apply(
         self, command: CreateTopic, *, validate_only: bool

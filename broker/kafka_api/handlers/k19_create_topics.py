@@ -10,6 +10,7 @@ Behaviour
   * The topic is visible here before the answer is sent. A name that is taken is
     TOPIC_ALREADY_EXISTS, whatever else is wrong: who creates what may be there already looks for
     that alone.
+  * A name that differs from another topic's by '.' and '_' only is INVALID_TOPIC_EXCEPTION.
   * A name that stands twice in one request is INVALID_REQUEST for both.
   * An assignment by hand may name partition 0 only; its nodes count, where they are does not.
 Versions

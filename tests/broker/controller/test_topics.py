@@ -1,22 +1,74 @@
 """Configs of topics: changes of several people at once are all in force afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from broker.controller.metadata import Metadata
 from broker.controller.retention import HIGH_WATERMARK
+from broker.controller.topics import Topics
 from broker.controller.windows import Windows
-from broker.errors import InvalidConfig, InvalidTopic, UnknownTopicId
-from raft.state import Segment, Topic
+from broker.errors import InvalidConfig, InvalidTopic, TopicExists, UnknownTopicId
+from raft import commands as c
+from raft.state import ClusterState, Segment, Topic
 from tests.broker.one_node import TOPICS, put, running
+from tests.raft.support import World, world
 
 
 def setting(**configs: str) -> Mapping[str, str]:
     return {key.replace("_", "."): value for key, value in configs.items()}
+
+
+async def test_a_name_that_no_metric_could_tell_from_another_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        view = await node.controller.create_topic("a.b", configs={})
+        for validate_only in (True, False):
+            with pytest.raises(InvalidTopic, match="collides"):
+                await node.controller.create_topic("a_b", configs={}, validate_only=validate_only)
+        with pytest.raises(TopicExists):
+            await node.controller.create_topic("a.b", configs={})
+        await node.controller.delete_topic(view.topic_id)
+        await node.controller.create_topic("a_b", configs={})
+
+
+class Restless:
+    """Metadata in which something happens just before the first topic comes."""
+
+    def __init__(self, at: World, happen: Callable[[World], object]) -> None:
+        self._at, self._happen = at, happen
+
+    @property
+    def state(self) -> ClusterState:
+        return self._at.state
+
+    async def propose(self, command: c.AnyCommand) -> c.Applied:
+        happen, self._happen = self._happen, lambda _: None
+        happen(self._at)
+        return self._at.do(command)
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        lambda at: at.register(1),
+        lambda at: at.ok(c.FenceBroker(1, at.state.brokers[1].incarnation)),
+    ],
+    ids=["started anew", "taken for dead"],
+)
+async def test_a_topic_whose_first_leader_goes_just_then_is_created_all_the_same(
+    happen: Callable[[World], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Admin clients do not repeat what was answered with REQUEST_TIMED_OUT."""
+    monkeypatch.setattr("broker.controller.placement.crc32c", lambda _: 0)
+    metadata = Restless(world(3), happen)
+    topic = await Topics(cast(Metadata, metadata)).create("t", configs={})
+    writer = metadata.state.brokers[topic.last.writer]
+    assert (writer.fenced, writer.incarnation) == (False, topic.last.writer_incarnation)
 
 
 async def test_changes_of_many_at_once_are_all_in_force(tmp_path: Path) -> None:
