@@ -92,7 +92,7 @@ class Lifecycle:
         """Returns when every segment that earlier incarnations of this node left open is sealed and
         all that this one leads can be written, or after START_PATIENCE_S. Raises
         StorageFailed."""
-        await self._restart.begin_seals(self.incarnation)
+        await self._restart.begin_seals(lambda: self.incarnation)
         self._leading.leases.begin(self.incarnation, self._metadata.state)
         with anyio.move_on_after(START_PATIENCE_S) as patience:
             await self._sealed_all()
@@ -121,7 +121,7 @@ class Lifecycle:
         try:
             await self._be_registered(self._register)
             self._leading.leases.begin(self.incarnation, self._metadata.state)
-            await self._restart.begin_seals(self.incarnation)
+            await self._restart.begin_seals(lambda: self.incarnation)
         except RequestError as error:
             _log.warning("not back yet", why=str(error))
         finally:

@@ -7,8 +7,10 @@ command each way. A segment that never received anything is replaced, so restart
 files behind.
 """
 
+from collections.abc import Callable
 from functools import partial
 
+import anyio
 import structlog
 
 from broker.controller.metadata import Metadata
@@ -20,8 +22,11 @@ from engine.format import log_name
 from engine.log import TopicLog
 from raft.commands import BeginSealMany
 from raft.segments import disk_of
-from raft.state import ClusterState, SegmentState, Topic
+from raft.state import ClusterState, Refusal, SegmentState, Topic
 from raft.state import Segment as SegmentMetadata
+
+AGAIN_PAUSE_S = 0.05
+"""Before the seals are asked for by the next incarnation."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,10 +61,18 @@ class Restart:
         does not vouch for it: what is cut looks whole at the next start. Raises as `read_back`."""
         await self._store.run(partial(self._read_doubtful, self._metadata.state))
 
-    async def begin_seals(self, incarnation: int) -> None:
+    async def begin_seals(self, incarnation: Callable[[], int]) -> None:
         """Have everything sealed that earlier incarnations of this node left open. Waits for a
-        majority of the cluster as long as it takes. Raises StorageFailed."""
-        begun = await self._metadata.insist(BeginSealMany(self._node, incarnation))
+        majority of the cluster as long as it takes. Raises StorageFailed.
+
+        `incarnation` is asked again when it was one of the past: the cluster may take this node for
+        dead meanwhile, which then registers anew.
+        """
+        while True:
+            begun = await self._metadata.insist(BeginSealMany(self._node, incarnation()))
+            if begun.refusal != Refusal.STALE_INCARNATION:
+                break
+            await anyio.sleep(AGAIN_PAUSE_S)
         if begun.refusal:
             raise StorageFailed(f"sealing the node's segments was refused: {begun.refusal}")
 

@@ -8,14 +8,15 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from broker.controller.metadata import Metadata
 from broker.controller.restart import Restart
-from broker.errors import InvalidRequest, NotEnoughReplicas
+from broker.errors import InvalidRequest, MetadataUnavailable, NotEnoughReplicas
 from broker.ports import ACKS_ALL, ACKS_LEADER
 from broker.replication import messages
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryBackend
 from engine.format import log_name, topic_directory
-from raft.commands import BeginSeal
+from raft.commands import AnyCommand, Applied, BeginSeal, BeginSealMany, FenceBroker
 from raft.state import ClusterState, SegmentState
 from tests.broker.cluster import Cluster, NetPeers, cluster
 from tests.broker.one_node import TOPICS, batch, put, read_all, values
@@ -527,3 +528,32 @@ async def test_a_topic_that_wants_all_copies_is_read_on_when_its_leader_dies(
         known |= await acknowledged(made, 5, b"again")
         await check(made, known)
         assert len((await made.leader()).metadata.last.replicas) == 3
+
+
+async def test_a_node_that_is_taken_for_dead_while_it_starts_comes_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its segments sealed, and no majority answers in time; meanwhile it was found silent
+    and has registered anew."""
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        made.raft_leader = 3
+        made.kill(1)
+        propose, is_first = Metadata.propose, True
+
+        async def without_answer(metadata: Metadata, command: AnyCommand) -> Applied:
+            nonlocal is_first
+            if isinstance(command, BeginSealMany) and is_first:
+                is_first = False
+                await propose(metadata, FenceBroker(1, command.incarnation))
+                while made.raft.state.brokers[1].incarnation == command.incarnation:
+                    await anyio.sleep(0.01)
+                raise MetadataUnavailable("no majority answered in time")
+            return await propose(metadata, command)
+
+        monkeypatch.setattr(Metadata, "propose", without_answer)
+        await made.start(1)
+        assert not is_first
+        known |= await acknowledged(made, 5, b"after")
+        await check(made, known)
