@@ -126,6 +126,7 @@ class Bucket:
         self.lease = None
         self.writer.close()
         self.barrier.end()
+        self._progressed.ring()
 
     def _durable(self, end_offset: int) -> None:
         self.writer.on_durable(self.writer.node, end_offset)
@@ -133,7 +134,8 @@ class Bucket:
         self.progress()
 
     async def followers_come(self) -> bool:
-        """Wait until enough replicas are live for acks=all. False if that takes too long.
+        """Wait until enough replicas are live for acks=all, or this is no longer the segment to
+        write. False if that takes too long.
 
         A segment that has just been opened has no live followers for a moment; clients should not
         see that.
@@ -141,7 +143,7 @@ class Bucket:
         if not self.writer.may_have_quorum:
             return False
         with anyio.move_on_after(FOLLOWERS_PATIENCE_S):
-            while not self.writer.has_quorum:
+            while not self.writer.has_quorum and self.lease is not None:
                 await self._progressed.wait()
             return True
         return False

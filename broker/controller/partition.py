@@ -189,8 +189,9 @@ class LocalPartition:
         config = self.config
         now_ms = self._clock.now_ms()
         header = checked(batch, config, now_ms=now_ms, is_internal_append=self._view.is_internal)
+        has_waited = False
         while True:
-            bucket = await self._open_bucket()
+            bucket = await self._open_bucket(has_waited=has_waited)
             try:
                 appended = bucket.append(
                     header,
@@ -205,12 +206,13 @@ class LocalPartition:
             except NotEnoughReplicas:
                 if not await bucket.followers_come():
                     raise
+                has_waited = True
             else:
                 self._after_append(self)
                 return appended
 
-    async def _open_bucket(self) -> Bucket:
-        has_waited, until = False, inf
+    async def _open_bucket(self, *, has_waited: bool = False) -> Bucket:
+        until = inf
         while True:
             if self._failure is not None:
                 raise self._failure
@@ -220,7 +222,7 @@ class LocalPartition:
                 raise refusal(f"this node does not lead {self._view.name}")
             if bucket.writer.phase is not WriterPhase.PARKED:
                 return bucket
-            until = until if has_waited else anyio.current_time() + PARKED_S
+            until = min(until, anyio.current_time() + PARKED_S)
             with anyio.move_on_at(until) as patience:
                 await self._unparked.wait()
             if patience.cancelled_caught:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from broker.controller.metadata import Metadata
 from broker.controller.restart import Restart
-from broker.errors import InvalidRequest, MetadataUnavailable, NotEnoughReplicas
+from broker.errors import InvalidRequest, LeaderMoved, MetadataUnavailable, NotEnoughReplicas
 from broker.ports import ACKS_ALL, ACKS_LEADER
 from broker.replication import messages
 from broker.replication.writer import Writer
@@ -557,3 +557,34 @@ async def test_a_node_that_is_taken_for_dead_while_it_starts_comes_up(
         assert not is_first
         known |= await acknowledged(made, 5, b"after")
         await check(made, known)
+
+
+async def test_what_waits_for_a_follower_that_never_comes_goes_on_in_the_next_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment on two nodes of three loses one of them, and is closed for it: what waited is
+    sent on to where it goes on, and its client hears of no error."""
+    monkeypatch.setattr("broker.controller.bucket.FOLLOWERS_PATIENCE_S", 60.0)
+    async with cluster(tmp_path) as made:
+        made.kill(3)
+        await until(lambda: made.raft.state.brokers[3].fenced)
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 3)
+        partition = await made.leader()
+        leader = partition.metadata.last.writer
+        await made.start(3)
+        made.raft_leader = leader
+        made.kill(3 - leader)
+        await until(lambda: not partition.bucket or not partition.bucket.writer.has_quorum)
+        with anyio.fail_after(20), pytest.raises(LeaderMoved):
+            await partition.append(batch(b"waited"), acks=ACKS_ALL)
+        routed = made.controller(leader).anywhere(partition.topic, resends=False)
+        appended = await routed.append(batch(b"waited"), acks=ACKS_ALL)
+        await routed.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=10)
+        await check(made, known | {appended.base_offset: b"waited"})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.01)
