@@ -317,6 +317,12 @@ def a_torn_batch_is_a_batch() -> Patches:
 
 
 @mutant
+def a_damaged_copy_vouches() -> Patches:
+    """It is cut where it is damaged, and nobody is told."""
+    yield ReadBack, "_may_lack_some", lambda *_: True
+
+
+@mutant
 def a_header_is_never_stored() -> Patches:
     """What came before a segment is known to whoever saw it, and to nobody else."""
     yield Segment, "_capture_head", lambda _: None

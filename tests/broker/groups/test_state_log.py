@@ -10,7 +10,8 @@ from broker.errors import NotLeader, UnknownTopic
 from broker.groups.shards import SHARD_CONFIGS
 from broker.groups.state_log import PACK_SIZE_MAX, StateLog
 from engine.backends._memory import MemoryBackend
-from engine.batch import iter_headers
+from engine.batch import CorruptBatchError, iter_headers
+from engine.format import log_name
 from tests.broker.cluster import cluster
 from tests.broker.one_node import OneNode, running
 
@@ -199,6 +200,22 @@ async def test_a_shard_that_is_read_back_while_its_last_change_is_on_its_way(
                 ready()
         await durable()
         assert again[0].live == {b"a": b"2"}
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_position_that_has_decayed_on_the_disk_is_not_believed(tmp_path: Path) -> None:
+    """Its group would go on from there, over records that it has never seen, or over none."""
+    async with running(tmp_path) as node, anyio.create_task_group() as tasks:
+        log = await load(node)
+        tasks.start_soon(log.run)
+        await log.put([(b"group", b"position 10")])()
+        await log.put([(b"another", b"position 20")])()
+        segment = log.partition.log.segments()[-1]
+        path = log.partition.log.directory / str(segment.sid) / log_name(segment.base_offset)
+        stored = node.backend.fs.contents(path)
+        stored[stored.index(b"position 10") + len(b"position ")] ^= 8
+        with pytest.raises(CorruptBatchError, match="CRC"):
+            await load(node)
         tasks.cancel_scope.cancel()
 
 

@@ -13,6 +13,7 @@ import anyio
 
 from broker.controller.partition import LocalPartition
 from broker.errors import (
+    CorruptBatch,
     NotEnoughReplicas,
     NotLeader,
     OffsetOutOfRange,
@@ -21,7 +22,15 @@ from broker.errors import (
     UnknownTopic,
 )
 from broker.ports import ACKS_ALL, ACKS_LEADER, Appended, Buffer
-from engine.batch import HEADER_SIZE, Record, build, iter_headers, iter_records
+from engine.batch import (
+    HEADER_SIZE,
+    CorruptBatchError,
+    Record,
+    build,
+    check_batch,
+    iter_headers,
+    iter_records,
+)
 from tests.sim.cluster.node import WALL_START_MS, Process, World
 from tests.sim.cluster.troubles import TOPIC
 from tests.sim.history import History, Send
@@ -64,6 +73,9 @@ async def ask(
             result = await serve(process)
         except RequestError as error:
             result = error
+        except CorruptBatchError as error:
+            world.damage.noticed(error)
+            result = CorruptBatch(str(error))
         except Exception as error:  # noqa: BLE001  a request that fails so is a bug, and told
             world.violated(f"a request to node {node} failed: {error!r}")
             result = Unanswered(str(error))
@@ -404,9 +416,10 @@ def make_batch(values: Sequence[bytes], producer: tuple[int, int, int] = (-1, -1
 
 
 def records_of(data: Buffer) -> list[tuple[int, bytes]]:
-    """(offset, value) of every record."""
+    """(offset, value) of every record. Raises CorruptBatchError, as clients do that check."""
     found: list[tuple[int, bytes]] = []
     for position, header in iter_headers(data):
+        check_batch(data, header, position)
         payload = memoryview(data)[position + HEADER_SIZE : position + header.size]
         found += [
             (header.base_offset + record.offset_delta, bytes(record.value or b""))

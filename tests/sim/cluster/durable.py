@@ -34,7 +34,7 @@ class DurableDisks:
         known, size, end_offset = self._read.get(key, (file, 0, segment.base_offset))
         if known is not file or size > len(file.synced):
             size, end_offset = 0, segment.base_offset
-        size, end_offset = _read_on(file.synced, size, end_offset)
+        size, end_offset = read_on(file.synced, size, end_offset)
         self._read[key] = file, size, end_offset
         return end_offset
 
@@ -49,23 +49,26 @@ class DurableDisks:
             return 0
 
     def _file(self, node: int, topic: Topic, sid: int, name: str) -> _File | None:
-        directory = topic_directory(topic.name, topic.topic_id)
-        found: Any = self._root(node)
-        for part in (*Path(TOPICS).parts[1:], directory, str(sid), name):
+        found: Any = directory_of(self._machines[node], topic)
+        for part in (str(sid), name):
             if not isinstance(found, _Directory):
                 return None
             found = found.synced.get(part)
         return found if isinstance(found, _File) else None
 
-    def _root(self, node: int) -> _Directory | None:
-        machine = self._machines[node]
-        root: _Directory | None = (
-            machine.root if machine.process is None else machine.process.backend.fs.root
-        )
-        return root
+
+def directory_of(machine: Machine, topic: Topic) -> _Directory | None:
+    """Of a topic, as a power cut would leave it."""
+    found: Any = machine.root if machine.process is None else machine.process.backend.fs.root
+    for part in (*Path(TOPICS).parts[1:], topic_directory(topic.name, topic.topic_id)):
+        if not isinstance(found, _Directory):
+            return None
+        found = found.synced.get(part)
+    return found if isinstance(found, _Directory) else None
 
 
-def _read_on(data: bytearray, position: int, end_offset: int) -> tuple[int, int]:
+def read_on(data: bytearray, position: int, end_offset: int) -> tuple[int, int]:
+    """How far whole batches reach from `position` on, where `end_offset` is: both, there."""
     while position + HEADER_SIZE <= len(data):
         size = 12 + int.from_bytes(data[position + 8 : position + 12])
         base_offset = int.from_bytes(data[position : position + 8])

@@ -68,6 +68,10 @@ class World(Protocol):
     command_delay_s: float
     lull_until: float
 
+    @property
+    def damage(self) -> "Damages":
+        """What befell the logs."""
+
     def violated(self, what: str) -> None:
         """Something that must never happen has."""
 
@@ -79,6 +83,13 @@ class World(Protocol):
 
     def may_lose(self, machine: "Machine") -> bool:
         """Its disk, without losing what was promised."""
+
+
+class Damages(Protocol):
+    """See `damage.Damage`."""
+
+    def befall(self, machine: "Machine", rng: random.Random) -> None: ...
+    def noticed(self, error: Exception) -> None: ...
 
 
 class _Inbox:

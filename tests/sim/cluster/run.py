@@ -24,6 +24,7 @@ from tests.sim.cluster.clients import (
     Unanswered,
     ask,
 )
+from tests.sim.cluster.damage import Damage
 from tests.sim.cluster.inspect import check_disks
 from tests.sim.cluster.keepers import Keeper
 from tests.sim.cluster.native import Ledger, NativeClient
@@ -96,6 +97,8 @@ class Run:
         for node in range(1, self._first_machines() + 1):
             self.machines[node] = Machine(self, node, joins=node > 1)
         self.watch = Watch(self)
+        self.damage = Damage(self)
+        self.watch.harmed = self.damage.harms
         self.history = History()
         self.ledger = Ledger()
         self.clients: list[Client] = []
@@ -198,6 +201,8 @@ class Run:
         for machine in self.machines.values():
             if end != "go on":
                 machine.kill(power=end == "blackout")
+        self.damage.mend()
+        for machine in self.machines.values():
             machine.start()
 
     async def _within(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
@@ -294,17 +299,21 @@ class Run:
             await anyio.sleep(0.2)
 
     def _is_complete(self, topic: Topic, segment: Segment) -> bool:
-        holders = self.good_holders(segment)
+        holders = self.good_holders(topic, segment)
         there = {node for node, machine in self.machines.items() if not machine.is_gone}
         # A node that is to leave, and cannot while others are away, is given no more copies.
         leaving = {node for node, broker in self.state().brokers.items() if broker.leaving}
         count = min(topic.replication_factor, len(there - leaving))
         return holders >= there & set(segment.replicas) and len(holders) >= count
 
-    def good_holders(self, segment: Segment) -> set[int]:
-        """On the disks that they have now."""
+    def good_holders(self, topic: Topic, segment: Segment) -> set[int]:
+        """On the disks that they have now, and whole."""
         disks = self._disks()
-        return {node for node, disk in segment.holders if disks.get(node) == disk}
+        return {
+            node
+            for node, disk in segment.holders
+            if disks.get(node) == disk and not self.damage.lasts(disk, topic, segment)
+        }
 
     def _disks(self) -> dict[int, bytes]:
         machines = self.machines.items()
@@ -318,6 +327,7 @@ class Run:
         members = self._members()
         return (
             not machine.is_gone
+            and not self.damage.is_anywhere()
             and len(members) == 1
             and len(members[0].voters) >= REPLICAS
             and others.issuperset(members[0].voters)
@@ -330,11 +340,26 @@ class Run:
 
     def _may_lose(self, node: int, topic: Topic, segment: Segment) -> bool:
         if segment.state is SegmentState.SEALED:
-            return bool(self.good_holders(segment) - {node})
+            return bool(self.good_holders(topic, segment) - {node})
         disks = self._disks()
         at_first = self.watch.disks_at_first(topic.topic_id, segment.sid)
         are_there = all(disks.get(each) == disk for each, disk in at_first.items())
         return node not in at_first or (are_there and len(at_first) > 1)
+
+    def is_elsewhere(self, machine: Machine, topic: Topic, segment: Segment) -> bool:
+        """Would what was promised outlive this copy? A node that finds an unsealed one damaged
+        vouches for none of them any more."""
+        if segment.state is SegmentState.SEALED:
+            return self._may_lose(machine.node, topic, segment)
+        return not self.damage.is_anywhere() and all(
+            self._may_lose(machine.node, each, each.last) and not each.last.void
+            for each in self.watch.state.topics.values()
+            if each.last.state is not SegmentState.SEALED
+        )
+
+    def newest_state(self) -> ClusterState:
+        """After the newest command that anybody has applied."""
+        return self.watch.state
 
     def _members(self) -> list[Members]:
         """Of Raft, by each that believes that it leads it."""

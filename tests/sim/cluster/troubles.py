@@ -31,7 +31,7 @@ class Troubles:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rng = _rng(world.seed)
-        self.kinds = _draw(self.rng)
+        self.kinds = _draw(self.rng, world.seed)
         self.quiet_s = self.rng.choice([0.2, 0.7, 2.0])
         if "slow network" in self.kinds:
             world.data.delay_s = (0.0001, self.rng.choice([0.02, 0.2]))
@@ -223,6 +223,15 @@ class Troubles:
         machine.damage_indexes()
         machine.restart_later(self._some_time())
 
+    async def damaged_logs(self) -> None:
+        """Bytes decay while a node is down."""
+        machine = self._one()
+        if machine.process is not None:
+            machine.kill(power=True)
+            for _ in range(self.rng.choice([1, 1, 3])):
+                self.world.damage.befall(machine, self.rng)
+            machine.restart_later(self._some_time())
+
     async def join(self) -> None:
         """One more, as long as there are not too many. It may end before it is let in."""
         machines = self.world.machines
@@ -370,6 +379,7 @@ KINDS: dict[str, _Trouble] = {
     "late news": Troubles.late_news,
     "lost disk": Troubles.lost_disk,
     "damaged indexes": Troubles.damaged_indexes,
+    "damaged logs": Troubles.damaged_logs,
     "join": Troubles.join,
     "leave": Troubles.leave,
     "decommission": Troubles.decommission,
@@ -400,17 +410,25 @@ TOGETHER_RATE = 0.4
 """Of runs that have one of these."""
 
 
+APART = {"damaged logs": 0.1}
+"""Troubles that are dealt by themselves, and to which share of the runs: those that do not have
+them are as they would be without."""
+
+
 def kinds_of(seed: int) -> list[str]:
     """Those that a run of `seed` has."""
-    return _draw(_rng(seed))
+    return _draw(_rng(seed), seed)
 
 
 def _rng(seed: int) -> random.Random:
     return random.Random(f"{seed} troubles")
 
 
-def _draw(rng: random.Random) -> list[str]:
-    kinds = rng.sample(sorted(KINDS), rng.randint(1, 6))
+def _draw(rng: random.Random, seed: int) -> list[str]:
+    kinds = rng.sample(sorted(KINDS.keys() - APART), rng.randint(1, 6))
     if rng.random() < TOGETHER_RATE:
         kinds = [*rng.choice(TOGETHER), *kinds[: rng.randint(0, 2)]]
+    for kind, share in APART.items():
+        if random.Random(f"{seed} {kind}").random() < share:
+            kinds.append(kind)
     return sorted(set(kinds))

@@ -7,7 +7,7 @@ what was promised, acknowledged and chosen is remembered and never asked of the 
 watched. `spec/README.md` has the tables of the variables and of the actions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 from unittest.mock import patch
@@ -61,6 +61,8 @@ class Watch:
         """Topic id → how many replicas its last segment could have had when it was opened."""
         self._durable: dict[tuple[bytes, Key], int] = {}
         """`durable`, at the last look."""
+        self.harmed: Container[tuple[bytes, Key]] = ()
+        """(disk, segment) of copies that were damaged: no step of anybody's."""
         self._writers: WeakKeyDictionary[Writer, Key] = WeakKeyDictionary()
 
     @contextmanager
@@ -193,7 +195,9 @@ class Watch:
     def _check_holders(self, topic: Topic, segment: Segment, before: Holders) -> None:
         """Whoever becomes a holder has all of it, and would have it after a power cut."""
         key, end = (topic.topic_id, segment.sid), segment.end_offset
-        for node in self._there(tuple(set(segment.holders) - set(before))):
+        for node, disk in self._there(tuple(set(segment.holders) - set(before))).items():
+            if (disk, key) in self.harmed:
+                continue  # What was said of it before was true.
             if (durable := self._durable_end(node, key)) < end:
                 at = f"{_at(topic, segment.sid)}, which ended at {end}"
                 self._violated(f"node {node} is a holder of {at}, and is durable to {durable}")
@@ -285,6 +289,8 @@ class Watch:
             if _process() is not None and key is not None:
                 disk = self._world.machines[replica].disk_id
                 is_there = writer.disks.get(replica) == disk
+                # What was said before its disk was damaged may be heard after it.
+                is_there = is_there and (disk, key) not in self.harmed
                 if key not in self._model.ends and is_there and self._is_kept(key):
                     with self._step(key):
                         self._model.sync(replica, disk, key, end_offset)
@@ -314,11 +320,11 @@ class Watch:
                 self._violated(f"{what}, ended at {ends[key]}")
             return
         topic, segment = self._topics[key[0]], self._model.segments[key]
-        # What a disk acknowledged before it was lost may count: it was true.
+        # What a disk acknowledged before it was lost, or damaged, may count: it was true.
         lost = [
             node
             for node, disk in self.disks_at_first(*key).items()
-            if self._world.machines[node].disk_id != disk
+            if self._world.machines[node].disk_id != disk or (disk, key) in self.harmed
         ]
         quorum = _majority(segment) - len(lost)
         self._check_safe(topic, segment, segment.replicas, mark, what, quorum=quorum)
@@ -384,6 +390,8 @@ class Watch:
         if key in self._model.ends:
             return
         who = f"node {node} answered {answer} to the seal {seal_epoch} of {self._name(key)}"
+        if end is not None and (disk, key) in self.harmed:
+            self._violated(f"{who}, though its copy was damaged")
         if self._disks.promised_epoch(node, self._topics[key[0]], key[1]) < seal_epoch:
             self._violated(f"{who}, and would have forgotten it")
         if end is not None and end > (durable := self._durable_end(node, key)):
@@ -427,7 +435,8 @@ class Watch:
         end = self._disks.end_offset(node, topic, segment)
         before = self._durable.get((disk, key), end)
         self._durable[disk, key] = end
-        if end < min(before, self._model.ends.get(key, before)) and self._is_kept(key):
+        is_cut = end < min(before, self._model.ends.get(key, before))
+        if is_cut and self._is_kept(key) and (disk, key) not in self.harmed:
             self._violated(f"node {node} cut {self._name(key)} from {before} to {end}")
         return end
 
