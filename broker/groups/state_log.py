@@ -23,7 +23,7 @@ from broker.errors import NotLeader, OffsetOutOfRange, RequestError
 from broker.gate import Gate
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
 from broker.ports import ACKS_ALL, Buffer, Clock
-from engine.batch import Record, build, iter_headers, iter_records
+from engine.batch import Record, build, check_batch, iter_headers, iter_records
 
 _log = structlog.get_logger(__name__)
 
@@ -83,7 +83,8 @@ class StateLog:
     ) -> "StateLog":
         """Read the whole shard back: the snapshot of its first segment, then every change after it.
 
-        Raises NotLeader, StorageFailed, and ValueError for what this broker cannot read.
+        Raises NotLeader, StorageFailed, CorruptBatchError for a batch that is damaged, and
+        ValueError for what this broker cannot read.
         """
         shard = cls(controller, partition, clock)
         await partition.drained()
@@ -111,6 +112,7 @@ class StateLog:
         next_offset = 0
         for position, header in iter_headers(data):
             batch = memoryview(data)[position : position + header.size]
+            check_batch(batch, header)
             records = codecs.records_section(batch, header)
             changes = [
                 (record.key, record.value)
