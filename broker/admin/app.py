@@ -11,6 +11,7 @@
     POST /v1/nodes/ID/recommission    let it stay after all
     POST /v1/members/ID/forget        take a member that never registered off Raft's list
     POST /v1/topics/NAME/unclean-seal {"force": NAME}: go on with what is left of a topic
+    POST /v1/surplus/drop             drop this node's copies that nobody needs; JSON: how many
 
 What is asked by GET is answered from memory and changes nothing. A POST must say that it is JSON:
 no page in an operator's browser can send that to another host unasked.
@@ -40,10 +41,12 @@ def make_app(
     leave: Callable[[int, bool], Coroutine[object, object, None]],
     forget: Callable[[str], Coroutine[object, object, None]],
     unclean_seal: Callable[[str, str], Coroutine[object, object, None]],
+    drop_surplus: Callable[[], Coroutine[object, object, Mapping[str, object]]],
 ) -> Starlette:
     """The routes over these callables, which are called on the event loop and must not block.
 
-    `leave(node, leaving)`, `forget(member)` and `unclean_seal(topic, force)` raise RequestError.
+    `leave(node, leaving)`, `forget(member)`, `unclean_seal(topic, force)` and `drop_surplus()`
+    raise RequestError.
     """
 
     # Coroutines all: starlette would run a plain function on a worker thread, beside the loop that
@@ -84,6 +87,9 @@ def make_app(
             return _json({"error": f"the body: {error}"}, 400)
         return await _done(request, unclean_seal(request.path_params["topic"], force))
 
+    async def surplus(request: Request) -> Response:
+        return await _done(request, drop_surplus())
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
@@ -95,6 +101,7 @@ def make_app(
             Route("/v1/nodes/{node:int}/recommission", recommission, methods=["POST"]),
             Route("/v1/members/{member}/forget", forget_member, methods=["POST"]),
             Route("/v1/topics/{topic}/unclean-seal", seal, methods=["POST"]),
+            Route("/v1/surplus/drop", surplus, methods=["POST"]),
         ]
     )
 
@@ -103,18 +110,20 @@ class _UncleanSeal(msgspec.Struct):
     force: str = ""
 
 
-async def _done(request: Request, work: Coroutine[object, object, None]) -> Response:
-    """Do what an operator asks for."""
+async def _done(
+    request: Request, work: Coroutine[object, object, Mapping[str, object] | None]
+) -> Response:
+    """Do what an operator asks for; the answer is what came of it."""
     if request.headers.get("content-type") != "application/json":
         work.close()
         return _json({"error": "the content type must be application/json"}, 415)
     try:
-        await work
+        found = await work
     except InvalidRequest as error:
         return _json({"error": str(error)}, 409)
     except RequestError as error:
         return _json({"error": str(error)}, 503)
-    return _json({})
+    return _json(found or {})
 
 
 def _summary(topic: TopicView) -> dict[str, object]:

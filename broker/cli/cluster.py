@@ -7,6 +7,7 @@ import click
 
 from broker.cli.admin_client import AdminError, address_option, fail, get
 from broker.cli.decommission import decommission
+from broker.cli.drop_surplus import drop_surplus
 from broker.cli.forget import forget
 from broker.cli.shapes import table
 from broker.cli.unclean_seal import unclean_seal
@@ -21,6 +22,7 @@ def cluster() -> None:
 
 
 cluster.add_command(decommission)
+cluster.add_command(drop_surplus)
 cluster.add_command(forget)
 cluster.add_command(unclean_seal)
 

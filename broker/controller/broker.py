@@ -23,6 +23,7 @@ from broker.controller.replicas import Replicas
 from broker.controller.restart import Restart
 from broker.controller.router import Routed, answer_client
 from broker.controller.supervisor import Supervisor
+from broker.controller.surplus import Dropped
 from broker.ports import Buffer, Clock, TopicView
 from broker.replication import messages
 from broker.replication.copies import Key
@@ -210,6 +211,10 @@ class LocalBroker:
     async def hand_over(self) -> None:
         """See `Lifecycle.hand_over`."""
         await self._lifecycle.hand_over()
+
+    async def drop_surplus(self) -> Dropped:
+        """See `Surplus.drop`."""
+        return await self._replicas.surplus.drop()
 
     # -- what other nodes ask
 

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from broker.controller import placement
 from broker.controller.metadata import Metadata
+from broker.controller.surplus import Surplus
 from broker.controller.windows import Windows
 from broker.errors import RequestError, StorageFailed
 from broker.ports import Clock
@@ -72,6 +73,9 @@ class Housekeeping:
         self._clock = clock
         self._gone_since: dict[int, float] = {}
         """Fenced nodes, and when this node first saw them so."""
+        self.surplus = Surplus(
+            node=node, disk=disk, metadata=metadata, store=store, copies=copies, alone=self._run
+        )
         self._limiter = anyio.CapacityLimiter(JOBS_MAX)
         self._at_work: dict[tuple[bytes, int], anyio.Event] = {}
         self._tasks: TaskGroup | None = None

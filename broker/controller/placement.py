@@ -186,3 +186,20 @@ def should_copy(
     start = crc32c(topic.topic_id + segment.sid.to_bytes(8, "big")) % len(live)
     candidates = [other for other in live[start:] + live[:start] if other not in holders]
     return node in candidates[:missing]
+
+
+def is_surplus(state: ClusterState, topic: Topic, segment: Segment, node: int, disk: bytes) -> bool:
+    """Does `node`, on this disk, hold a closed segment that was written for others, and that as
+    many others hold as the topic wants?
+
+    They must live, and be about to stay. An emptied segment is none: its window is all there is.
+    """
+    if node in segment.replicas or (node, disk) not in segment.holders or topic.is_emptied(segment):
+        return False
+    staying = staying_nodes(state)
+    others = [
+        holder
+        for holder, its_disk in segment.holders
+        if holder != node and holder in staying and state.brokers[holder].disk == its_disk
+    ]
+    return len(others) >= topic.replication_factor

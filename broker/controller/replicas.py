@@ -13,6 +13,7 @@ from broker.controller.holding import Holding
 from broker.controller.housekeeping import Housekeeping
 from broker.controller.metadata import Metadata
 from broker.controller.sealing import Sealing
+from broker.controller.surplus import Surplus
 from broker.controller.windows import Windows
 from broker.ports import Clock
 from broker.replication.copies import Copies, Key
@@ -88,6 +89,11 @@ class Replicas:
         self._holding.on_change(before, after)
         self._sealing.on_change(before, after)
         self._housekeeping.on_change(before, after)
+
+    @property
+    def surplus(self) -> Surplus:
+        """Copies that this node need not hold."""
+        return self._housekeeping.surplus
 
     def resume(self, topic_id: bytes) -> None:
         """A copy of this topic that had failed was read back."""

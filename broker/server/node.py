@@ -10,6 +10,7 @@ import base64
 import signal
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import anyio
@@ -328,6 +329,7 @@ class Node:
             leave=self._leave,
             forget=self._broker.departures.forget,
             unclean_seal=self._unclean_seal,
+            drop_surplus=self._drop_surplus,
         )
         await serve_admin(
             app, self._config.admin_host, self._config.admin_port, started=task_status.started
@@ -338,6 +340,9 @@ class Node:
 
     async def _unclean_seal(self, topic: str, force: str) -> None:
         await self._controller.unclean_seal(topic, force=force)
+
+    async def _drop_surplus(self) -> Mapping[str, object]:
+        return asdict(await self._broker.drop_surplus())
 
     def status(self) -> NodeStatus:
         return NodeStatus(

@@ -1,6 +1,6 @@
 """Probes that say ready when it is not, and pages that break."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 import anyio
 import pytest
@@ -10,7 +10,7 @@ from broker.admin.app import make_app
 from broker.errors import InvalidRequest, MetadataUnavailable
 from broker.ports import NodeStatus
 from broker.telemetry.metrics import READY, Registry, Sample
-from tests.broker.admin.fakes import TOPIC, nobody, nothing, status, unknown
+from tests.broker.admin.fakes import TOPIC, no_surplus, nobody, nothing, status, unknown
 from tests.broker.admin.http import Answer, get
 
 pytestmark = pytest.mark.anyio
@@ -22,6 +22,7 @@ def app(
     leave: Callable[[int, bool], Coroutine[object, object, None]] = nobody,
     unclean_seal: Callable[[str, str], Coroutine[object, object, None]] = nothing,
     forget: Callable[[str], Coroutine[object, object, None]] = unknown,
+    drop_surplus: Callable[[], Coroutine[object, object, Mapping[str, object]]] = no_surplus,
 ) -> Starlette:
     registry = Registry()
     registry.register(lambda: [Sample(READY, int(node().ready))])
@@ -33,6 +34,7 @@ def app(
         leave=leave,
         forget=forget,
         unclean_seal=unclean_seal,
+        drop_surplus=drop_surplus,
     )
 
 
@@ -152,3 +154,13 @@ async def test_a_topic_goes_on_with_what_is_left() -> None:
     assert asked == [("logs", "logs"), ("logs", "")]
     answer = await get(made, path, method="POST", content_type="application/json", body=b"null")
     assert answer.code == 400
+
+
+async def test_copies_that_nobody_needs_are_dropped_and_counted() -> None:
+    async def drop_surplus() -> Mapping[str, object]:
+        return {"segments": 3, "size": 700}
+
+    path, made = "/v1/surplus/drop", app(drop_surplus=drop_surplus)
+    answer = await get(made, path, method="POST", content_type="application/json")
+    assert (answer.code, answer.json()) == (200, {"segments": 3, "size": 700})
+    assert (await get(made, path, method="POST", content_type="text/plain")).code == 415

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from broker.admin.app import make_app
 from broker.admin.server import AdminPortError, serve_admin
 from broker.telemetry.metrics import Registry
-from tests.broker.admin.fakes import nobody, nothing, status, unknown
+from tests.broker.admin.fakes import no_surplus, nobody, nothing, status, unknown
 from tests.broker.admin.http import get_from
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +27,7 @@ def made() -> Starlette:
         leave=nobody,
         forget=unknown,
         unclean_seal=nothing,
+        drop_surplus=no_surplus,
     )
 
 
