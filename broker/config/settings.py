@@ -132,7 +132,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         About("Cluster", "Peer addresses of a cluster to join, any of its nodes.", Addresses()),
     ] = ()
     bootstrap: Annotated[
-        bool, About("Cluster", "Form a new cluster with this node as its first.", Switch())
+        bool,
+        About(
+            "Cluster",
+            "Form a new cluster with this node as its first; with `join`, only once a majority has "
+            "been heard and none of them knows of one, else join that.",
+            Switch(),
+        ),
     ] = False
     cluster_secret_file: Annotated[
         Path | None,

@@ -67,6 +67,11 @@ class DataDir:
         return self.path / "raft"
 
     @property
+    def is_undecided(self) -> bool:
+        """No metadata was ever here: whether it founds or joins a cluster may still be said."""
+        return self.identity.joins and not self.raft_path.exists()
+
+    @property
     def topics_path(self) -> Path:
         return self.path / "topics"
 
@@ -112,6 +117,12 @@ class DataDir:
                 f" {node_id}; use --node-id {identity.node_id}, or another --data-dir"
             )
         return identity
+
+    def founds(self) -> None:
+        """An undecided one forms a cluster of its own."""
+        assert self.is_undecided
+        self.identity = msgspec.structs.replace(self.identity, joins=False)
+        write_durably(self.path / "identity", msgspec.json.encode(self.identity) + b"\n")
 
     def joined(self, cluster_id: str) -> None:
         """Remember which cluster this disk belongs to. Raises DataDirError if it is another one

@@ -1,9 +1,9 @@
 """This node among others: the peer port, Raft on it, and how a node comes in.
 
 A node alone forms a cluster of one. A node with `--join` asks any of the listed ones to let it in,
-and waits as long as it takes: nodes may be started in any order. With `--bootstrap` it forms the
-cluster itself, unless a listed peer already belongs to one. Whoever has been a member knows the
-others from its own files and needs none of this.
+and waits as long as it takes: nodes may be started in any order. With `--bootstrap`, too, it may
+form one itself (see `founding`). Whoever has been a member knows the others from its own files and
+needs none of this.
 """
 
 import asyncio
@@ -12,14 +12,13 @@ from pathlib import Path
 from random import SystemRandom
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from broker.config import Config
 from broker.controller.data_dir import DataDir
 from broker.controller.metadata import Metadata
-from broker.errors import PeerError
 from broker.peer import Identity, PeerPort, RaftLinks
-from broker.peer.links import RAFT_CHANNEL
 from broker.replication.network import Network
 from broker.server.admission import Admission, MembershipError
 from broker.server.introductions import Introductions
@@ -41,10 +40,7 @@ class Membership:
         self._data = data
         self._bound_port = config.raft_port
         self._metadata: Metadata | None = None
-        try:
-            self._port = PeerPort(self._identity, _secret(config.cluster_secret_file))
-        except ValueError as error:
-            raise MembershipError(f"{error} (cluster_secret_file)") from error
+        self._port = peer_port(config, self._identity)
         self._links = RaftLinks(self._port, SystemRandom())
         self.network = Network(self._port, address=self._address)
         self._introductions = Introductions(self._port, self._known)
@@ -63,7 +59,7 @@ class Membership:
     @property
     def advertised(self) -> tuple[str, int]:
         """Where other nodes dial this one."""
-        return self._config.raft_advertise_host or self._config.raft_host, self._bound_port
+        return _advertised(self._config, self._bound_port)
 
     async def start(self, tasks: TaskGroup, metadata: Metadata) -> None:
         """Open the peer port and keep Raft's connections up. `network.serve` comes before.
@@ -107,14 +103,12 @@ class Membership:
         Raises MembershipError.
         """
         assert self._metadata is not None
-        if self._is_nobody and (self._config.bootstrap or not self._config.join):
+        if self._is_nobody and not self._config.join:
             raise MembershipError(
                 "this data directory belongs to a node that was to join a cluster and was never let"
                 " in: name a node of that cluster with --join, or, to form a cluster, start with"
                 " an empty --data-dir"
             )
-        if self._config.bootstrap and self._is_alone:
-            await self._check_bootstrap()
         admission = Admission(
             node=self._config.node_id,
             raft=self.raft,
@@ -128,33 +122,13 @@ class Membership:
         """Nobody has let us in yet, as far as we have heard."""
         return not self.raft.members.voters
 
-    @property
-    def _is_alone(self) -> bool:
-        """Neither formed nor joined a cluster: all that others know of comes with one."""
-        return not self.raft.state.cluster_id and self.raft.members.voters == (self.raft.voter_id,)
-
-    async def _check_bootstrap(self) -> None:
-        """Form a cluster only if no listed peer that answers knows of one."""
-        for peer in self._config.join:
-            try:
-                channel = await self._port.dial(peer.host, peer.port, RAFT_CHANNEL)
-            except (PeerError, OSError):
-                continue
-            await channel.aclose()
-            if channel.peer.cluster_id:
-                raise MembershipError(
-                    f"--bootstrap would form a second cluster: {peer} belongs to"
-                    f" {channel.peer.cluster_id}; start without --bootstrap to join it"
-                )
-
     # -- addresses
 
     def _identity(self) -> Identity:
-        host, port = self.advertised
-        cluster_id = self._data.identity.cluster_id
-        if not cluster_id and self._metadata is not None:
-            cluster_id = self._metadata.state.cluster_id
-        return Identity(self._data.identity.disk_id, self._config.node_id, cluster_id, host, port)
+        identity = own_identity(self._config, self._data, self._bound_port)
+        if not identity.cluster_id and self._metadata is not None:
+            return msgspec.structs.replace(identity, cluster_id=self._metadata.state.cluster_id)
+        return identity
 
     def _address(self, node: int) -> tuple[str, int] | None:
         assert self._metadata is not None
@@ -175,6 +149,24 @@ def is_registered(state: ClusterState, voter: str) -> bool:
     """Whoever is let in and then refused its id, or never comes to register, would be a voter that
     every majority has to do without, and that nobody misses."""
     return any(broker.disk.hex() == voter for broker in state.brokers.values())
+
+
+def peer_port(config: Config, identity: Callable[[], Identity]) -> PeerPort:
+    """Raises MembershipError for a secret that cannot be read or is too short."""
+    try:
+        return PeerPort(identity, _secret(config.cluster_secret_file))
+    except ValueError as error:
+        raise MembershipError(f"{error} (cluster_secret_file)") from error
+
+
+def own_identity(config: Config, data: DataDir, bound_port: int) -> Identity:
+    """What this node says of itself to others, as far as its files know."""
+    host, port = _advertised(config, bound_port)
+    return Identity(data.identity.disk_id, config.node_id, data.identity.cluster_id, host, port)
+
+
+def _advertised(config: Config, bound_port: int) -> tuple[str, int]:
+    return config.raft_advertise_host or config.raft_host, bound_port
 
 
 def _secret(path: Path | None) -> bytes:

@@ -37,6 +37,7 @@ from broker.replication import messages
 from broker.replication.space import Space
 from broker.replication.store import Store
 from broker.server.descriptors import for_connections, raise_limit
+from broker.server.founding import settle
 from broker.server.membership import Membership
 from broker.server.memory import calm_collector, keep_freed_blocks
 from broker.server.overview import overview
@@ -72,15 +73,16 @@ def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]
     ListenError, CorruptSegmentError, DiskFailed and other errors whose text is for the operator.
     """
     keep_freed_blocks()
-    joins = bool(config.join) and not config.bootstrap
-    data = DataDir(config.data_dir, node_id=config.node_id, joins=joins)
+    data = DataDir(config.data_dir, node_id=config.node_id, joins=bool(config.join))
     try:
         backend = choose(disable_uring=config.disable_io_uring, monotonic=SystemClock().monotonic)
         space = Space(data.free_size, reserve_size=config.disk_reserve_bytes)
+        is_settled = not (config.bootstrap and data.is_undecided)
         store = Store(data.topics_path, backend, FsyncPolicy.parse(config.fsync), space)
 
         async def main() -> None:
-            await Node(config, data, store, announce).main()
+            if is_settled or await settle(config, data):
+                await Node(config, data, store, announce).main()
 
         anyio.run(main)
     finally:

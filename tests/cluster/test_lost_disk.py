@@ -42,6 +42,29 @@ def test_a_disk_that_is_replaced(make_cluster: MakeCluster, lost: int) -> None:
         assert get_all(client, "logs") == [*before, *during, *after]
 
 
+def test_the_first_node_that_loses_its_disk_and_is_started_with_the_same_words(
+    make_cluster: MakeCluster,
+) -> None:
+    """With `--bootstrap`, as in a compose file; before the others are up again."""
+    cluster = make_cluster(max_segment_entries=10, monitor_check_ms=50)
+    cluster.register("logs")
+    payloads = numbered("message", range(25))
+    _write(cluster.nodes[2], payloads)
+    for node in cluster.nodes.values():
+        node.stop()
+    first = cluster.nodes[1]
+    shutil.rmtree(first.folder / "data")
+    first.join = ",".join(cluster.nodes[other].peer for other in (2, 3))
+    first.arguments = ["--bootstrap"]
+    first.start()
+    wait_until(lambda: "waiting for a majority" in first.log_path.read_text(), "it asks the others")
+    for other in (2, 3):
+        cluster.nodes[other].start()
+    cluster.wait_ready()
+    wait_until(lambda: _has_all_copies(cluster), "every copy is made anew", timeout_s=90)
+    assert read_all(first.kafka, "logs") == list(enumerate(payloads))
+
+
 def _says_it_is_alone(node: Node) -> bool:
     found = node.json("/v1/cluster")
     alive = [row["node_id"] for row in found["nodes"] if row["is_alive"]]
