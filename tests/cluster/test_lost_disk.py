@@ -61,7 +61,8 @@ def test_the_first_node_that_loses_its_disk_and_is_started_with_the_same_words(
     for other in (2, 3):
         cluster.nodes[other].start()
     cluster.wait_ready()
-    wait_until(lambda: _has_all_copies(cluster), "every copy is made anew", timeout_s=90)
+    by = cluster.nodes[2]
+    wait_until(lambda: cluster.has_all_copies(by), "every copy is made anew", timeout_s=90)
     assert read_all(first.kafka, "logs") == list(enumerate(payloads))
 
 
