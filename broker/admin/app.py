@@ -71,6 +71,26 @@ def make_app(
         found = cluster()
         return _json(found, 200 if found["cluster_id"] else 503)
 
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/v1/status", node_status),
+            Route("/v1/cluster", cluster_status),
+            *_wishes(leave, forget, unclean_seal, drop_surplus),
+        ]
+    )
+
+
+def _wishes(
+    leave: Callable[[int, bool], Coroutine[object, object, None]],
+    forget: Callable[[str], Coroutine[object, object, None]],
+    unclean_seal: Callable[[str, str], Coroutine[object, object, None]],
+    drop_surplus: Callable[[], Coroutine[object, object, Mapping[str, object]]],
+) -> list[Route]:
+    """What an operator may want to be done."""
+
     async def decommission(request: Request) -> Response:
         return await _done(request, leave(request.path_params["node"], True))
 
@@ -90,20 +110,16 @@ def make_app(
     async def surplus(request: Request) -> Response:
         return await _done(request, drop_surplus())
 
-    return Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-            Route("/v1/status", node_status),
-            Route("/v1/cluster", cluster_status),
-            Route("/v1/nodes/{node:int}/decommission", decommission, methods=["POST"]),
-            Route("/v1/nodes/{node:int}/recommission", recommission, methods=["POST"]),
-            Route("/v1/members/{member}/forget", forget_member, methods=["POST"]),
-            Route("/v1/topics/{topic}/unclean-seal", seal, methods=["POST"]),
-            Route("/v1/surplus/drop", surplus, methods=["POST"]),
-        ]
-    )
+    return [
+        Route(path, wish, methods=["POST"])
+        for path, wish in (
+            ("/v1/nodes/{node:int}/decommission", decommission),
+            ("/v1/nodes/{node:int}/recommission", recommission),
+            ("/v1/members/{member}/forget", forget_member),
+            ("/v1/topics/{topic}/unclean-seal", seal),
+            ("/v1/surplus/drop", surplus),
+        )
+    ]
 
 
 class _UncleanSeal(msgspec.Struct):
