@@ -109,10 +109,11 @@ def _replace(patient: Patient, **changes: Any) -> Patient:
 
 @mutant
 def holders_by_the_new_disk() -> Patches:
-    """What a lost disk had acknowledged is ascribed to the one that replaced it."""
+    """What a lost disk had acknowledged is ascribed to the one that replaced it, wherever its copy
+    ends. Each of the two rules covers the other."""
 
-    def on_follow(self: Writer, replica: int, disk: bytes) -> None:
-        self.disks[replica] = disk
+    def on_follow(self: Writer, replica: int, incarnation: int, disk: bytes, _: int) -> None:
+        self.disks[replica], self.incarnations[replica] = disk, incarnation
 
     yield Writer, "on_follow", on_follow
 

@@ -4,6 +4,7 @@ find them is worth nothing.
 Each mutant replaces a method or two of the product while a run lasts. Some of them were real.
 """
 
+import inspect
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -46,11 +47,23 @@ def mutant(make: Callable[[], Iterator[tuple[Any, str, Any]]]) -> Mutant:
     def mutated() -> Iterator[None]:
         with ExitStack() as stack:
             for target, name, value in make():
+                _check_that_it_fits(getattr(target, name), value)
                 stack.enter_context(patch.object(target, name, value))
             yield
 
     MUTANTS[make.__name__.replace("_", "-")] = mutated
     return mutated
+
+
+def _check_that_it_fits(original: Any, value: Any) -> None:
+    """What cannot be called as the original is found for that, and for nothing else. Raises
+    TypeError."""
+    if not (inspect.isfunction(original) and inspect.isfunction(value)):
+        return
+    parameters = inspect.signature(original).parameters.values()
+    keywords = {each.name: each for each in parameters if each.kind is each.KEYWORD_ONLY}
+    places = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    inspect.signature(value).bind(*places, **keywords)
 
 
 Patches = Iterator[tuple[Any, str, Any]]
