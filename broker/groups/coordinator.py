@@ -217,13 +217,13 @@ class Coordinator:
             raise InvalidRequest(f"group {group} takes no commit by hand: {text}") from error
         return partial(_silently, durable)
 
-    def position_now(self, group: str, topic_id: UUID) -> "_Position | None":
+    def position_now(self, group: str, topic_id: UUID) -> "Position | None":
         shard = self._shards.loaded_now(group)
         entry = None if shard is None else shard.entries.get(group)
         value = None if entry is None else entry.offsets.get(topic_id)
         if shard is None or entry is None or value is None:
             return None
-        return _Position(shard, entry, topic_id, value.offset, self._clock.now_ms)
+        return Position(shard, entry, topic_id, value.offset, self._clock.now_ms)
 
     # ---- groups as a whole -----------------------------------------------------------------------
 
@@ -322,7 +322,7 @@ class Coordinator:
         return True
 
 
-class _Position:
+class Position:
     """Implements `ports.QuickPosition`."""
 
     __slots__ = ("_entry", "_now_ms", "_shard", "_topic_id", "offset")

@@ -14,6 +14,7 @@ from broker.controller.leases import LeaseTable
 from broker.controller.partition import LocalPartition
 from broker.controller.read_back import ReadBack
 from broker.controller.windows import Windows
+from broker.groups import coordinator
 from broker.groups.coordinator import Coordinator
 from broker.native_api import cursor
 from broker.ports import Finish, Reply
@@ -320,7 +321,16 @@ def a_get_is_answered_at_once() -> Patches:
     async def early(_: Finish, tickets: Any, taken: Any) -> None:
         await settle(at_once, tickets, taken)
 
+    commit_now = coordinator.Position.commit_now
+
+    def early_now(self: Any, offset: int, wake: Any, *, is_alone: bool) -> bool:
+        has_begun = commit_now(self, offset, lambda _: None, is_alone=is_alone)
+        if has_begun:
+            wake(None)
+        return has_begun
+
     yield cursor, "_settle", early
+    yield coordinator.Position, "commit_now", early_now
 
 
 @mutant
@@ -337,6 +347,7 @@ def the_cursor_is_nobodys() -> Patches:
 
     yield Coordinator, "position", position
     yield Coordinator, "commit", commit
+    yield Coordinator, "position_now", lambda *_: None
 
 
 async def _nothing() -> Reply:
