@@ -103,20 +103,27 @@ class Appender:
         GroupCommit."""
         if self._busy or self.failed is not None:
             return
-        must_sync = bool(self._draining)
-        if self._queue and self.file is None:
+        must_sync = bool(self._draining) or self._sync_wanted or self._commit.policy.is_each
+        is_synced = self.synced_size == self.written_size
+        if self._sync_wanted and not is_synced:
+            self._sync()
+        elif self._queue and self.file is None:
             self._busy = True
             self._open_log(self._opened)
         elif self._queue:
-            self._write(sync=must_sync or self._sync_wanted or self._commit.policy.is_each)
-        elif (must_sync or self._sync_wanted) and self.synced_size < self.written_size:
-            assert self.file is not None
-            self._busy = True
-            self._sync_wanted = False
-            self._backend.sync(self.file, partial(self._synced, self.written_offset))
+            # A write's own sync is of its bytes alone.
+            self._write(sync=must_sync and is_synced)
+        elif must_sync and not is_synced:
+            self._sync()
         else:
             self._sync_wanted = False
             self._finish_draining(None)
+
+    def _sync(self) -> None:
+        assert self.file is not None
+        self._busy = True
+        self._sync_wanted = False
+        self._backend.sync(self.file, partial(self._synced, self.written_offset))
 
     def _opened(self, result: int | Exception) -> None:
         self._busy = False
@@ -132,7 +139,8 @@ class Appender:
         queue, self._queue = self._queue, []
         size, self._queue_size = self._queue_size, 0
         self._busy = True
-        self._sync_wanted = False
+        if sync:
+            self._sync_wanted = False
         done = partial(self._written, size, self._queued_offset, sync)
         self._backend.write(self.file, self.written_size, queue, sync=sync, on_done=done)
 

@@ -95,8 +95,9 @@ class Backend(Protocol):
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone
     ) -> None:
-        """Queue: write all bytes, continuing short writes, then fdatasync if `sync`. Without it
-        `submit` may call `on_done`."""
+        """Queue: write all bytes, continuing short writes; with `sync` they are on the disk when
+        `on_done` is called, but not what was written before them without. Without it `submit` may
+        call `on_done`."""
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         """Queue an fdatasync."""

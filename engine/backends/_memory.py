@@ -51,6 +51,13 @@ class _File:
             _apply(self.synced, operation)
         self.pending.clear()
 
+    def sync_write(self) -> None:
+        """The last write alone, and where the file ends."""
+        if any(written is None for _, written in self.pending):
+            self.sync()
+        else:
+            _apply(self.synced, self.pending.pop())
+
     def after_crash(self, mode: CrashMode, rng: random.Random) -> "_File":
         data = bytearray(self.synced)
         for position, written in self.pending:
@@ -163,7 +170,7 @@ class MemoryBackend:
             # Joined here and not in `write`: a buffer that changes while in flight must show.
             self.fs.pwrite(file, position, b"".join(buffers))
             if sync:
-                self.fs.fsync(file)
+                self.fs.sync_write(file)
 
         self._queued.append(
             ("write", size, partial(_finish, write_now, partial(only_os_errors, on_done)))
@@ -376,6 +383,12 @@ class MemoryFs:
         node, path = self._file(file)
         self._before("sync", path)
         node.sync()
+
+    def sync_write(self, file: int) -> None:
+        """What `Backend.write` promises with a sync: the bytes that were just written."""
+        node, path = self._file(file)
+        self._before("sync", path)
+        node.sync_write()
 
     def fsync_dir(self, path: Path) -> None:
         self._before("sync_dir", path)

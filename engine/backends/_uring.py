@@ -1,4 +1,4 @@
-"""io_uring: write and fdatasync as one linked pair, all pairs of a group commit in one system call.
+"""io_uring: all writes of a group commit in one system call, each with its sync (RWF_DSYNC).
 
 What is peculiar about it:
   * liburing's waiting calls keep the GIL, so nobody waits: the ring signals an eventfd, and `reap`
@@ -7,16 +7,16 @@ What is peculiar about it:
     until its last completion, and the view it holds also keeps a bytearray from being resized.
   * `Iovec` takes memoryviews too, but leaks a reference to each (liburing 2026.3.30). So a view of
     a whole object is passed as that object, and a view of a part is copied: the one copy here.
-  * A short write breaks the link (the sync answers ECANCELED); the rest is queued as a pair of its
-    own.
-  * A link holds within one submission only. When the kernel takes but a part of one, a sync may
-    have run beside its write; whatever was under way is then synced once more.
+  * A write with a sync is one entry and one completion. Two linked ones, the write and an
+    fdatasync, would wake the owner twice. Of a short write the rest is queued as one of its own.
+  * Such a write is always handed to the kernel's threads: a file system that takes buffered writes
+    at once would sync in the caller's turn.
   * A write without a sync goes to the page cache in the caller's turn (`InTurn`): ext4 makes the
     ring hand it to a thread.
   * Reads come from the page cache or go to a thread (`_base`): the ring would cost more than it
     saves.
   * The completion queue never overflows: at most OPERATION_COUNT_MAX operations are in the ring,
-    two entries each.
+    one entry each.
 """
 
 import errno
@@ -34,28 +34,16 @@ from engine.backends._posix import skip
 from engine.batch import Buffer
 
 OPERATION_COUNT_MAX = 512
-ENTRY_COUNT = 2 * OPERATION_COUNT_MAX
+ENTRY_COUNT = OPERATION_COUNT_MAX
 """Of the submission queue; the completion queue has twice as many."""
 
 _PROBE_TIMEOUT_S = 5.0
-_IS_SYNC = 1
-"""Lowest bit of user_data: the completion is of the sync, not of the write."""
 
 
 class _Operation:
     """One write, one sync, or a write with its sync."""
 
-    __slots__ = (
-        "buffers",
-        "error",
-        "file",
-        "in_flight",
-        "is_unlinked",
-        "on_done",
-        "pending",
-        "position",
-        "sync",
-    )
+    __slots__ = ("buffers", "file", "in_flight", "on_done", "position", "sync")
 
     def __init__(
         self,
@@ -71,11 +59,6 @@ class _Operation:
         """What is not written yet."""
         self.sync = sync
         self.on_done = on_done
-        self.pending = 0
-        """Completions to come."""
-        self.error: OSError | None = None
-        self.is_unlinked = False
-        """Its sync may not have come after its write."""
         self.in_flight: object = None
         """The memory that the kernel reads."""
 
@@ -151,8 +134,6 @@ class UringBackend(RealBackend):
         if ring_api.io_uring_sq_ready(self._ring):
             # For want of memory or room: `reap` tries again.
             self._is_late = True
-            for operation in self._operations.values():
-                operation.is_unlinked = operation.sync
             self._completions.signal()
 
     def close(self) -> None:
@@ -169,39 +150,33 @@ class UringBackend(RealBackend):
     # -- the ring
 
     def _prepare(self, operation: _Operation) -> None:
-        """Fill one or two submission entries: the next IOV_COUNT_MAX buffers, and the sync if these
-        are the last."""
-        self._next_id += 1
-        key = self._next_id << 1
-        chunk = operation.buffers[:IOV_COUNT_MAX]
-        is_last = len(chunk) == len(operation.buffers)
-        if chunk:
-            memory = [_addressable(view) for view in chunk]
+        """Fill one submission entry: the next IOV_COUNT_MAX buffers, or a sync if there are
+        none."""
+        buffers = operation.buffers
+        if not buffers and not operation.sync:
+            self._completions.put(partial(operation.on_done, None))
+            return
+        entry = ring_api.io_uring_get_sqe(self._ring)
+        assert entry is not None, "the submission queue has room for every operation"
+        if buffers:
+            memory = [_addressable(view) for view in buffers[:IOV_COUNT_MAX]]
             iovec = ring_api.Iovec(memory)
             operation.in_flight = (iovec, memory)
-            entry = ring_api.io_uring_get_sqe(self._ring)
-            assert entry is not None, "the submission queue has room for every operation"
-            ring_api.io_uring_prep_writev(entry, operation.file, iovec, operation.position, 0)
-            ring_api.io_uring_sqe_set_data64(entry, key)
-            if is_last and operation.sync:
-                ring_api.io_uring_sqe_set_flags(entry, ring_api.IOSQE_IO_LINK)
-            operation.pending += 1
-        if is_last and operation.sync:
-            entry = ring_api.io_uring_get_sqe(self._ring)
-            assert entry is not None, "the submission queue has room for every operation"
-            ring_api.io_uring_prep_fsync(entry, operation.file, ring_api.IORING_FSYNC_DATASYNC)
-            ring_api.io_uring_sqe_set_data64(entry, key | _IS_SYNC)
-            operation.pending += 1
-        if operation.pending:
-            self._operations[key] = operation
+            flags = os.RWF_DSYNC if operation.sync else 0
+            ring_api.io_uring_prep_writev(entry, operation.file, iovec, operation.position, flags)
+            if flags:
+                ring_api.io_uring_sqe_set_flags(entry, ring_api.IOSQE_ASYNC)
         else:
-            self._completions.put(partial(operation.on_done, None))
+            ring_api.io_uring_prep_fsync(entry, operation.file, ring_api.IORING_FSYNC_DATASYNC)
+        self._next_id += 1
+        ring_api.io_uring_sqe_set_data64(entry, self._next_id)
+        self._operations[self._next_id] = operation
 
     def _reap_ring(self, *, call_back: bool = True) -> None:
         for _ in range(ring_api.io_uring_cq_ready(self._ring)):
             ring_api.io_uring_peek_cqe(self._ring, self._cqe)
             entry = self._cqe[0]
-            data: int = entry.user_data
+            key: int = entry.user_data
             size, error = 0, None
             try:
                 size = entry.res
@@ -209,31 +184,22 @@ class UringBackend(RealBackend):
                 error = refused
             # Given back before any callback runs: one that raises must not see it twice.
             ring_api.io_uring_cq_advance(self._ring, 1)
-            self._completed(data, size, error, call_back)
+            self._completed(key, size, error, call_back)
 
-    def _completed(self, data: int, size: int, error: OSError | None, call_back: bool) -> None:
-        key = data & ~_IS_SYNC
-        operation = self._operations[key]
-        operation.pending -= 1
-        if error is None and not data & _IS_SYNC:
-            operation.position += size
-            operation.buffers = skip(operation.buffers, size)
-            if size == 0:
-                operation.error = OSError(errno.EIO, "the kernel wrote nothing")
-        elif error is not None and error.errno == errno.ECANCELED:
-            operation.is_unlinked = True
-        elif error is not None and operation.error is None:
-            operation.error = error
-        if operation.pending:
-            return
-        del self._operations[key]
+    def _completed(self, key: int, size: int, error: OSError | None, call_back: bool) -> None:
+        operation = self._operations.pop(key)
         operation.in_flight = None
-        if operation.error is None and (operation.buffers or operation.is_unlinked):
-            operation.is_unlinked = False
+        if error is None and operation.buffers:
+            if size:
+                operation.position += size
+                operation.buffers = skip(operation.buffers, size)
+            else:
+                error = OSError(errno.EIO, "the kernel wrote nothing")
+        if error is None and operation.buffers:
             self._queued.append(operation)
             self._is_late = True
         elif call_back:
-            operation.on_done(operation.error)
+            operation.on_done(error)
 
     def _probe(self) -> None:
         """A sandbox may allow the set-up and refuse the work: write and sync something once."""
