@@ -26,7 +26,7 @@ decompresses; nothing on the produce path looks past the header.
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
 from crc32c import crc32c
@@ -264,6 +264,46 @@ def build(
     return batch
 
 
+def build_pairs(
+    pairs: Sequence[tuple[bytes | None, bytes | None]],
+    *,
+    base_timestamp: int,
+    producer_id: int = -1,
+    producer_epoch: int = -1,
+    base_sequence: int = -1,
+) -> bytearray:
+    """`build` of records of which each is a key and a value, for what the broker writes at every
+    request: a third of the work. The pairs must not be empty."""
+    parts: list[bytes] = [_NO_HEADER]
+    for index, (key, value) in enumerate(pairs):
+        head = b"\0\0" + _encoded(index)  # attributes, timestamp delta, offset delta
+        head += _NULL if key is None else _encoded(len(key)) + key
+        if value is None:
+            parts += (_encoded(len(head) + 2), head, _NULL, b"\0")
+        else:
+            head += _encoded(len(value))
+            parts += (_encoded(len(head) + len(value) + 1), head, value, b"\0")
+    count = len(pairs)
+    batch = bytearray().join(parts)
+    _HEADER.pack_into(
+        batch, 0, 0, len(batch) - LENGTH_END, -1, MAGIC, 0, 0, count - 1, base_timestamp,
+        base_timestamp, producer_id, producer_epoch, base_sequence, count,
+    )  # fmt: skip
+    _U32.pack_into(batch, CRC_POSITION, crc32c(memoryview(batch)[CRC_START:]))
+    return batch
+
+
+_NO_HEADER = bytes(HEADER_SIZE)
+_NULL = b"\1"  # zigzag of -1
+
+
+@lru_cache(maxsize=4096)
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    _put_varint(out, value)
+    return bytes(out)
+
+
 def _encode_records(records: Iterable[Record]) -> bytearray:
     out = bytearray()
     for record in records:
@@ -338,6 +378,8 @@ def _record(data: bytes, position: Position, end: Position) -> Record:
 
 def _varint(data: bytes, position: Position, bits: int = 32) -> tuple[int, Position]:
     """Zigzag varint of at most `bits` bits; (value, position after it)."""
+    if position < len(data) and (number := data[position]) < 0x80:
+        return (number >> 1) ^ -(number & 1), position + 1
     number = shift = 0
     while True:
         if position >= len(data) or shift >= bits:

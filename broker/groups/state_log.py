@@ -23,7 +23,7 @@ from broker.errors import NotLeader, OffsetOutOfRange, RequestError
 from broker.gate import Gate
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
 from broker.ports import ACKS_ALL, Buffer, Clock
-from engine.batch import Record, build, check_batch, iter_headers, iter_records
+from engine.batch import build_pairs, check_batch, iter_headers, iter_records
 
 _log = structlog.get_logger(__name__)
 
@@ -145,7 +145,7 @@ class StateLog:
         if self.failure is not None or self._packs or not self._last.written.is_set():
             return False
         try:
-            batch = self._batch(changes)
+            batch = build_pairs(changes, base_timestamp=self._clock.now_ms())
             appended = self.partition.append_now(batch, acks=ACKS_ALL, is_alone=is_alone)
         except RequestError:
             return False  # `put` meets it again, and knows what to do.
@@ -208,15 +208,10 @@ class StateLog:
         finally:
             self.ended.set()
 
-    def _batch(self, changes: Sequence[Change]) -> bytearray:
-        return build(
-            [Record(index, 0, key, value) for index, (key, value) in enumerate(changes)],
-            base_timestamp=self._clock.now_ms(),
-        )
-
     async def _append(self, pack: _Pack) -> None:
+        batch = build_pairs(pack.changes, base_timestamp=self._clock.now_ms())
         try:
-            appended = await self.partition.append(self._batch(pack.changes), acks=ACKS_ALL)
+            appended = await self.partition.append(batch, acks=ACKS_ALL)
         except RequestError as error:
             _log.warning(
                 "a state log could not be written",

@@ -24,7 +24,7 @@ from broker.controller.topic_config import value_of
 from broker.errors import OutcomeUnknown, OutOfOrderSequence, RequestError, StorageFailed
 from broker.gate import Gate
 from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, Pending, TopicView
-from engine.batch import HEADER_SIZE, SEQUENCE_MAX, Record, build
+from engine.batch import HEADER_SIZE, SEQUENCE_MAX, build_pairs
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -119,12 +119,12 @@ class Packer:
             lane.append(pack)
         pack = lane[-1]
         if is_first and is_alone:
-            self._append_now(topic, lane, is_alone=True)
+            self._append_now(topic, lane)
         elif is_first:
             self._loop.call_soon(self._append_now, topic, lane)
         return pack
 
-    def _append_now(self, topic: TopicView, lane: deque[Pack], *, is_alone: bool = False) -> None:
+    def _append_now(self, topic: TopicView, lane: deque[Pack]) -> None:
         """At the end of the turn: append what came in it, as long as nothing has to be waited
         for."""
         partition = self._controller.led(topic.name)
@@ -134,6 +134,8 @@ class Packer:
                 if partition is None or name is None or partition.topic.topic_id != topic.topic_id:
                     break
                 batch = self._build(pack, name)
+                # Unless another pack is about to share the submission.
+                is_alone = len(self._lanes) == len(lane) == 1
                 appended = partition.append_now(batch, acks=ACKS_ALL, is_alone=is_alone)
                 if appended is None:
                     break
@@ -208,8 +210,8 @@ class Packer:
 
     def _build(self, pack: Pack, name: tuple[int, int]) -> bytearray:
         producer_id, sequence = name
-        return build(
-            [Record(index, 0, None, payload) for index, payload in enumerate(pack.payloads)],
+        return build_pairs(
+            [(None, payload) for payload in pack.payloads],
             base_timestamp=self._clock.now_ms(),
             producer_id=producer_id,
             producer_epoch=0,

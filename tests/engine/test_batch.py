@@ -11,6 +11,7 @@ from engine.batch import (
     CorruptBatchError,
     Record,
     build,
+    build_pairs,
     check_batch,
     iter_headers,
     iter_records,
@@ -179,6 +180,36 @@ def test_records_survive_a_round_trip(fields: list[tuple[int, bytes, bytes, tupl
     check_batch(batch, header)
     assert list(iter_records(memoryview(batch)[HEADER_SIZE:], header.record_count)) == records
     assert header.max_timestamp == 2**41 + max(record.timestamp_delta for record in records)
+
+
+_bytes_or_none = st.none() | st.binary(max_size=300)
+
+
+@given(
+    st.lists(st.tuples(_bytes_or_none, _bytes_or_none), min_size=1, max_size=200),
+    st.integers(0, 2**41),
+    st.sampled_from([(-1, -1, -1), (4000, 0, 0), (2**62, 7, SEQUENCE_MAX)]),
+)
+def test_the_quick_way_to_build_a_batch_that_builds_another_one(
+    pairs: list[tuple[bytes | None, bytes | None]], now_ms: int, name: tuple[int, int, int]
+) -> None:
+    producer_id, epoch, sequence = name
+    records = [Record(index, 0, key, value) for index, (key, value) in enumerate(pairs)]
+    expected = build(
+        records,
+        base_timestamp=now_ms,
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+    )
+    got = build_pairs(
+        pairs,
+        base_timestamp=now_ms,
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+    )
+    assert got == expected
 
 
 def test_header_key_that_is_no_text_keeps_its_bytes() -> None:
