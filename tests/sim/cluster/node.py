@@ -34,6 +34,7 @@ from raft.errors import OutcomeUnknown
 from raft.members import Members
 from raft.node import RaftNode
 from raft.proposals import OnDone
+from raft.state import Topic
 from tests.sim.cluster.disk import SimBackend, Speed, damage_indexes
 from tests.sim.cluster.network import DataNetwork, SimPeers
 from tests.sim.loop import NOBODY, OWNER, SimLoop
@@ -209,6 +210,13 @@ class Machine:
             self.raft_disk = self.raft_disk.after_power_cut()
         else:
             self.raft_disk = self.raft_disk.after_kill()
+
+    def has_emptied(self, topic: Topic, sid: int) -> bool:
+        """Of a segment whose records are deleted only the window is left here."""
+        if self.process is None or not self.process.is_ready:
+            return False
+        log = self.process.store.log(topic.name, topic.topic_id)
+        return log.is_emptied(sid) and log.get(sid) is None
 
     def lose_disk(self) -> None:
         """All that it had is gone, and another disk is put in: it comes back as a new member."""

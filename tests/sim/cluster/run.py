@@ -304,6 +304,10 @@ class Run:
         # A node that is to leave, and cannot while others are away, is given no more copies.
         leaving = {node for node, broker in self.state().brokers.items() if broker.leaving}
         count = min(topic.replication_factor, len(there - leaving))
+        if topic.is_emptied(segment) and not all(
+            self.machines[node].has_emptied(topic, segment.sid) for node in holders
+        ):
+            return False
         return holders >= there & set(segment.replicas) and len(holders) >= count
 
     def good_holders(self, topic: Topic, segment: Segment) -> set[int]:
