@@ -27,7 +27,8 @@ SYNC_EVENTS: Final = (
     "syscalls:sys_enter_msync",
 )
 _RING_EVENT: Final = "io_uring:io_uring_submit_req"
-_RING_FSYNC: Final = "opcode==3"
+_RING_SYNC: Final = "opcode==3 || (opcode==2 && flags & 0x10)"
+"""An fsync, or a write that is handed to the kernel's threads because it syncs."""
 _PERF_S_MAX: Final = 30.0
 _CALLS: Final = "raw_syscalls:sys_enter"
 
@@ -120,7 +121,7 @@ def can_count() -> bool:
     """Whether perf is here and may look at the kernel's tracepoints."""
     if shutil.which("perf") is None:
         return False
-    command = ["perf", "stat", "-e", _CALLS, "-e", _RING_EVENT, "--filter", _RING_FSYNC, "true"]
+    command = ["perf", "stat", "-e", _CALLS, "-e", _RING_EVENT, "--filter", _RING_SYNC, "true"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -133,7 +134,7 @@ def counted(pids: Sequence[int], sample: Sample) -> Iterator[None]:
         os.mkfifo(control)
         os.mkfifo(said)
         events = [part for event in (_CALLS, *SYNC_EVENTS, _RING_EVENT) for part in ("-e", event)]
-        command = ["perf", "stat", "-x,", "-o", str(out), *events, "--filter", _RING_FSYNC]
+        command = ["perf", "stat", "-x,", "-o", str(out), *events, "--filter", _RING_SYNC]
         command += ["-D", "-1", f"--control=fifo:{control},{said}"]
         # Opened for both directions, so that neither side waits for the other to open.
         speak, listen = os.open(control, os.O_RDWR), os.open(said, os.O_RDWR)
