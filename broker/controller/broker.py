@@ -4,7 +4,6 @@ The truth is the replicated metadata. Its changes go to the copies (`replicas.py
 what is led (`leading.py`); the protocols see it all through the controller (`controller.py`).
 """
 
-import errno
 from collections.abc import Callable, Sequence
 
 from anyio.abc import TaskGroup
@@ -12,7 +11,7 @@ from anyio.abc import TaskGroup
 from broker.controller.controller import LocalController
 from broker.controller.departures import Departures
 from broker.controller.everywhere import Everywhere
-from broker.controller.full_disk import FullDisk
+from broker.controller.full_disk import FullDisk, is_full
 from broker.controller.leading import Leading
 from broker.controller.lifecycle import Lifecycle
 from broker.controller.liveness import Liveness
@@ -115,7 +114,7 @@ class LocalBroker:
         )
 
     def _copy_failed(self, key: Key, error: OSError) -> None:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             self._full_disk.met(key, error)
         else:
             self._on_disk_failure(error)

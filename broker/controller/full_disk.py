@@ -6,6 +6,7 @@ a death. Once there is room, failed copies are read back as at a start; a segmen
 could seal is then sealed here.
 """
 
+import errno
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -54,7 +55,7 @@ class FullDisk:
         self._resume = resume
         self._failed: set[Key] = set()
 
-    def met(self, key: Key, error: OSError) -> None:
+    def met(self, key: Key, error: Exception) -> None:
         """A write to this copy did not fit."""
         topic = self._metadata.state.topics.get(key[0])
         _log.error("the disk is full", topic=topic and topic.name, sid=key[1], error=str(error))
@@ -101,19 +102,28 @@ class FullDisk:
 
     async def _mend(self, key: Key) -> None:
         """Read a failed copy back, and take part with it again."""
+        self._failed.discard(key)  # What fails from here on is news.
         topic_id, sid = key
         topic = self._metadata.state.topics.get(topic_id)
         metadata = None if topic is None else topic.segment(sid)
         copy = self._copies.get(topic_id, sid)
-        if topic is not None and metadata is not None and copy is not None:
+        has_failed = copy is not None and copy.segment.failed is not None
+        if topic is not None and metadata is not None and copy is not None and has_failed:
             failed = copy.segment
             await self._store.rest(failed)
             try:
                 await self._store.run(partial(self._read_back.segment, topic, metadata))
             except (OSError, EngineError) as error:
+                if is_full(error):
+                    self.met(key, error)
+                    return
                 _log.error("a copy stays closed until the next start", sid=sid, error=str(error))
             else:
                 failed.forget_file()
                 self._resume(topic_id)
                 await self._have_sealed(key, by_itself=True)
-        self._failed.discard(key)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk has refused for want of room, and may take more another time."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

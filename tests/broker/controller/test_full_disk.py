@@ -168,3 +168,25 @@ async def test_a_shortage_that_ends_in_the_same_moment_is_heard_of() -> None:
         with anyio.fail_after(10):
             await heard.wait()
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("operation", "path"),
+    [("sync", ".log"), ("write", "meta"), ("truncate", ".log")],
+    ids=["while it is read back", "while it is promised", "while its torn end is cut"],
+)
+async def test_a_disk_that_is_full_again_while_its_copies_are_mended_is_lived_through(
+    tmp_path: Path, operation: str, path: str
+) -> None:
+    """Somebody else fills it, empties it, and fills it again."""
+    async with cluster(tmp_path, 1) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        made.free_sizes[1] = 0
+        made.disks[1].fail_next("write", FULL, path=".log", partial=30)
+        with pytest.raises(StorageFailed):
+            await put(await made.leader(), b"refused")
+        made.disks[1].fail_next(operation, FULL, path=path)
+        made.free_sizes[1] = 1000
+        known |= await acknowledged(made, 5, b"room")
+        assert len(await check(made, known)) == 10
