@@ -160,6 +160,7 @@ class LocalBroker:
             node=self._node_id,
             metadata=self._metadata,
             liveness=self._liveness,
+            peers=self._peers,
             clock=self._clock,
             leader=self._raft_leader,
         )

@@ -25,6 +25,9 @@ _log = structlog.get_logger(__name__)
 HEARTBEAT_S = 0.25
 TIME_TO_LIVE_S = 1.0
 
+LATE_S = 1.2 * HEARTBEAT_S
+"""A node that has said nothing for so long is asked whether it is there at all."""
+
 
 class Liveness:
     """One node's heartbeat. `leader` says which broker leads Raft now, None if that is unknown."""

@@ -69,20 +69,30 @@ def for_roll(
 
 
 def after_seal(state: ClusterState, topic: Topic, holders: Collection[int]) -> Next | None:
-    """After the end of a segment whose writer was lost: one of those who hold all of it.
+    """After the end of a segment that others had to seal: one of those who hold all of it.
 
-    The old writer's node is taken again if it is back: clients know it. With fewer replicas than
-    `min.insync.replicas` if need be: acks=all is then refused, but the records can be read.
+    The writer itself if it lives. Not its node when that is back as another process: that has just
+    begun to start, clients have just seen it go, and followers have it among those who are away.
+    With fewer replicas than `min.insync.replicas` if need be: acks=all is then refused, but the
+    records can be read.
     """
     return with_all_asked_for(state, topic, holders) or _successor(
-        state, topic, holders, 1, stays=True
+        state, topic, holders, 1, stays=_is_written(state, topic)
     )
 
 
 def with_all_asked_for(state: ClusterState, topic: Topic, holders: Collection[int]) -> Next | None:
     """As `after_seal`, on as many replicas as `min.insync.replicas` asks for or not at all."""
     min_insync_replicas = TopicConfig.of(topic.configs).min_insync_replicas
-    return _successor(state, topic, holders, min_insync_replicas, stays=True)
+    stays = _is_written(state, topic)
+    return _successor(state, topic, holders, min_insync_replicas, stays=stays)
+
+
+def _is_written(state: ClusterState, topic: Topic) -> bool:
+    """By the very process that opened the last segment."""
+    last = topic.segments[-1]
+    broker = state.brokers.get(last.writer)
+    return broker is not None and broker.incarnation == last.writer_incarnation
 
 
 def _successor(

@@ -1,22 +1,25 @@
-"""What the Raft leader does for the others: fence who has fallen silent, and have somebody seal
-what they left open, or left to a writer that can do nothing without them.
+"""What the Raft leader does for the others: fence who has fallen silent or is gone, and have somebody
+seal what they left open, or left to a writer that can do nothing without them.
 
 `decide` is pure; `Supervisor` asks it whenever something may have changed and proposes what it
 says. Every proposal is a compare-and-set, so two supervisors at once (an old leader that does not
 know) do no harm."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import anyio
 import structlog
 
 from broker.controller import placement
-from broker.controller.liveness import TIME_TO_LIVE_S, Liveness
+from broker.controller.absence import Absence
+from broker.controller.liveness import LATE_S, TIME_TO_LIVE_S, Liveness
 from broker.controller.metadata import Metadata
 from broker.controller.topic_config import TopicConfig
 from broker.errors import RequestError
 from broker.ports import Clock
+from broker.replication.peers import Peers
 from broker.replication.quorum import ack_quorum, seal_quorum
 from raft.commands import BeginSeal, FenceBroker
 from raft.state import ClusterState, SegmentState, Topic
@@ -24,7 +27,8 @@ from raft.state import ClusterState, SegmentState, Topic
 _log = structlog.get_logger(__name__)
 
 CHECK_S = 0.1
-"""How often the leader looks. A silent node is fenced after its time to live and this."""
+"""How often the leader looks. A silent node is fenced after its time to live and this; one whose
+process has ended, after two looks."""
 
 GRACE_S = 2 * TIME_TO_LIVE_S
 """A new leader has heard of nobody: how long it waits before it takes silence for death. Its
@@ -50,6 +54,8 @@ class Silence:
     """Topic id → (seal epoch, when it was first seen)."""
     predecessor: int | None = None
     """The node that led before this one, if it is known."""
+    gone: Collection[int] = ()
+    """Nodes whose process has ended, as far as their machines tell."""
 
 
 def decide(
@@ -60,7 +66,8 @@ def decide(
     for node, broker in sorted(state.brokers.items()):
         grace_s = TIME_TO_LIVE_S if node == silence.predecessor else GRACE_S
         last_heard = max(silence.seen.get(node, 0.0), silence.led_since + grace_s - TIME_TO_LIVE_S)
-        if not broker.fenced and silence.now - last_heard > TIME_TO_LIVE_S:
+        is_silent = silence.now - last_heard > TIME_TO_LIVE_S
+        if not broker.fenced and (is_silent or node in silence.gone):
             due.append(FenceBroker(node, broker.incarnation))
     for topic in topics:
         if _needs_seal(state, topic, silence):
@@ -159,6 +166,7 @@ class Supervisor:
         node: int,
         metadata: Metadata,
         liveness: Liveness,
+        peers: Peers,
         clock: Clock,
         leader: Callable[[], int | None],
     ) -> None:
@@ -168,6 +176,7 @@ class Supervisor:
         self._liveness = liveness
         self._clock = clock
         self._leader = leader
+        self._absence = Absence(peers)
         self._predecessor: int | None = None
         self._led_since: float | None = None
         self._known: dict[int, int] = {}
@@ -185,6 +194,7 @@ class Supervisor:
             if leader != self._node:
                 self._led_since = None
                 self._predecessor = self._predecessor if leader is None else leader
+                self._meet()
                 continue
             if self._led_since is None:
                 self._led_since = now
@@ -194,25 +204,42 @@ class Supervisor:
                 # everybody gets a time to live from now on.
                 self._led_since = max(self._led_since, now - GRACE_S + TIME_TO_LIVE_S)
             self._liveness.seen[self._node] = now  # whoever decides is alive
-            state = self._metadata.state
-            topics = self._unsettled.topics(state)
-            self._watch_seals(topics, now)
-            self._welcome(now)
-            silence = Silence(
-                now, self._liveness.seen, self._led_since, self._sealing_since, self._predecessor
-            )
-            # At the same time: a dead node may have written a thousand topics, and each of these
-            # is a round among the others.
-            async with anyio.create_task_group() as tasks:
-                for command in decide(state, silence, topics):
-                    tasks.start_soon(self._propose, command)
+            for node in self._meet():
+                self._liveness.seen[node] = now  # it has just spoken, by registering
+            gone = await self._absence.look(self._late(now), patience_s=CHECK_S)
+            if await self._act(now, self._led_since, gone):
+                # Whoever was fenced may have left something to be sealed.
+                await self._act(now, self._led_since, gone)
 
-    def _welcome(self, now: float) -> None:
-        """A new incarnation has just spoken, by registering."""
-        for node, broker in self._metadata.state.brokers.items():
-            if self._known.get(node) != broker.incarnation:
-                self._known[node] = broker.incarnation
-                self._liveness.seen[node] = now
+    async def _act(self, now: float, led_since: float, gone: Collection[int]) -> bool:
+        """Propose what is due; True if somebody was fenced. All at the same time: a dead node may
+        have written a thousand topics, and each of these is a round among the others."""
+        state = self._metadata.state
+        topics = self._unsettled.topics(state)
+        self._watch_seals(topics, now)
+        silence = Silence(
+            now, self._liveness.seen, led_since, self._sealing_since, self._predecessor, gone
+        )
+        fenced: list[int] = []
+        async with anyio.create_task_group() as tasks:
+            for command in decide(state, silence, topics):
+                tasks.start_soon(self._propose, command, fenced)
+        return bool(fenced)
+
+    def _late(self, now: float) -> list[int]:
+        """Live nodes that nothing was heard of lately; of a new leader, all."""
+        seen = self._liveness.seen
+        return [
+            node
+            for node, broker in sorted(self._metadata.state.brokers.items())
+            if not broker.fenced and now - seen.get(node, -inf) > LATE_S
+        ]
+
+    def _meet(self) -> list[int]:
+        """Nodes with an incarnation that was not there at the last look."""
+        brokers = self._metadata.state.brokers
+        known, self._known = self._known, {node: one.incarnation for node, one in brokers.items()}
+        return [node for node, incarnation in self._known.items() if known.get(node) != incarnation]
 
     def _watch_seals(self, topics: Iterable[Topic], now: float) -> None:
         last = {topic.topic_id: topic.segments[-1] for topic in topics}
@@ -223,11 +250,12 @@ class Supervisor:
             if self._sealing_since.get(topic_id, (-1, 0.0))[0] != segment.seal_epoch:
                 self._sealing_since[topic_id] = (segment.seal_epoch, now)
 
-    async def _propose(self, command: FenceBroker | BeginSeal) -> None:
+    async def _propose(self, command: FenceBroker | BeginSeal, fenced: list[int]) -> None:
         try:
             applied = await self._metadata.propose(command)
         except RequestError as error:
             _log.warning("not decided", command=type(command).__name__, why=str(error))
             return
         if isinstance(command, FenceBroker) and not applied.refusal:
+            fenced.append(command.node)
             _log.warning("a node has fallen silent", node=command.node)

@@ -10,6 +10,6 @@ links.py      Raft's connections, kept up
 from broker.peer.channel import Channel
 from broker.peer.handshake import HandshakeError, Identity
 from broker.peer.links import RaftLinks
-from broker.peer.port import PeerPort
+from broker.peer.port import PeerPort, is_refused
 
-__all__ = ["Channel", "HandshakeError", "Identity", "PeerPort", "RaftLinks"]
+__all__ = ["Channel", "HandshakeError", "Identity", "PeerPort", "RaftLinks", "is_refused"]

@@ -159,6 +159,16 @@ class PeerPort:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
+def is_refused(failure: BaseException) -> bool:
+    """Was a connection refused, by each address that was tried? Then nothing listens there: a
+    listener that is slow, stopped or has too many callers lets them wait."""
+    if isinstance(failure, BaseExceptionGroup):
+        return all(map(is_refused, failure.exceptions))
+    if isinstance(failure, ConnectionRefusedError):
+        return True
+    return failure.__cause__ is not None and is_refused(failure.__cause__)
+
+
 def check_reachable(host: str, secret: bytes) -> None:
     """Raises HandshakeError for another machine (by its address) when nobody can prove anything."""
     if not secret and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:

@@ -15,10 +15,10 @@ import structlog
 from anyio.abc import TaskGroup
 
 from broker.errors import PeerError
-from broker.peer import Channel, PeerPort
+from broker.peer import Channel, PeerPort, is_refused
 from broker.ports import Buffer
 from broker.replication import messages
-from broker.replication.peers import Conversation, PeerUnreachable
+from broker.replication.peers import Conversation, PeerGone, PeerUnreachable
 
 CALL_CHANNEL = "call"
 FOLLOW_CHANNEL = "follow"
@@ -141,7 +141,7 @@ class Network:
         try:
             await caller.run(await self._dial(node, CALL_CHANNEL))
         except PeerUnreachable as error:
-            caller.why = str(error)
+            caller.failure, caller.why = type(error), str(error)
         finally:
             caller.close()
 
@@ -152,7 +152,8 @@ class Network:
         try:
             return await self._port.dial(*address, channel)
         except _GONE as error:
-            raise PeerUnreachable(f"node {node} at {address}: {error}") from error
+            failure = PeerGone if is_refused(error) else PeerUnreachable
+            raise failure(f"node {node} at {address}: {error}") from error
 
 
 class _Caller:
@@ -170,12 +171,13 @@ class _Caller:
         self._unsent: deque[tuple[int, Sequence[Buffer]]] = deque()
         self._has_unsent = anyio.Event()
         self.is_closed = False
-        self.why = f"node {node} is gone"
+        self.failure = PeerUnreachable
+        self.why = f"the connection to node {node} broke"
 
     async def ask(self, frame: Sequence[Buffer]) -> memoryview:
-        """The answer. Raises PeerUnreachable when the connection is, or goes."""
+        """The answer. Raises PeerUnreachable (PeerGone) when there is no connection, or it goes."""
         if self.is_closed:
-            raise PeerUnreachable(self.why)
+            raise self.failure(self.why)
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         event, answers = self._asked[number] = (anyio.Event(), [])
         self._unsent.append((number, frame))
@@ -185,7 +187,7 @@ class _Caller:
         finally:
             self._asked.pop(number, None)
         if not answers:
-            raise PeerUnreachable(self.why)
+            raise self.failure(self.why)
         return answers[0]
 
     async def run(self, channel: Channel) -> None:

@@ -12,6 +12,11 @@ class PeerUnreachable(BrokerError):
     """The node cannot be reached, did not answer in time, or closed the conversation."""
 
 
+class PeerGone(PeerUnreachable):
+    """Its machine says that nothing listens there: the process has ended, or not begun. Silence, a
+    connection that broke and a handshake that failed say nothing of the kind."""
+
+
 class Conversation(Protocol):
     """A stream of frames between two nodes, in order, with back-pressure. Either side may close."""
 
@@ -29,7 +34,7 @@ class Peers(Protocol):
     """The other nodes, by broker id."""
 
     async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
-        """One question, one answer. Raises PeerUnreachable."""
+        """One question, one answer. Raises PeerUnreachable (PeerGone)."""
 
     async def converse(self, node: int) -> Conversation:
         """Open a follow stream to `node`. Raises PeerUnreachable."""

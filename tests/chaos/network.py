@@ -2,10 +2,13 @@
 
 A node binds one loopback address and advertises another, on which the proxy listens. Who dials is
 found in /proc by the socket's inode, because every node dials the same address. A cut link holds
-its bytes back, as a real one does: TCP would send them again after it healed.
+its bytes back, as a real one does: TCP would send them again after it healed. While nobody listens
+at a node, the proxy does not either: who dials a process that has ended is refused.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +19,9 @@ Link = tuple[int, int]
 
 _CHUNK_SIZE = 64 * 1024
 
+_LOOK_S = 0.02
+"""How often is looked who listens."""
+
 
 class Network:
     """One proxy for all nodes. `cut` and `delay_s` may be changed at any time."""
@@ -25,22 +31,41 @@ class Network:
         self._cut: frozenset[Link] = frozenset()
         self._healed = asyncio.Event()
         self.delay_s: dict[Link, float] = {}
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[int, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        for node in self._nodes.values():
-            server = await asyncio.start_server(
-                self._accept(node), node.raft_advertise_host, node.raft_port
-            )
-            self._servers.append(server)
+        await self._listen()
+        self._add(asyncio.create_task(self._keep_listening()))
 
     async def close(self) -> None:
-        for server in self._servers:
-            server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers.values():
+            server.close()
+
+    async def _keep_listening(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self._listen()
+
+    async def _listen(self) -> None:
+        """For whoever listens itself, and on cut links: there nobody is told of a refusal."""
+        listening = _listening()
+        for node_id, node in self._nodes.items():
+            is_cut = any(node_id in link for link in self._cut)
+            is_wanted = is_cut or (node.raft_host, node.raft_port) in listening
+            if is_wanted and node_id not in self._servers:
+                self._servers[node_id] = await asyncio.start_server(
+                    self._accept(node), node.raft_advertise_host, node.raft_port
+                )
+            elif not is_wanted and node_id in self._servers:
+                self._servers.pop(node_id).close()
+
+    def _add(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def cut(self, links: frozenset[Link]) -> None:
         """These links, and no others, carry nothing from now on."""
@@ -57,9 +82,7 @@ class Network:
 
     def _accept(self, node: Node) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
         def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self._connection(node, reader, writer))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._add(asyncio.create_task(self._connection(node, reader, writer)))
 
         return accepted
 
@@ -112,6 +135,17 @@ class Network:
             if inode and node.is_running and inode in _sockets_of(node.pid):
                 return node.node_id
         return 0
+
+
+def _listening() -> set[tuple[str, int]]:
+    """Addresses at which somebody listens."""
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, *_ = line.split()
+        if state == "0A":
+            host, _, port = local.partition(":")
+            found.add((socket.inet_ntoa(struct.pack("<I", int(host, 16))), int(port, 16)))
+    return found
 
 
 def _inode_of(port: int) -> str:

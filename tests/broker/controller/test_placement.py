@@ -117,6 +117,18 @@ def test_after_a_seal_only_a_holder_writes() -> None:
     assert opened.writer == 3
 
 
+def test_a_writer_that_lives_writes_on_after_a_seal_and_one_that_died_does_not() -> None:
+    """Its node may be back already, as a process that nobody follows yet and no client finds."""
+    alive = state((1, 2, 3))
+    back = msgspec.structs.replace(alive.brokers[2], incarnation=999)
+    restarted = msgspec.structs.replace(alive, brokers=alive.brokers.set(2, back))
+    writers = [
+        placement.after_seal(at, topic(2), holders)
+        for at, holders in ((alive, {1, 2, 3}), (restarted, {1, 2, 3}), (restarted, {2}))
+    ]
+    assert [opened and opened.writer for opened in writers] == [2, 3, 2]
+
+
 def test_a_node_that_joined_is_wanted_and_a_full_set_is_left_alone() -> None:
     assert placement.misplaced(state((1, 2, 3)), topic(1, (1, 2)))
     assert not placement.misplaced(state((1, 2, 3)), topic(1, (1, 2, 3)))

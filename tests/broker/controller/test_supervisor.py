@@ -1,6 +1,6 @@
 """Who is taken for dead: the silent, and nobody else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -8,7 +8,7 @@ import anyio
 import msgspec
 import pytest
 
-from broker.controller.liveness import TIME_TO_LIVE_S, Liveness
+from broker.controller.liveness import LATE_S, TIME_TO_LIVE_S, Liveness
 from broker.controller.metadata import Metadata
 from broker.controller.supervisor import (
     GRACE_S,
@@ -18,6 +18,8 @@ from broker.controller.supervisor import (
     decide,
     unsettled,
 )
+from broker.ports import Buffer
+from broker.replication.peers import Conversation, PeerGone, PeerUnreachable
 from raft.commands import AnyCommand, Applied, BeginSeal, FenceBroker
 from raft.state import EMPTY, Broker, ClusterState, Segment, SegmentState, Topic
 
@@ -138,6 +140,21 @@ def test_a_topic_whose_writer_dies_later_is_not_overlooked() -> None:
     assert [type(command) for command in due] == [BeginSeal]
 
 
+class Ports:
+    """The peer ports of others. Who is not among the `gone` does not answer either."""
+
+    def __init__(self) -> None:
+        self.gone: set[int] = set()
+        self.asked: list[int] = []
+
+    async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
+        self.asked.append(node)
+        raise PeerGone("refused") if node in self.gone else PeerUnreachable("no answer")
+
+    async def converse(self, node: int) -> Conversation:
+        raise AssertionError("nobody follows here")
+
+
 class Clock:
     """Each look at it is `step` later than the last one."""
 
@@ -153,7 +170,10 @@ class Clock:
 
 
 async def fenced_by(
-    monkeypatch: pytest.MonkeyPatch, act: Callable[[Clock, dict[int, float]], None], looks: int
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[Clock, dict[int, float]], None],
+    looks: int,
+    ports: Ports | None = None,
 ) -> set[int]:
     """Let node 1 lead three nodes for so many looks; `act` happens before each of them."""
     monkeypatch.setattr("broker.controller.supervisor.CHECK_S", 0)
@@ -175,6 +195,7 @@ async def fenced_by(
         node=1,
         metadata=cast(Metadata, SimpleNamespace(state=cluster(1, 2, 3), propose=propose)),
         liveness=cast(Liveness, SimpleNamespace(seen=seen)),
+        peers=ports or Ports(),
         clock=clock,
         leader=leader,
     )
@@ -213,6 +234,49 @@ async def test_a_leader_that_stood_still_blames_nobody_for_the_silence(
     assert await fenced_by(monkeypatch, stands_still_once, 60) == set()
 
 
+async def test_a_killed_node_is_fenced_long_before_its_time_to_live_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two looks after its last heartbeat was due; the others are heard of all the time."""
+    ports = Ports()
+    killed_at = 0.0
+    ended_at = 0.0
+
+    def kill(clock: Clock, seen: dict[int, float]) -> None:
+        nonlocal killed_at, ended_at
+        ended_at = clock.now
+        seen[3] = clock.now
+        if clock.now < 101.0:
+            seen[2] = killed_at = clock.now
+        else:
+            ports.gone.add(2)
+
+    assert await fenced_by(monkeypatch, kill, 16, ports) == {2}
+    assert ended_at - killed_at < TIME_TO_LIVE_S
+    assert set(ports.asked) == {2}
+
+
+@pytest.mark.parametrize("what", ["it is heard of", "it refuses every second time", "it is silent"])
+async def test_one_refusal_is_not_enough(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """A node between two starts, one for which a firewall speaks, one that stands still."""
+    ports = Ports()
+    looks = 0
+
+    def trouble(clock: Clock, seen: dict[int, float]) -> None:
+        nonlocal looks
+        looks += 1
+        seen[3] = clock.now
+        if looks < 5 or what == "it is heard of":
+            seen[2] = clock.now - LATE_S / 2
+        ports.gone = {
+            "it is heard of": {2},
+            "it refuses every second time": {2} if looks % 2 else set(),
+            "it is silent": set(),
+        }[what]
+
+    assert await fenced_by(monkeypatch, trouble, 11, ports) == set()
+
+
 async def test_the_topics_of_a_dead_node_do_not_wait_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -235,6 +299,7 @@ async def test_the_topics_of_a_dead_node_do_not_wait_for_each_other(
         node=1,
         metadata=cast(Metadata, SimpleNamespace(state=dead, propose=propose)),
         liveness=cast(Liveness, SimpleNamespace(seen={2: clock.now, 3: clock.now})),
+        peers=Ports(),
         clock=clock,
         leader=lambda: 1,
     )

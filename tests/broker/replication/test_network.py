@@ -1,11 +1,13 @@
 """Questions between nodes, over real connections, asked by those who lose patience."""
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from structlog.testing import capture_logs
 
 from broker.peer.handshake import Identity
@@ -13,7 +15,7 @@ from broker.peer.port import PeerPort
 from broker.ports import Buffer
 from broker.replication import messages
 from broker.replication.network import QUESTIONS_MAX, Network
-from broker.replication.peers import Conversation, PeerUnreachable
+from broker.replication.peers import Conversation, PeerGone, PeerUnreachable
 
 ASK = messages.encode(messages.SeenAsk(1))
 LARGE = messages.encode(messages.AppendAsk(bytes(16), 1000), bytes(20 * 1024 * 1024))
@@ -128,6 +130,59 @@ async def test_what_waits_for_a_node_that_cannot_be_dialled_is_told_so() -> None
         tasks.cancel_scope.cancel()
     with pytest.raises(PeerUnreachable, match="stopping"):
         await asker.call(2, ASK, timeout_s=PATIENCE_S)
+
+
+async def _failure(address: tuple[str, int]) -> PeerUnreachable:
+    """Of a question to whoever is at `address`."""
+    asker = Network(_port(1), address=lambda _node: address)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(asker.run)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(PeerUnreachable) as failure:
+            await asker.call(2, ASK, timeout_s=0.5)
+        tasks.cancel_scope.cancel()
+    return failure.value
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_node_is_gone_when_its_port_is_closed(host: str) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        assert isinstance(await _failure((host, bound.getsockname()[1])), PeerGone)
+
+
+async def test_a_node_that_stands_still_or_hangs_up_is_not_gone() -> None:
+    """Its kernel takes connections for it; a proxy may take and close them."""
+    with socket.create_server(("127.0.0.1", 0)) as stands_still:
+        assert not isinstance(await _failure(stands_still.getsockname()), PeerGone)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+
+        async def hang_up(stream: SocketStream) -> None:
+            await anyio.aclose_forcefully(stream)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, hang_up)
+            address = "127.0.0.1", listener.extra(SocketAttribute.local_port)
+            assert not isinstance(await _failure(address), PeerGone)
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_broken_connection_says_nothing_of_the_node() -> None:
+    async with two_nodes() as pair:
+        pair.answerer.may.set()
+        assert await pair.answered()
+        pair.answerer.may = anyio.Event()
+
+        async def ask() -> None:
+            with pytest.raises(PeerUnreachable) as failure:
+                await pair.asker.call(2, ASK, timeout_s=PATIENCE_S)
+            assert not isinstance(failure.value, PeerGone)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            while pair.answerer.asked < 2:
+                await anyio.sleep(0.001)
+            pair.asker._callers[2].close()
 
 
 async def test_clients_that_wait_make_no_node_look_dead_and_hold_up_no_seal() -> None:

@@ -15,7 +15,7 @@ import anyio
 
 from broker.ports import Buffer
 from broker.replication import messages
-from broker.replication.peers import Conversation, PeerUnreachable
+from broker.replication.peers import Conversation, PeerGone, PeerUnreachable
 from tests.sim.loop import SimLoop
 
 Work = Callable[..., Coroutine[Any, Any, object]]
@@ -41,6 +41,8 @@ class DataNetwork:
         self.loop = loop
         self.rng = random.Random(f"{seed} data network")
         self.processes: dict[int, Listener] = {}
+        self._dark: set[int] = set()
+        """Nodes whose machine lost its power with its last process: nobody refuses for it."""
         self.cut: set[tuple[int, int]] = set()
         """(from, to) in which nothing arrives."""
         self.delay_s = (0.0001, 0.002)
@@ -53,22 +55,28 @@ class DataNetwork:
         return self.rng.uniform(*self.delay_s)
 
     async def dial(self, source: Listener, node: int) -> "Connection":
-        """A connection to whatever process runs on `node`. Raises PeerUnreachable."""
+        """A connection to whatever process runs on `node`. Raises PeerUnreachable (PeerGone)."""
         if node == source.node:
             raise PeerUnreachable("a node has no connection with itself")
         await anyio.sleep(self.draw_delay() + self.draw_delay())
-        if {(source.node, node), (node, source.node)} & self.cut:
+        target = self.processes.get(node)
+        is_dark = target is None and node in self._dark
+        if is_dark or {(source.node, node), (node, source.node)} & self.cut:
             await anyio.sleep(self.rng.uniform(0.1, 3.0))
             raise PeerUnreachable(f"no way to node {node}")
-        target = self.processes.get(node)
-        if target is None or self.processes.get(source.node) is not source:
-            raise PeerUnreachable(f"node {node} is not there")
+        if self.processes.get(source.node) is not source:
+            raise PeerUnreachable("this process is not there any more")
+        if target is None:
+            raise PeerGone(f"node {node} is not there")
         connection = Connection(self, source, target)
         self._connections[connection] = None
         return connection
 
     def left(self, process: Listener, *, power: bool) -> None:
         """The process is gone. Its peers hear of it soon, or late if nobody was left to tell."""
+        self._dark.discard(process.node)
+        if power:
+            self._dark.add(process.node)
         for connection in list(self._connections):
             if process in connection.ends:
                 connection.ends[process].is_gone = True

@@ -75,9 +75,12 @@ class _Scheduler:
 
 
 class Run:
-    """`seed` decides everything; `duration_s` is the time of trouble."""
+    """`seed` decides everything, but for the `kinds` of trouble if they are given; `duration_s` is
+    the time of trouble."""
 
-    def __init__(self, seed: int, *, duration_s: float = 10.0) -> None:
+    def __init__(
+        self, seed: int, *, duration_s: float = 10.0, kinds: Sequence[str] | None = None
+    ) -> None:
         self.seed = seed
         self.duration_s = duration_s
         self.rng = random.Random(f"{seed} run")
@@ -93,7 +96,7 @@ class Run:
         self.lull_until = 0.0
         """Nobody writes anything before that."""
         self.machines: dict[int, Machine] = {}
-        self.troubles = Troubles(self)
+        self.troubles = Troubles(self, kinds)
         for node in range(1, self._first_machines() + 1):
             self.machines[node] = Machine(self, node, joins=node > 1)
         self.watch = Watch(self)

@@ -2,7 +2,7 @@
 
 import errno
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio
@@ -28,10 +28,11 @@ _Trouble = Callable[["Troubles"], Awaitable[None]]
 class Troubles:
     """One after the other begins, until `heal`; those that last a while end in their own time."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, kinds: Sequence[str] | None = None) -> None:
+        """`kinds`: these, and not those that the seed has."""
         self.world = world
         self.rng = _rng(world.seed)
-        self.kinds = _draw(self.rng, world.seed)
+        self.kinds = _draw(self.rng, world.seed) if kinds is None else list(kinds)
         self.quiet_s = self.rng.choice([0.2, 0.7, 2.0])
         if "slow network" in self.kinds:
             world.data.delay_s = (0.0001, self.rng.choice([0.02, 0.2]))
