@@ -1,5 +1,5 @@
-"""What the Raft leader does for the others: fence who has fallen silent or is gone, and have somebody
-seal what they left open, or left to a writer that can do nothing without them.
+"""What the Raft leader does for the others: fence who is gone or has fallen silent, and have
+somebody seal what they left open, or left to a writer that can do nothing without them.
 
 `decide` is pure; `Supervisor` asks it whenever something may have changed and proposes what it
 says. Every proposal is a compare-and-set, so two supervisors at once (an old leader that does not

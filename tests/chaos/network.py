@@ -2,13 +2,13 @@
 
 A node binds one loopback address and advertises another, on which the proxy listens. Who dials is
 found in /proc by the socket's inode, because every node dials the same address. A cut link holds
-its bytes back, as a real one does: TCP would send them again after it healed. While nobody listens
-at a node, the proxy does not either: who dials a process that has ended is refused.
+its bytes back, as a real one does: TCP would send them again after it healed. For a process that
+has ended the proxy does not listen: who dials it is refused.
 """
 
 import asyncio
 import socket
-import struct
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,7 +20,7 @@ Link = tuple[int, int]
 _CHUNK_SIZE = 64 * 1024
 
 _LOOK_S = 0.02
-"""How often is looked who listens."""
+"""How often is looked who has ended, and who listens."""
 
 
 class Network:
@@ -51,17 +51,17 @@ class Network:
             await self._listen()
 
     async def _listen(self) -> None:
-        """For whoever listens itself, and on cut links: there nobody is told of a refusal."""
-        listening = _listening()
+        """For each process from when it listens until it ends; and on cut links, over which nobody
+        is told of a refusal."""
         for node_id, node in self._nodes.items():
             is_cut = any(node_id in link for link in self._cut)
-            is_wanted = is_cut or (node.raft_host, node.raft_port) in listening
-            if is_wanted and node_id not in self._servers:
+            server = self._servers.get(node_id)
+            if server is not None and not is_cut and not node.is_running:
+                self._servers.pop(node_id).close()
+            elif server is None and (is_cut or (node.is_running and _is_listening(node))):
                 self._servers[node_id] = await asyncio.start_server(
                     self._accept(node), node.raft_advertise_host, node.raft_port
                 )
-            elif not is_wanted and node_id in self._servers:
-                self._servers.pop(node_id).close()
 
     def _add(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -137,15 +137,11 @@ class Network:
         return 0
 
 
-def _listening() -> set[tuple[str, int]]:
-    """Addresses at which somebody listens."""
-    found = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, local, _, state, *_ = line.split()
-        if state == "0A":
-            host, _, port = local.partition(":")
-            found.add((socket.inet_ntoa(struct.pack("<I", int(host, 16))), int(port, 16)))
-    return found
+def _is_listening(node: Node) -> bool:
+    host = int.from_bytes(socket.inet_aton(node.raft_host), sys.byteorder)
+    local = f"{host:08X}:{node.raft_port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(fields[1] == local and fields[3] == "0A" for fields in map(str.split, lines))
 
 
 def _inode_of(port: int) -> str:
