@@ -47,9 +47,10 @@ class Leading:
     ) -> None:
         self._metadata = metadata
         self._tasks: TaskGroup | None = None
+        misplaced = placement.Misplaced()
         self._monitor = Monitor(
             limits,
-            misplaced=lambda led: placement.misplaced(metadata.state, led.metadata),
+            misplaced=lambda led: misplaced.why(metadata.state, led.metadata),
             now_ms=clock.now_ms,
             interval_ms=monitor_interval_ms,
             partitions=self.partitions,

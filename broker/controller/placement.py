@@ -146,6 +146,24 @@ def misplaced(state: ClusterState, topic: Topic) -> str:
     return ""
 
 
+class Misplaced:
+    """`misplaced`, found anew only when something has changed: it is asked about every topic at
+    each look, and thousands of idle ones would hold everybody else up."""
+
+    def __init__(self) -> None:
+        self._brokers: object = None
+        self._known: dict[bytes, tuple[Topic, str]] = {}
+
+    def why(self, state: ClusterState, topic: Topic) -> str:
+        if state.brokers is not self._brokers or len(self._known) > 2 * len(state.topics) + 16:
+            self._known.clear()
+            self._brokers = state.brokers
+        known = self._known.get(topic.topic_id)
+        if known is None or known[0] is not topic:
+            known = self._known[topic.topic_id] = topic, misplaced(state, topic)
+        return known[1]
+
+
 def _after(node: int, candidates: Sequence[int]) -> int:
     """The next one in the round, `node` itself last."""
     return min(candidates, key=lambda other: (other <= node, other))

@@ -136,6 +136,30 @@ def test_a_node_that_joined_is_wanted_and_a_full_set_is_left_alone() -> None:
     assert placement.misplaced(state((1, 2, 4), fenced=(3,)), topic(1, (1, 2, 3)))
 
 
+def test_thousands_of_idle_topics_are_not_looked_at_again_until_something_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, looked_at = placement.Misplaced(), 0
+    misplaced = placement.misplaced
+
+    def counted(at: ClusterState, one: Topic) -> str:
+        nonlocal looked_at
+        looked_at += 1
+        return misplaced(at, one)
+
+    monkeypatch.setattr(placement, "misplaced", counted)
+    all_live, one, other = state((1, 2, 3)), topic(1), topic(1, (1, 2))
+    for _ in range(3):
+        assert not found.why(all_live, one)
+    assert looked_at == 1
+    assert found.why(all_live, other), "the topic has changed"
+    one_gone = state((1, 2, 4), fenced=(3,))
+    for _ in range(3):
+        assert found.why(one_gone, one), "the brokers have"
+    assert not found.why(all_live, one), "and are back"
+    assert looked_at == 4
+
+
 @pytest.mark.parametrize(
     ("holders", "fenced", "away", "copies"),
     [
