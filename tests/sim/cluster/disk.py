@@ -35,7 +35,14 @@ class SimBackend(MemoryBackend):
     """The disk as one process has it. `stop` it when the process dies: what was under way then
     happens no more."""
 
-    def __init__(self, loop: SimLoop, speed: Speed, root: Any = None) -> None:
+    def __init__(
+        self,
+        loop: SimLoop,
+        speed: Speed,
+        root: Any = None,
+        is_cached: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`is_cached`: is what somebody wants now in the page cache?"""
         super().__init__(schedule=self._later)
         if root is not None:
             self.fs.root = root
@@ -43,6 +50,7 @@ class SimBackend(MemoryBackend):
         self._speed = speed
         self._number = next(_numbers)
         self._is_stopped = False
+        self._is_cached = is_cached
         self.on_ready = partial(loop.readable, self._number)
 
     def fileno(self) -> int:
@@ -50,6 +58,15 @@ class SimBackend(MemoryBackend):
 
     def stop(self) -> None:
         self._is_stopped = True
+
+    def cached(self, file: int, position: int, size: int) -> Buffer | None:
+        if not self._is_cached():
+            return None
+        try:
+            data = self.fs.pread(file, position, size)
+        except OSError:
+            return None
+        return data if len(data) == size else None
 
     def write(
         self, file: int, position: int, buffers: Sequence[Buffer], *, sync: bool, on_done: WriteDone

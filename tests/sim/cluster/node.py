@@ -73,6 +73,9 @@ class World(Protocol):
     def damage(self) -> "Damages":
         """What befell the logs."""
 
+    def takes_quick_way(self) -> bool:
+        """Where there is a way without a task beside the general one."""
+
     def violated(self, what: str) -> None:
         """Something that must never happen has."""
 
@@ -256,7 +259,7 @@ class Process:
         self.tasks: anyio.abc.TaskGroup | None = None
         self.requests: dict[int, Callable[[], None]] = {}
         """What to do with a client's request when the process dies."""
-        self.backend = SimBackend(world.loop, machine.speed, machine.root)
+        self.backend = SimBackend(world.loop, machine.speed, machine.root, world.takes_quick_way)
         self.broker: LocalBroker
         self.controller: LocalController
         self.groups: Coordinator

@@ -44,6 +44,13 @@ HEAL_S = 60.0
 
 SETTLE_S = 1.0
 
+QUICK_SHARE = 0.25
+"""Of runs in which requests are tried without a task first, as servers do. By a die of their own:
+the others are as they would be without."""
+
+QUICK_RATE = 0.7
+"""Of the requests of such a run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -89,6 +96,8 @@ class Run:
         self.raft = RaftNetwork(cast(Scheduler, _Scheduler(self.loop)), seed)
         self.limits = RollLimits(self.rng.choice([5, 30, 1000]), self.rng.choice([500, 1 << 30]))
         self.monitor_interval_ms = self.rng.choice([50, 300, 2000])
+        self.ways = random.Random(f"{seed} ways")
+        self.quick_rate = QUICK_RATE if self.ways.random() < QUICK_SHARE else 0.0
         self.fsync = "each"
         self.retention_interval_ms = 300_000
         self.lost_outcomes_rate = 0.0
@@ -115,6 +124,9 @@ class Run:
             return self.rng.choice([1, 2, REPLICAS])
         may_leave = {"leave", "decommission"} & set(self.troubles.kinds)
         return REPLICAS + 1 if may_leave else REPLICAS
+
+    def takes_quick_way(self) -> bool:
+        return self.quick_rate > 0 and self.ways.random() < self.quick_rate
 
     def violated(self, what: str) -> None:
         if what not in self.violations:
