@@ -327,8 +327,9 @@ class Controller(Protocol):
     @property
     def cluster_id(self) -> str: ...
 
-    def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
-        """Live nodes with the address their listener of that name advertises."""
+    def brokers(self, listener: str, *, lately: bool = False) -> tuple[BrokerAddress, ...]:
+        """Live nodes with the address their listener of that name advertises; with `lately` those,
+        too, that lived until a moment ago."""
 
     def topics(self) -> Sequence[TopicView]: ...
 

@@ -12,6 +12,7 @@ from broker.controller.controller import LocalController
 from broker.controller.departures import Departures
 from broker.controller.everywhere import Everywhere
 from broker.controller.full_disk import FullDisk, is_full
+from broker.controller.lately import Lately
 from broker.controller.leading import Leading
 from broker.controller.lifecycle import Lifecycle
 from broker.controller.liveness import Liveness
@@ -80,6 +81,7 @@ class LocalBroker:
             retention_interval_ms=retention_interval_ms,
         )
         self._everywhere = Everywhere(node=node_id, metadata=metadata, peers=peers)
+        self._lately = Lately(clock.monotonic)
         self.controller = self._make_controller()
         """What the protocols see."""
         read_back = ReadBack(node=node_id, store=store, copies=self._replicas.copies)
@@ -94,6 +96,7 @@ class LocalBroker:
         self._full_disk = self._make_full_disk(read_back)
         self._supervisor = self._make_supervisor()
         self.departures = self._make_departures(on_removed)
+        metadata.listen(self._lately.on_change)
         # Copies first: a lease finds the copy it writes to.
         metadata.listen(self._replicas.on_change)
         metadata.listen(self.leading.leases.sync)
@@ -142,6 +145,7 @@ class LocalBroker:
             copies=self._replicas.copies,
             leading=self.leading,
             everywhere=self._everywhere,
+            lately=self._lately,
         )
 
     def _make_full_disk(self, read_back: ReadBack) -> FullDisk:

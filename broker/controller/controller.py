@@ -10,6 +10,7 @@ from uuid import UUID
 
 from broker.controller.everywhere import Everywhere
 from broker.controller.group_configs import GroupConfigs
+from broker.controller.lately import Lately
 from broker.controller.leading import Leading
 from broker.controller.log_dirs import log_dir, stored_logs
 from broker.controller.metadata import Metadata
@@ -43,6 +44,7 @@ class LocalController:
         copies: Copies,
         leading: Leading,
         everywhere: Everywhere,
+        lately: Lately,
     ) -> None:
         self._node_id = node_id
         self._metadata = metadata
@@ -52,6 +54,7 @@ class LocalController:
         self._leading = leading
         self._partitions = leading.leases.partitions
         self._everywhere = everywhere
+        self._lately = lately
         self._views, self._sight = Views(), Sight(node=node_id, metadata=metadata)
         self._topics, self._group_configs = Topics(metadata), GroupConfigs(metadata)
         self._producer_ids = ProducerIds(metadata)
@@ -74,8 +77,9 @@ class LocalController:
         """See `sight.py`."""
         return self._sight.state
 
-    def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
-        return broker_addresses(self._metadata.state, listener)
+    def brokers(self, listener: str, *, lately: bool = False) -> tuple[BrokerAddress, ...]:
+        besides = self._lately.nodes() if lately else ()
+        return broker_addresses(self._metadata.state, listener, besides=besides)
 
     async def answers(self, node_id: int) -> bool:
         return await self._everywhere.answers(node_id)

@@ -1,6 +1,7 @@
 """From the metadata's values to the views that the protocols work with (pure)."""
 
 from bisect import bisect_right
+from collections.abc import Collection
 from operator import attrgetter
 from uuid import UUID
 
@@ -104,12 +105,14 @@ def first_epoch_of_run(topic: Topic) -> int:
     return first
 
 
-def broker_addresses(state: ClusterState, listener: str) -> tuple[BrokerAddress, ...]:
-    """Live brokers as clients of `listener` should dial them; a broker without that listener is
-    left out."""
+def broker_addresses(
+    state: ClusterState, listener: str, *, besides: Collection[int] = ()
+) -> tuple[BrokerAddress, ...]:
+    """Live brokers, and those `besides`, as clients of `listener` should dial them; a broker
+    without that listener is left out."""
     found = []
     for node, broker in sorted(state.brokers.items()):
         for name, host, port in broker.listeners:
-            if name == listener and not broker.fenced:
+            if name == listener and (not broker.fenced or node in besides):
                 found.append(BrokerAddress(node, host, port, broker.rack))
     return tuple(found)

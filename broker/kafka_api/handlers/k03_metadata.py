@@ -1,8 +1,9 @@
 """Metadata, v0-v13.
 
 Behaviour
-  * Lists every live broker with the address that the client's own listener advertises, and topics
-    with their one partition. The controller is this node (see `handler.live_controller_id`).
+  * Lists every live broker with the address that the client's own listener advertises, for a moment
+    also one that has died (see `controller/lately.py`), and topics with their one partition. The
+    controller is this node (see `handler.live_controller_id`).
   * No list of topics means all of them (in v0 an empty list does); an empty list means none.
   * A topic that is missing is created if the request and the node allow it, and answered finished;
     a bad name is INVALID_TOPIC_EXCEPTION and never created.
@@ -175,14 +176,13 @@ def _response(
     ctx: Context, request: MetadataRequest, found: list[_Found], code: ErrorCode
 ) -> Response:
     make = maker(request)
-    addresses = ctx.controller.brokers(ctx.listener)
     brokers = tuple(
         make.MetadataResponseBroker(
             node_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack
         )
-        for broker in addresses
+        for broker in ctx.controller.brokers(ctx.listener, lately=True)
     )
-    live = frozenset(broker.node_id for broker in addresses)
+    live = frozenset(broker.node_id for broker in ctx.controller.brokers(ctx.listener))
     wants_topic = getattr(request, "include_topic_authorized_operations", False)
     wants_cluster = getattr(request, "include_cluster_authorized_operations", False)
     operations = TOPIC_OPERATIONS if wants_topic else OPERATIONS_NOT_ASKED

@@ -292,6 +292,8 @@ class FakeController:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
+        self.lived: list[BrokerAddress] = []
+        """Until a moment ago."""
         self.live = [BrokerAddress(1, "127.0.0.1", 9092), BrokerAddress(2, "127.0.0.2", 9092, "b")]
         self.silent: set[int] = set()
         """Nodes that have just died, or cannot be reached from here."""
@@ -308,9 +310,10 @@ class FakeController:
         self.create_wait = anyio.Event()
         self.create_wait.set()
 
-    def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
+    def brokers(self, listener: str, *, lately: bool = False) -> tuple[BrokerAddress, ...]:
         port_offset = {"PLAINTEXT": 0, "OUTSIDE": 10_000}[listener]
-        return tuple(replace(one, port=one.port + port_offset) for one in self.live)
+        listed = (*self.live, *self.lived) if lately else self.live
+        return tuple(replace(one, port=one.port + port_offset) for one in listed)
 
     async def answers(self, node_id: int) -> bool:
         return node_id not in self.silent

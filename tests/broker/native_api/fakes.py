@@ -250,7 +250,7 @@ class FakeController:
         partition = self.partitions[view.topic_id] = FakePartition(view)
         return partition
 
-    def brokers(self, listener: str) -> tuple[BrokerAddress, ...]:
+    def brokers(self, listener: str, *, lately: bool = False) -> tuple[BrokerAddress, ...]:
         return ()
 
     def topics(self) -> Sequence[TopicView]:

@@ -53,6 +53,18 @@ async def test_the_controller_is_a_live_broker_of_the_same_answer(node: Node) ->
     assert answer["controller_id"] == 2 == answer["brokers"][0]["node_id"]
 
 
+async def test_a_broker_that_died_just_now_is_listed_and_is_no_leader(node: Node) -> None:
+    """librdkafka forgets whom it was told to follow if the one before is missing in that answer."""
+    partition = await node.create("t")
+    node.controller.live = [BrokerAddress(2, "127.0.0.2", 9092)]
+    node.controller.lived = [BrokerAddress(1, "127.0.0.1", 9092)]
+    partition.view = replace(partition.view, leader_id=1, replicas=(1, 2, 3), in_sync=(2, 3))
+    answer = await node.metadata(topics=[{"name": "t"}])
+    assert sorted(one["node_id"] for one in answer["brokers"]) == [1, 2]
+    assert answer["controller_id"] == 2
+    assert answer["topics"][0]["partitions"][0]["leader_id"] == -1
+
+
 @pytest.mark.parametrize("leader_id", [-1, 7])
 @pytest.mark.parametrize(
     ("in_sync", "error", "named"),
