@@ -9,9 +9,7 @@ from broker.errors import (
     MetadataUnavailable,
     NotEnoughReplicas,
     NotLeader,
-    NotProposed,
     OutcomeUnknown,
-    OutOfTouch,
     RequestError,
     StorageFailed,
     UnknownTopicId,
@@ -49,13 +47,12 @@ _CODES: Final[dict[type[RequestError], ErrorCode]] = {
     MetadataUnavailable: ErrorCode.coordinator_not_available,
     NotEnoughReplicas: ErrorCode.coordinator_not_available,
     NotLeader: ErrorCode.not_coordinator,
-    NotProposed: ErrorCode.coordinator_not_available,
-    OutOfTouch: ErrorCode.not_coordinator,
     OutcomeUnknown: ErrorCode.coordinator_not_available,
     StorageFailed: ErrorCode.not_coordinator,
     UnknownTopicId: ErrorCode.not_coordinator,
 }
-"""Of failures around a shard, as Kafka's coordinator translates those of its own log."""
+"""Of failures around a shard, and their kinds, as Kafka's coordinator translates those of its own
+log: consumers throw at a number that they do not expect of a coordinator."""
 
 
 def refusal_code(refusal: Refusal | None) -> ErrorCode:
@@ -67,4 +64,7 @@ def group_code(error: RequestError) -> ErrorCode:
     """The number for a request to the coordinator that failed."""
     if isinstance(error, GroupRefused):
         return REFUSALS[error.refusal]
-    return _CODES.get(type(error)) or code_of(error)
+    for kind in type(error).__mro__:
+        if kind in _CODES:
+            return _CODES[kind]
+    return code_of(error)

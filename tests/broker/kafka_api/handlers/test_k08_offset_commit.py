@@ -3,6 +3,15 @@
 import anyio
 import pytest
 
+from broker.errors import (
+    LeaderMoved,
+    NotEnoughReplicas,
+    NotLeader,
+    OutcomeUnknown,
+    OutOfTouch,
+    RequestError,
+    StorageFailed,
+)
 from broker.groups.shards import shard_of
 from tests.broker.kafka_api.group_layouts import OFFSET_COMMIT
 from tests.broker.kafka_api.harness import Node
@@ -10,6 +19,8 @@ from tests.broker.kafka_api.members import (
     ILLEGAL_GENERATION,
     INVALID_COMMIT_SIZE,
     METADATA_TOO_LARGE,
+    NOT_AVAILABLE,
+    NOT_COORDINATOR,
     OK,
     UNKNOWN_MEMBER,
     UNKNOWN_TOPIC_OR_PARTITION,
@@ -116,3 +127,26 @@ async def test_a_commit_larger_than_a_batch_takes_the_other_groups_of_its_shard_
     assert codes == {INVALID_COMMIT_SIZE}
     assert (await member.join())["error"] == OK
     assert (await newcomer.joined(waiting))["error"] == OK
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (NotLeader("another one leads"), NOT_COORDINATOR),
+        (LeaderMoved("while it waited for a rollover"), NOT_COORDINATOR),
+        (OutOfTouch("no majority"), NOT_COORDINATOR),
+        (StorageFailed("the disk refused"), NOT_COORDINATOR),
+        (NotEnoughReplicas("too few are live"), NOT_AVAILABLE),
+        (OutcomeUnknown("not committed in time"), NOT_AVAILABLE),
+    ],
+)
+async def test_a_commit_that_its_log_does_not_take_sends_nobody_away_for_good(
+    node: Node, error: RequestError, expected: int
+) -> None:
+    """Java's consumer throws at any number that it does not expect of a coordinator, and 6 is one:
+    a node that was stopped under load ended its groups' members."""
+    await node.create("t")
+    member = await Member(node).stable()
+    (shard,) = [one for name, one in node.controller.partitions.items() if name.startswith("__")]
+    shard.error = error
+    assert await member.commit(7) == expected
