@@ -24,5 +24,5 @@ _TEXTS: dict[type[RequestError], str] = {
 
 def text_of(error: RequestError, topic: str, segment: int = 0) -> str:
     """The words after `ERR `. `segment` is the topic's open one."""
-    template = _TEXTS.get(type(error), "{error}")
+    template = next((_TEXTS[kind] for kind in type(error).__mro__ if kind in _TEXTS), "{error}")
     return template.format(topic=topic, segment=segment, error=error)
