@@ -18,8 +18,10 @@ from raft.node import RaftNode
 _log = structlog.get_logger(__name__)
 
 ID_PATIENCE_S = 10.0
-"""How long whoever has our id may still count as alive: longer than a failover of Raft's leader and
-a time to live."""
+"""How long whoever has our id may still count as alive under one leader of Raft: longer than that
+takes to find somebody dead."""
+
+LOOK_S = 0.1
 
 ASK_TIMEOUT_S = 5.0
 """How long one attempt to be let in may take; then the next one."""
@@ -71,16 +73,22 @@ class Admission:
         _log.info("let in", cluster_id=self._metadata.state.cluster_id)
 
     async def _check_id(self) -> None:
-        """A machine with a new disk may be back before its loss was noticed: wait for that."""
+        """A machine with a new disk may be back before its loss was noticed: wait for that. Without
+        a majority nobody can notice anything."""
         mine = bytes.fromhex(self._raft.voter_id)
-        broker = None
-        with anyio.move_on_after(ID_PATIENCE_S):
-            while True:
-                broker = self._metadata.state.brokers.get(self._node)
-                if broker is None or broker.disk == mine or broker.fenced:
-                    return
+        leader, led_since = None, anyio.current_time()
+        while True:
+            broker = self._metadata.state.brokers.get(self._node)
+            if broker is None or broker.disk == mine or broker.fenced:
+                return
+            now = anyio.current_time()
+            newest = self._raft.leader if self._metadata.reaches_majority else None
+            if newest is None or newest != leader:
+                leader, led_since = newest, now
+            elif now - led_since > ID_PATIENCE_S:
+                break
+            with anyio.move_on_after(LOOK_S):
                 await self._metadata.changed()
-        assert broker is not None
         raise MembershipError(
             f"node id {self._node} belongs to a live node at"
             f" {broker.raft_host}:{broker.raft_port}; choose another --node-id"
