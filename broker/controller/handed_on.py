@@ -54,7 +54,11 @@ class HandedOn:
     def add(self, topic_id: bytes) -> None:
         """By a planned rollover, just now."""
         now = self._monotonic()
+        self._topics.pop(topic_id, None)
         self._topics[topic_id] = _Topic(now + KEPT_S, now)
+        # The oldest are first. Nobody else forgets a topic whose clients never come again.
+        while self._topics[oldest := next(iter(self._topics))].until < now:
+            del self._topics[oldest]
 
     def forget(self, topic_id: bytes) -> None:
         """Whoever comes with its records is to be told where to go."""

@@ -10,9 +10,11 @@ import pytest
 
 from broker.controller import handed_on, placement
 from broker.controller.controller import LocalController
+from broker.controller.handed_on import HandedOn
 from broker.controller.roll import roll
+from broker.controller.router import Routed
 from broker.errors import OutcomeUnknown, RequestError
-from broker.ports import ACKS_ALL, Buffer
+from broker.ports import ACKS_ALL, Buffer, TopicView
 from broker.replication import messages
 from broker.replication.follow import _Writer
 from raft.commands import Next
@@ -147,3 +149,18 @@ async def test_what_the_new_leader_refuses_is_refused_here(tmp_path: Path) -> No
         with pytest.raises(RequestError):
             await sent_on(old, b"\0" * 100)
         assert await sent_on(old, batch(b"good")) == 1
+
+
+def test_topics_whose_clients_never_come_again_are_forgotten() -> None:
+    """They are deleted, made anew under another id, and handed on again, for months."""
+    now = 0.0
+    kept = HandedOn(monotonic=lambda: now, route=nowhere, is_in_touch=lambda: True)
+    for number in range(1000):
+        kept.add(number.to_bytes(16, "big"))
+        kept.add(b"one that rolls all the time")
+        now += handed_on.KEPT_S / 10
+    assert len(kept._topics) <= 13
+
+
+def nowhere(topic: TopicView, patience_s: float) -> Routed:
+    raise AssertionError
