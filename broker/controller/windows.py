@@ -20,7 +20,7 @@ from broker.replication.copies import Copies
 from broker.replication.peers import Peers, PeerUnreachable
 from broker.replication.store import Store
 from engine.batch import check_batch, iter_headers
-from engine.errors import EngineError
+from engine.errors import EngineError, SnapshotError
 from engine.producer_state import ProducerState
 from engine.segment import Segment
 from raft.state import Segment as SegmentMetadata
@@ -48,7 +48,11 @@ class Windows:
         """The window as of the base offset of the topic's last segment. Raises as `at_end`."""
         if len(topic.segments) == 1:
             return ProducerState()
-        return ProducerState.restore(await self.at_end(topic, topic.segments[-2]))
+        window = await self.at_end(topic, topic.segments[-2])
+        try:
+            return ProducerState.restore(window)
+        except SnapshotError as error:
+            raise PeerUnreachable(f"a window that cannot be read here: {error}") from error
 
     async def at_end(self, topic: Topic, segment: SegmentMetadata) -> bytes:
         """The window as of the end of a sealed segment: from here, or from a holder.

@@ -72,8 +72,7 @@ class CatchUp:
             ask = messages.ReadAsk(
                 topic_id, segment.sid, segment.end_offset, CHUNK_SIZE, end.end_offset
             )
-            frame = await self._peers.call(source, messages.encode(ask), timeout_s=READ_TIMEOUT_S)
-            reply, batches = messages.decode_reply(frame)
+            reply, batches = await self._ask(source, ask)
             if not isinstance(reply, messages.ReadReply) or reply.why or not batches:
                 raise PeerUnreachable(f"node {source} sent no batches: {reply}")
             if seal_epoch not in (None, copy.replica.promised_epoch):
@@ -84,6 +83,15 @@ class CatchUp:
                 self._append(copy, bytes(batches))
             except QueueFullError:
                 await copy.room()  # and ask for the rest again
+
+    async def _ask(
+        self, source: int, ask: messages.ReadAsk
+    ) -> tuple[messages.CallReply, memoryview]:
+        frame = await self._peers.call(source, messages.encode(ask), timeout_s=READ_TIMEOUT_S)
+        try:
+            return messages.decode_reply(frame)
+        except ValueError as error:
+            raise PeerUnreachable(f"node {source} speaks another language: {error}") from error
 
     def _append(self, copy: LocalCopy, batches: bytes) -> None:
         view = memoryview(batches)

@@ -14,6 +14,7 @@ from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
 from engine.batch import Offset, parse_header, patch
 from engine.durability import FsyncPolicy
+from engine.format import SegmentEnd
 from engine.producer_state import ProducerState
 from tests.broker.one_node import TOPICS, batch
 
@@ -96,3 +97,18 @@ async def test_a_deposed_writer_hears_nothing_of_repairs(store: Store) -> None:
     await CatchUp(ensure=lambda *_: copy, store=store, peers=Source()).copy(wanted(5))
     assert copy.segment.durable_offset == BATCHES
     assert max(heard, default=0) <= 1
+
+
+async def test_a_source_of_another_version_is_one_that_cannot_be_reached(store: Store) -> None:
+    """While nodes are upgraded one by one, an answer may be one that this node cannot read: the
+    next holder is asked, or this one again, and no node ends."""
+
+    class Stranger(Source):
+        async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
+            return memoryview(b"\x00\x00\x00\x01\xc1")
+
+    copy = fresh_copy(store)
+    catch_up = CatchUp(ensure=lambda *_: copy, store=store, peers=Stranger())
+    end = SegmentEnd(BATCHES, 0, 0, 0)
+    with pytest.raises(PeerUnreachable, match="language"):
+        await catch_up.pull(copy, TOPIC_ID, source=2, end=end)
