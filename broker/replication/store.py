@@ -29,6 +29,14 @@ from engine.wal import WRITE_QUEUE_SIZE_MAX, StoredSegment, Wal
 
 T = TypeVar("T")
 
+GATHERING_TURNS = 2
+"""Of the loop, between a commit and the next one that something waits for already. Who was answered
+by the first asks again meanwhile and shares the second: many clients who each wait for their answer
+would else go on in groups half as large, and each commit costs as much as ten of them."""
+
+GATHERING_SIZE_MAX = 32 * 1024
+"""Bytes that are worth a commit of their own, and wait for nobody."""
+
 _REFUSALS = (OSError, CorruptSegmentError, SegmentClosedError)
 """What becomes StorageFailed. A segment may be dropped while somebody still asks for it."""
 
@@ -48,6 +56,8 @@ class Store:
         self.space = space or Space()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room: anyio.Event | None = None
+        self._is_reaping = False
+        self._is_gathering = False
         self.flushes_soon = True
         """Whether what is appended goes to the disk at the end of the turn. If not, whoever appends
         calls `flush`, which sets this again."""
@@ -67,17 +77,35 @@ class Store:
             self._loop = None
 
     def _wake(self) -> None:
-        if self._loop is not None and self.flushes_soon:
+        if self._loop is None:
+            return
+        if self._is_reaping:
+            self._is_gathering = True
+            self._loop.call_soon(self._gather, GATHERING_TURNS)
+        elif self.flushes_soon:
             self._loop.call_soon(self.flush)
 
+    def _gather(self, turns: int) -> None:
+        if turns and self._loop is not None and self.wal.queue_size < GATHERING_SIZE_MAX:
+            self._loop.call_soon(self._gather, turns - 1)
+        else:
+            self._is_gathering = False
+            self.flush()
+
     def flush(self) -> None:
-        """Hand what was appended to the disk. Callbacks of a write without a sync run in here."""
+        """Hand what was appended to the disk, or soon, if others are about to join it. Callbacks of
+        a write without a sync run in here."""
         self.flushes_soon = True
-        self.wal.flush()
-        self._make_room()
+        if not self._is_gathering:
+            self.wal.flush()
+            self._make_room()
 
     def _reap(self) -> None:
-        self.wal.reap()
+        self._is_reaping = True
+        try:
+            self.wal.reap()
+        finally:
+            self._is_reaping = False
         self._make_room()
 
     def _make_room(self) -> None:

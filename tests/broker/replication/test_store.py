@@ -1,8 +1,11 @@
 """A question about a segment that is being dropped, which must not end the node that is asked."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from broker.errors import StorageFailed
@@ -45,6 +48,47 @@ async def test_an_append_that_is_handed_over_at_once_holds_up_no_later_one(store
         with anyio.fail_after(5):
             while copy.segment.durable_offset < end_offset:
                 await copy.became_durable()
+
+
+async def test_who_comes_back_while_others_are_answered_pays_for_a_commit_of_his_own() -> None:
+    held: list[Callable[[], None]] = []
+    written: list[Path] = []
+
+    def hold(operation: str, _: int, ready: Callable[[], None]) -> None:
+        held.append(ready) if operation == "write" else ready()
+
+    def count(operation: str, path: Path) -> None:
+        if operation == "write" and path.suffix == ".log":
+            written.append(path)
+
+    backend = MemoryBackend(schedule=hold, on_operation=count)
+    store = Store(TOPICS, backend, FsyncPolicy.parse("each"))
+    store.attach()
+    copy = Copies(store, on_failed=lambda key, error: None).open(
+        store.log("t", TOPIC_ID), TOPIC_ID, sid=SID, base_offset=0, epoch=1, window=None
+    )
+
+    def come_back(end_offset: int) -> None:
+        if end_offset == 1:
+            asyncio.get_running_loop().call_soon(ask_again)
+
+    def ask_again() -> None:
+        append(store, copy, b"the first, again")
+        store.flush()
+
+    copy.on_durable = come_back
+    append(store, copy, b"the first")
+    with anyio.fail_after(5):
+        while not held:
+            await anyio.lowlevel.checkpoint()
+        append(store, copy, b"the second")
+        store.flush()
+        while copy.segment.durable_offset < 3:
+            while held:
+                held.pop()()
+            await anyio.lowlevel.checkpoint()
+    assert len(written) == 2
+    store.detach()
 
 
 async def dropped(store: Store) -> LocalCopy:
