@@ -103,6 +103,7 @@ class LeaseTable:
                 partition = None
             if partition is not None and partition.metadata is not topic:
                 partition.update(topic, topic_view(after, topic))
+                self._require(partition, after)
             if not self._is_led(lease):
                 self._lead(lease, topic, after)
         event, self._synced = self._synced, anyio.Event()
@@ -137,6 +138,15 @@ class LeaseTable:
             map(self._is_led, leases_of(self._state, self._node, self._incarnation).values())
         ):
             await self.changed()
+
+    def _require(self, partition: LocalPartition, state: ClusterState) -> None:
+        """`min.insync.replicas` may have changed."""
+        bucket = partition.bucket
+        if bucket is not None:
+            quorum = _quorum(partition, len(bucket.writer.durable), state)
+            if quorum != bucket.writer.needed:
+                bucket.writer.require(quorum)
+                bucket.progress()
 
     def _is_led(self, lease: Lease) -> bool:
         partition = self.partitions.get(lease.topic_id)
@@ -206,9 +216,7 @@ class LeaseTable:
             epoch=lease.epoch,
             base_offset=opened.base_offset,
             replicas=opened.replicas,
-            quorum=ack_quorum(
-                len(opened.replicas), partition.config.min_insync_replicas, state.staying_count
-            ),
+            quorum=_quorum(partition, len(opened.replicas), state),
             window=window,
         )
         return Bucket(
@@ -244,3 +252,7 @@ class LeaseTable:
             partition.close(
                 NotLeader(f"{topic.name} has moved", leader_id=leader, leader_epoch=topic.epoch)
             )
+
+
+def _quorum(partition: LocalPartition, replica_count: int, state: ClusterState) -> int:
+    return ack_quorum(replica_count, partition.config.min_insync_replicas, state.staying_count)

@@ -131,11 +131,21 @@ class Writer:
         if replica not in self.durable or end_offset <= self.durable[replica]:
             return False
         self.durable[replica] = end_offset
+        return self._commit()
+
+    def _commit(self) -> bool:
         committed = committed_offset(self.durable.values(), self.quorum)
         if committed <= self.high_watermark:
             return False
         self.high_watermark = committed
         return True
+
+    def require(self, quorum: int) -> None:
+        """The topic asks for another quorum, a majority of the replicas or more. What is committed
+        stays so."""
+        self.needed, self.quorum = quorum, min(quorum, len(self.durable))
+        self.has_quorum = self._live_count >= quorum
+        self._commit()
 
     def on_live(self, replica: int, *, live: bool) -> None:
         """A stream to a follower has caught up, or one that had is gone or far behind."""

@@ -8,7 +8,7 @@ Behaviour
     With validate_only nothing changes.
   * The settings of a node cannot be changed while it runs: INVALID_REQUEST.
   * A resource, or a config of it, that stands twice is INVALID_REQUEST, as is one without a value.
-  * In force when answered, but for min.insync.replicas: that holds from the next segment on.
+  * In force when answered.
 Versions
   v1 flexible
 Not here

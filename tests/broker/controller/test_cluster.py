@@ -588,3 +588,25 @@ async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(20):
         while not condition():
             await anyio.sleep(0.01)
+
+
+async def test_how_many_copies_are_asked_for_is_in_force_when_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not from the next segment on: that may be days away."""
+    monkeypatch.setattr("broker.controller.bucket.FOLLOWERS_PATIENCE_S", 0.1)
+    async with cluster(tmp_path) as made:
+        view = await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 3)
+        partition = await made.leader()
+        leader = made.raft_leader = partition.metadata.last.writer
+        made.kill(leader % 3 + 1)
+        for wanted in (3, 2, 3):
+            configs = {"min.insync.replicas": str(wanted)}
+            await made.controller(leader).configure(view.topic_id, lambda _: configs)  # noqa: B023
+            if wanted == 3:
+                with pytest.raises(NotEnoughReplicas):
+                    await partition.append(batch(b"never"), acks=ACKS_ALL)
+            else:
+                known |= await acknowledged(made, 3, b"two will do")
+        await check(made, known)

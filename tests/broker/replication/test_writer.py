@@ -100,6 +100,24 @@ def test_acks_all_is_refused_before_the_append_when_too_few_replicas_live() -> N
         one.admit(batch(100), acks=-1)
 
 
+def test_another_quorum_is_in_force_at_once_and_takes_nothing_back() -> None:
+    one = writer(replicas=(1, 2, 3), quorum=3)
+    for node in (2, 3):
+        one.on_live(node, live=True)
+    accept(one, batch(100, 3))
+    for node in (1, 2):
+        one.on_durable(node, 103)
+    assert one.high_watermark == 100
+    one.require(2)
+    assert one.high_watermark == 103
+    one.on_live(3, live=False)
+    assert one.admit(batch(103, 1), acks=-1) is None
+    one.require(3)
+    assert one.high_watermark == 103
+    with pytest.raises(NotEnoughReplicas):
+        one.admit(batch(103, 1), acks=-1)
+
+
 def test_a_repeated_batch_is_answered_with_its_first_offsets() -> None:
     one = writer()
     accept(one, batch(100, 3, (7, 0, 0)))
