@@ -12,6 +12,7 @@ from contextlib import suppress
 import anyio
 import structlog
 
+from broker.controller import placement
 from broker.controller.bucket import Bucket
 from broker.controller.metadata import Metadata
 from broker.controller.partition import LocalPartition
@@ -47,6 +48,8 @@ async def roll(
         return False
     if not metadata.reaches_majority:
         return False  # Nobody could decide it, and who writes is better refused than parked.
+    if not bucket.writer.is_drained and not _may_drain(bucket, metadata.state):
+        return False  # Those who write with acks=1 would be parked for nothing.
     bucket.writer.park()
     if await _drained(partition):
         command = _command(partition, bucket, metadata.state, choose)
@@ -63,6 +66,12 @@ async def roll(
     bucket.writer.unpark()
     partition.unpark()
     return False
+
+
+def _may_drain(bucket: Bucket, state: ClusterState) -> bool:
+    """Enough of the replicas live to commit what was appended."""
+    live = placement.live_nodes(state)
+    return sum(node in live for node in bucket.writer.durable) >= bucket.writer.quorum
 
 
 async def _drained(partition: LocalPartition) -> bool:

@@ -610,3 +610,26 @@ async def test_how_many_copies_are_asked_for_is_in_force_when_it_is_answered(
             else:
                 known |= await acknowledged(made, 3, b"two will do")
         await check(made, known)
+
+
+async def test_nobody_is_parked_for_a_roll_that_waits_for_a_node_that_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The segment is due at every look, and cannot be closed before its third copy is back: who
+    writes with acks=1 would stand still for half of the time."""
+    monkeypatch.setattr("broker.controller.roll.DRAIN_TIMEOUT_S", 60.0)
+    async with cluster(tmp_path, entries_max=1, monitor_interval_ms=20) as made:
+        await made.controller(1).create_topic("t", configs={"min.insync.replicas": "3"})
+        leader = made.raft_leader = (await made.leader()).metadata.last.writer
+        away = leader % 3 + 1
+        made.kill(away)
+        await until(lambda: made.raft.state.brokers[away].fenced)
+        partition = await made.leader()
+        for number in range(3):
+            with anyio.fail_after(5):
+                appended = await partition.append(batch(b"%d" % number), acks=ACKS_LEADER)
+                await partition.committed(appended.end_offset, acks=ACKS_LEADER, timeout_s=3)
+            await anyio.sleep(0.1)
+        await made.start(away)
+        await until(lambda: len(made.raft.state.topics[partition.metadata.topic_id].segments) > 1)
+        assert values(await read_all(await made.leader())) == [b"0", b"1", b"2"]
