@@ -168,3 +168,7 @@ class Loading(RequestError):
 
 class StorageFailed(RequestError):
     """The local disk refused a read or a write."""
+
+
+class EndsItself(BrokerError):
+    """The node stops by its own decision, and has logged why."""

@@ -33,6 +33,7 @@ def run_node(config: Config, origins: Origins) -> int:
         import structlog
 
         from broker.cli.banner import banner
+        from broker.errors import EndsItself
         from broker.server.node import run
         from broker.telemetry.logging import close_logging, configure_logging
         from broker.telemetry.start import BannerInfo
@@ -57,7 +58,8 @@ def run_node(config: Config, origins: Origins) -> int:
         causes = list(_leaves(error))
         if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
             return STOPPED_AT_ONCE
-        if has_started or config.log_level == "debug":
+        has_told = all(isinstance(cause, EndsItself) for cause in causes)
+        if (has_started and not has_told) or config.log_level == "debug":
             log.critical("the node failed", exc_info=error)
     finally:
         close_logging()

@@ -127,12 +127,13 @@ def _successor(
 def misplaced(state: ClusterState, topic: Topic) -> str:
     """Why the open segment should give way to one on other nodes; "" if it should not.
 
-    It has fewer live replicas than it could: a node joined, or one of its replicas is gone. Or one
-    of them is about to leave for good, and is not needed: who could only be opened there again is
-    left where it is.
+    It has fewer live replicas than it could: a node joined, or one of its replicas is gone, or is
+    back without its disk and can never vouch for this segment. Or one of them is about to leave for
+    good, and is not needed: who could only be opened there again is left where it is.
     """
     staying = staying_nodes(state)
     target, replicas = topic.replication_factor, topic.segments[-1].replicas
+    void = {node for node, _ in topic.segments[-1].void}
     needed = replicas_min(state, target, TopicConfig.of(topic.configs).min_insync_replicas)
     for live in (staying, live_nodes(state)):
         could = min(target, len(live))
@@ -141,8 +142,8 @@ def misplaced(state: ClusterState, topic: Topic) -> str:
         leaving = [one for one in replicas if one in state.brokers and state.brokers[one].leaving]
         if leaving and live is staying:
             return f"node {leaving[0]} is leaving"
-        has = sum(node in live for node in replicas)
-        return f"{has} live replicas where {could} are possible" if has < could else ""
+        has = sum(node in live and node not in void for node in replicas)
+        return f"{has} sound replicas where {could} are possible" if has < could else ""
     return ""
 
 

@@ -22,7 +22,11 @@ class ProducerIds:
         """Raises MetadataUnavailable."""
         async with self._lock:
             if not self._block:
-                applied = await self._metadata.propose(AllocateProducerIds(PER_BLOCK))
+                try:
+                    applied = await self._metadata.propose(AllocateProducerIds(PER_BLOCK))
+                except MetadataUnavailable as error:
+                    why = "this node reaches no majority of the cluster; nothing was done"
+                    raise MetadataUnavailable(why) from error
                 if applied.refusal:
                     raise MetadataUnavailable(f"no producer ids: {applied.refusal}")
                 self._block = range(applied.value, applied.value + PER_BLOCK)

@@ -25,7 +25,7 @@ from broker.controller.broker import LocalBroker
 from broker.controller.data_dir import DataDir
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
-from broker.errors import BrokerError
+from broker.errors import EndsItself
 from broker.groups.coordinator import Coordinator, GroupConfig
 from broker.groups.states import GroupLimits
 from broker.kafka_api import warm_up
@@ -57,11 +57,11 @@ SECOND_SIGNAL_S_MIN = 1.0
 supervisors signal a process and its group."""
 
 
-class TakenOut(BrokerError):
+class TakenOut(EndsItself):
     """The cluster has removed this node for good."""
 
 
-class DiskFailed(BrokerError):
+class DiskFailed(EndsItself):
     """The disk lost a write it had taken; only a restart, which reads everything back, may go
     on."""
 
@@ -104,7 +104,7 @@ class Node:
         self._data = data
         self._announce = announce
         self._clock = SystemClock()
-        self._failure: DiskFailed | TakenOut | None = None
+        self._failure: EndsItself | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = anyio.Event()
         self._detail = "starting"

@@ -130,10 +130,11 @@ def _segment(alive: Mapping[int, bytes], segment: Segment) -> dict[str, object]:
 
 
 def _live_replicas(alive: Mapping[int, bytes], segment: Segment) -> list[int]:
-    """Live nodes that hold a whole copy once it is sealed, or follow its writer before."""
+    """Live nodes that hold a whole copy once it is sealed. Before, those that follow its writer and
+    could say where it ends: not one that came back without its disk."""
     if segment.state is SegmentState.SEALED:
         return sorted(node for node, disk in segment.holders if alive.get(node) == disk)
-    void = {node for node, disk in segment.void if alive.get(node) == disk}
+    void = {node for node, _ in segment.void}
     return [node for node in segment.replicas if node in alive and node not in void]
 
 

@@ -68,6 +68,7 @@ def test_a_node_that_leaves_takes_nothing_with_it(
     assert leaver.process is not None
     assert leaver.process.wait(60) == 1, "a supervisor may not take it for a crash to be repaired"
     assert "taken out of the cluster" in leaver.log_tail()
+    assert "Traceback" not in leaver.log_tail()
     assert leaver.node_id not in _nodes(by)
     assert _has_all_copies(by)
     # Any one of those who stay may be lost now.

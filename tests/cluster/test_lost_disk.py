@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -40,6 +41,35 @@ def test_a_disk_that_is_replaced(make_cluster: MakeCluster, lost: int) -> None:
     assert read_all(node.kafka, "logs") == list(enumerate([*before, *during, *after]))
     with native(node) as client:
         assert get_all(client, "logs") == [*before, *during, *after]
+
+
+def test_an_idle_topic_whose_disks_are_replaced_one_after_the_other(
+    make_cluster: MakeCluster,
+) -> None:
+    """Each time when every copy is said to be there again. Nothing but its leader is left of the
+    first disks, and then that one dies."""
+    cluster = make_cluster(monitor_check_ms=50)
+    cluster.register("logs")
+    payloads = numbered("message", range(5))
+    _write(cluster.nodes[1], payloads)
+    leader = cluster.leader("logs")
+    assert leader is not None
+    for node in cluster.nodes.values():
+        if node is leader:
+            continue
+        node.kill()
+        shutil.rmtree(node.folder / "data")
+        node.join = leader.peer
+        node.start()
+        cluster.wait_ready()
+        wait_until(partial(cluster.has_all_copies, leader), "every copy is made anew")
+    last = cluster.leader("logs")
+    assert last is not None
+    last.kill()
+    left = next(node for node in cluster.nodes.values() if node is not last)
+    wait_until(lambda: cluster.leader("logs") not in (None, last), "another node leads")
+    _write(left, [b"goes on"])
+    assert [value for _, value in read_all(left.kafka, "logs")] == [*payloads, b"goes on"]
 
 
 def test_the_first_node_that_loses_its_disk_and_is_started_with_the_same_words(

@@ -160,6 +160,23 @@ def test_thousands_of_idle_topics_are_not_looked_at_again_until_something_change
     assert looked_at == 4
 
 
+def test_a_segment_is_not_left_to_disks_that_can_never_say_where_it_ends() -> None:
+    """One after the other they are replaced; each copy is whole again, and none of them counts."""
+    full = topic(1, (1, 2, 3))
+    one = _with_void(full, (2, b"old" + bytes(13)))
+    assert placement.misplaced(state((1, 2, 3)), one)
+    assert not placement.misplaced(state((1, 3), fenced=(2,)), one), "nowhere else to go yet"
+    after = placement.for_roll(state((1, 2, 3)), one, (1, 2, 3))
+    assert after is not None
+    assert after.replicas == (1, 2, 3)
+    assert not placement.misplaced(state((1, 2, 3)), full)
+
+
+def _with_void(one: Topic, *void: tuple[int, bytes]) -> Topic:
+    last = msgspec.structs.replace(one.last, void=void)
+    return msgspec.structs.replace(one, segments=(last,))
+
+
 @pytest.mark.parametrize(
     ("holders", "fenced", "away", "copies"),
     [
