@@ -7,6 +7,7 @@ request took on an empty node, and a walk over a hundred of anything takes more.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count as numbered
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,17 @@ def test_a_request_that_costs_more_on_a_node_with_many_topics(server: Server, pe
 
     for name, ask in asked.items():
         assert_no_growth(name, before[name], instructions(server, ask))
+
+
+def test_a_topic_that_costs_more_to_make_where_there_are_many(server: Server, peer: Wire) -> None:
+    numbers = numbered()
+
+    def make_one() -> None:
+        make_topics(peer, [f"new-{next(numbers)}"])
+
+    before = instructions(server, make_one)
+    make_topics(peer, [f"t{number}" for number in range(4 * TOPICS)])
+    assert_no_growth("create", before, instructions(server, make_one))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ A lease is politeness: it makes a deposed leader stop early and answer well. Saf
 it; it rests on the promises that replicas make when a segment is sealed.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from raft.commands import Uuid
@@ -18,8 +20,10 @@ class Lease(msgspec.Struct, frozen=True):
     epoch: int
 
 
-def leases_of(state: ClusterState, node: int, incarnation: int) -> dict[Uuid, Lease]:
-    """The open segments that belong to this very process, by topic id.
+def leases_of(
+    state: ClusterState, node: int, incarnation: int, topic_ids: Iterable[Uuid]
+) -> dict[Uuid, Lease]:
+    """The open segments of these topics that belong to this very process, by topic id.
 
     Empty for a process that is not, or no longer, the registered one of its node, and for a fenced
     one.
@@ -29,7 +33,8 @@ def leases_of(state: ClusterState, node: int, incarnation: int) -> dict[Uuid, Le
         return {}
     return {
         topic_id: Lease(topic_id=topic_id, sid=topic.last.sid, epoch=topic.last.epoch)
-        for topic_id, topic in state.topics.items()
-        if topic.last.state is SegmentState.OPEN
+        for topic_id in topic_ids
+        if (topic := state.topics.get(topic_id)) is not None
+        and topic.last.state is SegmentState.OPEN
         and (topic.last.writer, topic.last.writer_incarnation) == (node, incarnation)
     }

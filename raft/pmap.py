@@ -6,15 +6,18 @@ Two levels are enough for the sizes metadata has (up to 100,000 keys); a deeper 
 slower.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from itertools import chain
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from zlib import crc32
 
 K = TypeVar("K", bound=bytes | str | int)
 V = TypeVar("V")
 
 _BUCKET_COUNT = 256
+
+_NOTHING: Final = object()
+"""Stands for a key that is not there."""
 
 
 def _bucket_of(key: bytes | str | int) -> int:
@@ -25,12 +28,21 @@ def _bucket_of(key: bytes | str | int) -> int:
 
 
 class _Values(ValuesView[V]):
-    """Walked without looking each key up again: metadata is walked at every change."""
+    """Walked without looking each key up again, and no step of it in Python."""
 
     _mapping: "PMap[Any, V]"
 
     def __iter__(self) -> Iterator[V]:
-        return chain.from_iterable(bucket.values() for bucket in self._mapping._buckets)
+        return chain.from_iterable(map(dict.values, filter(None, self._mapping._buckets)))
+
+
+class _Items(ItemsView[K, V]):
+    """As `_Values`."""
+
+    _mapping: "PMap[K, V]"
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return chain.from_iterable(map(dict.items, filter(None, self._mapping._buckets)))
 
 
 class PMap(Mapping[K, V]):
@@ -60,6 +72,25 @@ class PMap(Mapping[K, V]):
 
     def values(self) -> ValuesView[V]:
         return _Values(self)
+
+    def items(self) -> ItemsView[K, V]:
+        return _Items(self)
+
+    def changed_since(self, before: Self) -> list[K]:
+        """Keys that are new, gone, or of another value (by identity) than in `before`.
+
+        What both share is not looked at: a few changes among thousands of keys cost a comparison of
+        256 references and the keys of the buckets concerned.
+        """
+        keys: list[K] = []
+        for old, new in zip(before._buckets, self._buckets, strict=True):
+            if old is not new:
+                keys += [
+                    key
+                    for key in {**old, **new}
+                    if old.get(key, _NOTHING) is not new.get(key, _NOTHING)
+                ]
+        return keys
 
     def __len__(self) -> int:
         return self._count

@@ -36,14 +36,14 @@ class Holding:
         self._state = after
         if not self._is_begun:
             return
-        for topic_id, topic in after.topics.items():
-            if before.topics.get(topic_id) is not topic:
+        for topic_id in after.topics.changed_since(before.topics):
+            topic = after.topics.get(topic_id)
+            if topic is not None:
                 self._sync(topic)
-        for topic_id in [topic_id for topic_id in self._followed if topic_id not in after.topics]:
-            self._unfollow(topic_id)
-        for topic_id in before.topics:
-            if topic_id not in after.topics:
-                self._copies.forget_topic(topic_id)
+                continue
+            if topic_id in self._followed:
+                self._unfollow(topic_id)
+            self._copies.forget_topic(topic_id)
 
     def resume(self, topic_id: bytes) -> None:
         """A copy of this topic that had failed was read back: go on from where it ends."""

@@ -106,17 +106,14 @@ class Housekeeping:
         if self._tasks is None:
             return
         self._note_who_is_gone()
-        for topic_id, old in before.topics.items():
-            new = after.topics.get(topic_id)
-            if new is old:
-                continue
-            if new is not None:
+        for topic_id in after.topics.changed_since(before.topics):
+            old, new = before.topics.get(topic_id), after.topics.get(topic_id)
+            if old is not None and new is not None:
                 self._drop_all(old, new)
-            elif topic_id in after.deleted_topics:
+            elif old is not None and topic_id in after.deleted_topics:
                 self._start(topic_id, _WHOLE_TOPIC, partial(self._delete, old))
-        for topic_id, topic in after.topics.items():
-            if before.topics.get(topic_id) is not topic:
-                self._complete_all(topic)
+            if new is not None:
+                self._complete_all(new)
 
     def _drop_all(self, old: Topic, new: Topic) -> None:
         kept = {segment.sid for segment in new.segments}

@@ -5,7 +5,7 @@ else.
 change of the metadata.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio
 import structlog
@@ -69,6 +69,8 @@ class LeaseTable:
         self._state: ClusterState | None = None
         self._synced = anyio.Event()
         self._preparing: set[tuple[bytes, int]] = set()
+        self._unled: set[bytes] = set()
+        """Topics that this process may write, and cannot yet."""
         self._tasks: TaskGroup | None = None
         self.partitions: dict[bytes, LocalPartition] = {}
 
@@ -76,8 +78,7 @@ class LeaseTable:
         """Until cancelled."""
         async with anyio.create_task_group() as self._tasks:
             try:
-                if self._state is not None:
-                    self.sync(self._state, self._state)
+                self._sync_all()
                 await anyio.sleep_forever()
             finally:
                 self._tasks = None
@@ -85,29 +86,50 @@ class LeaseTable:
     def begin(self, incarnation: int, state: ClusterState) -> None:
         """Start leading as this incarnation."""
         self._incarnation = incarnation
-        self.sync(state, state)
+        self._state = state
+        self._sync_all()
 
     def sync(self, before: ClusterState, after: ClusterState) -> None:
         """Bring the table in line with `after`. A metadata listener: never blocks, never raises."""
         self._state = after
-        if not self._incarnation:
+        if before.brokers.get(self._node) is after.brokers.get(self._node):
+            self._sync(after.topics.changed_since(before.topics))
+        else:
+            self._sync_all()
+
+    def _sync_all(self) -> None:
+        known = () if self._state is None else self._state.topics
+        self._sync(dict.fromkeys((*self.partitions, *known)))
+
+    def _sync(self, topic_ids: Iterable[bytes]) -> None:
+        """Bring these in line with the state. The others are: nothing but the metadata of a topic
+        and of this node decides what this process may write."""
+        state = self._state
+        if state is None or not self._incarnation:
             return
-        leases = leases_of(after, self._node, self._incarnation)
-        for topic_id in self.partitions.keys() - leases.keys():
-            self._end(topic_id, after)
-        for topic_id, lease in leases.items():
-            topic = after.topics[topic_id]
-            partition = self.partitions.get(topic_id)
-            if partition is not None and not partition.goes_on_in(topic.last):
-                self._end(topic_id, after)
-                partition = None
-            if partition is not None and partition.metadata is not topic:
-                partition.update(topic, topic_view(after, topic))
-                self._require(partition, after)
-            if not self._is_led(lease):
-                self._lead(lease, topic, after)
+        leases = leases_of(state, self._node, self._incarnation, topic_ids)
+        for topic_id in topic_ids:
+            self._sync_one(topic_id, leases.get(topic_id), state)
         event, self._synced = self._synced, anyio.Event()
         event.set()
+
+    def _sync_one(self, topic_id: bytes, lease: Lease | None, state: ClusterState) -> None:
+        topic = state.topics.get(topic_id)
+        partition = self.partitions.get(topic_id)
+        self._unled.discard(topic_id)
+        if lease is None or topic is None:
+            if partition is not None:
+                self._end(topic_id, state)
+            return
+        if partition is not None and not partition.goes_on_in(topic.last):
+            self._end(topic_id, state)
+        elif partition is not None and partition.metadata is not topic:
+            partition.update(topic, topic_view(state, topic))
+            self._require(partition, state)
+        if not self._is_led(lease):
+            self._lead(lease, topic, state)
+        if not self._is_led(lease):
+            self._unled.add(topic_id)
 
     async def changed(self) -> None:
         """Wait until the table was brought in line once more."""
@@ -130,13 +152,11 @@ class LeaseTable:
         partition = self.partitions.get(topic_id)
         if partition is not None and partition.bucket is not None:
             return False
-        return topic_id in leases_of(state, self._node, self._incarnation)
+        return topic_id in leases_of(state, self._node, self._incarnation, (topic_id,))
 
     async def settled(self) -> None:
         """Wait until everything this process may write can be written."""
-        while self._state is not None and not all(
-            map(self._is_led, leases_of(self._state, self._node, self._incarnation).values())
-        ):
+        while self._unled:
             await self.changed()
 
     def _require(self, partition: LocalPartition, state: ClusterState) -> None:
@@ -179,13 +199,12 @@ class LeaseTable:
                     copy.window = window
         finally:
             self._preparing.discard((topic.topic_id, sid))
-        if self._state is not None:
-            self.sync(self._state, self._state)
+        self._sync((topic.topic_id,))
 
     def _is_ours(self, topic_id: bytes, sid: int) -> bool:
         if self._state is None:
             return False
-        lease = leases_of(self._state, self._node, self._incarnation).get(topic_id)
+        lease = leases_of(self._state, self._node, self._incarnation, (topic_id,)).get(topic_id)
         return lease is not None and lease.sid == sid
 
     def _begin(self, topic: Topic, state: ClusterState) -> LocalPartition:

@@ -74,7 +74,8 @@ class Sealing:
         }
         async with anyio.create_task_group() as self._tasks:
             try:
-                self.on_change(self._metadata.state, self._metadata.state)
+                for topic in self._metadata.state.topics.values():
+                    self._begin(topic)
                 await self._commit_all()
             finally:
                 self._tasks = None
@@ -97,12 +98,17 @@ class Sealing:
             if topic is None or not self._is_ours(topic, seal_epoch):
                 scope.cancel()
                 del self._running[topic_id]
-        for topic_id, topic in after.topics.items():
-            last = topic.segments[-1]
-            if self._is_ours(topic, last.seal_epoch) and topic_id not in self._running:
-                scope = anyio.CancelScope()
-                self._running[topic_id] = (last.seal_epoch, scope)
-                self._tasks.start_soon(self._recover, topic, scope)
+        for topic_id in after.topics.changed_since(before.topics):
+            if (topic := after.topics.get(topic_id)) is not None:
+                self._begin(topic)
+
+    def _begin(self, topic: Topic) -> None:
+        last = topic.segments[-1]
+        if self._is_ours(topic, last.seal_epoch) and topic.topic_id not in self._running:
+            assert self._tasks is not None
+            scope = anyio.CancelScope()
+            self._running[topic.topic_id] = (last.seal_epoch, scope)
+            self._tasks.start_soon(self._recover, topic, scope)
 
     def _is_ours(self, topic: Topic, seal_epoch: int) -> bool:
         last = topic.segments[-1]

@@ -127,14 +127,14 @@ def _is_live(state: ClusterState, node: int) -> bool:
     return broker is not None and not broker.fenced
 
 
-def unsettled(state: ClusterState) -> tuple[Topic, ...]:
-    """Topics whose last segment is being sealed, or is to be: its writer is gone, or too few of its
-    replicas are left to it."""
+def unsettled(state: ClusterState, topics: Iterable[Topic]) -> tuple[Topic, ...]:
+    """Those of `topics` whose last segment is being sealed, or is to be: its writer is gone, or too
+    few of its replicas are left to it."""
     alive = {(node, one.incarnation) for node, one in state.brokers.items() if not one.fenced}
     live = {node for node, _ in alive}
     return tuple(
         topic
-        for topic in state.topics.values()
+        for topic in topics
         if (last := topic.segments[-1]).state is not SegmentState.OPEN
         or (last.writer, last.writer_incarnation) not in alive
         or (not live.issuperset(last.replicas) and _is_stranded(state, topic))
@@ -142,19 +142,27 @@ def unsettled(state: ClusterState) -> tuple[Topic, ...]:
 
 
 class Unsettled:
-    """The same, found anew only when something has changed: the supervisor asks ten times a second,
-    and a node may have thousands of topics."""
+    """The same of all topics. Only those are looked at that have changed since the last time,
+    unless a node has: the supervisor asks ten times a second, and there may be thousands."""
 
     def __init__(self) -> None:
-        self._of: tuple[object, object] = (None, None)
-        self._topics: tuple[Topic, ...] = ()
+        self._of: ClusterState | None = None
+        self._topics: dict[bytes, Topic] = {}
 
     def topics(self, state: ClusterState) -> tuple[Topic, ...]:
-        topics, brokers = self._of
-        if topics is not state.topics or brokers is not state.brokers:
-            self._of = state.topics, state.brokers
-            self._topics = unsettled(state)
-        return self._topics
+        before, self._of = self._of, state
+        if before is None or before.brokers is not state.brokers:
+            self._topics = {}
+            self._add(state, state.topics.values())
+        elif before.topics is not state.topics:
+            changed = state.topics.changed_since(before.topics)
+            for topic_id in changed:
+                self._topics.pop(topic_id, None)
+            self._add(state, filter(None, map(state.topics.get, changed)))
+        return tuple(self._topics.values())
+
+    def _add(self, state: ClusterState, topics: Iterable[Topic]) -> None:
+        self._topics |= {topic.topic_id: topic for topic in unsettled(state, topics)}
 
 
 class Supervisor:

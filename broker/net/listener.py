@@ -22,8 +22,9 @@ from broker.ports import Clock, Session
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-BACKLOG = 1024
-"""Connections the kernel completes before we accept them."""
+BACKLOG = 4096
+"""Connections the kernel completes before we accept them, as far as it allows (`somaxconn`). What
+comes beyond waits for its client to ask again, after a second or three."""
 
 ACCEPT_COUNT_MAX = 64
 """Connections accepted per wake-up, so that a storm does not starve those already here."""

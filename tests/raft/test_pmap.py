@@ -27,8 +27,13 @@ def test_it_behaves_like_a_dict_and_old_versions_stay(
         assert (dict(now), len(now)) == (model, len(model))
         assert (key in now) == (key in model)
         assert list(now.values()) == [now[key] for key in now]
+        assert list(now.items()) == [(key, now[key]) for key in now]
     for old, was in history:
         assert dict(old) == was
+        changed = now.changed_since(old)
+        assert len(changed) == len(set(changed))
+        assert set(changed) >= {key for key in {**was, **model} if was.get(key) != model.get(key)}
+        assert all(was.get(key) is not model.get(key) for key in changed)
     assert PMap(model.items()) == now
 
 

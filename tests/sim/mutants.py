@@ -5,7 +5,7 @@ Each mutant replaces a method or two of the product while a run lasts. Some of t
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -180,13 +180,16 @@ def answer_a_seal_before_the_sync() -> Patches:
 def resume_the_writer_after_a_restart() -> Patches:
     """A new incarnation goes on with the segment of the one before."""
 
-    def leases_of(state: ClusterState, node: int, _: int) -> dict[bytes, Lease]:
+    def leases_of(
+        state: ClusterState, node: int, _: int, topic_ids: Iterable[bytes]
+    ) -> dict[bytes, Lease]:
         broker = state.brokers.get(node)
         return {
             topic_id: Lease(topic_id=topic_id, sid=topic.last.sid, epoch=topic.last.epoch)
-            for topic_id, topic in state.topics.items()
+            for topic_id in topic_ids
             if broker is not None
             and not broker.fenced
+            and (topic := state.topics.get(topic_id)) is not None
             and (topic.last.state, topic.last.writer) == (SegmentState.OPEN, node)
         }
 

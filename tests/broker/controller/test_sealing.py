@@ -15,6 +15,7 @@ from broker.replication.recoverer import Patient, Recoverer
 from broker.replication.seal import Commit, Superseded
 from engine.format import SegmentEnd
 from raft import commands as c
+from raft.pmap import PMap
 from raft.state import ClusterState
 from tests.raft.support import DISKS, World, world
 
@@ -107,7 +108,7 @@ async def test_topics_that_wait_for_nodes_do_not_double_while_there_is_no_majori
         holders = (1, 3) if patient.topic == "goes on" else (2,)
         return Commit(SegmentEnd(0, 0, 0, -1), holders)
 
-    empty = SimpleNamespace(topics={}, brokers={})
+    empty = SimpleNamespace(topics=PMap(), brokers={})
     metadata = SimpleNamespace(state=empty, propose=propose)
     sealing = Sealing(
         node=1,

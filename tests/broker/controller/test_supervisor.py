@@ -34,7 +34,7 @@ def cluster(*nodes: int) -> ClusterState:
 
 
 def commands(state: ClusterState, silence: Silence) -> list[FenceBroker | BeginSeal]:
-    return decide(state, silence, unsettled(state))
+    return decide(state, silence, unsettled(state, state.topics.values()))
 
 
 def fenced(now: float, seen: dict[int, float], led_since: float = -GRACE_S) -> list[int]:
@@ -133,7 +133,9 @@ def test_a_topic_whose_writer_dies_later_is_not_overlooked() -> None:
     dead = with_writer(open_one, fenced=True)
     back = with_writer(open_one, incarnation=999)
     sealing = with_topic(open_one, 2, SegmentState.SEALING)
-    for state, count in ((open_one, 0), (dead, 1), (back, 1), (open_one, 0), (sealing, 1)):
+    gone = msgspec.structs.replace(sealing, topics=EMPTY.topics)
+    states = ((open_one, 0), (dead, 1), (back, 1), (open_one, 0), (sealing, 1), (gone, 0))
+    for state, count in states:
         for _ in range(2):
             assert len(found.topics(state)) == count
     due = commands(dead, Silence(10.0, {1: 10.0, 2: 10.0, 3: 10.0}, 0.0, {}))
