@@ -18,7 +18,6 @@ import pytest
 from harness import wire
 from harness.counted import (
     COUNT,
-    ROUNDS,
     ROUNDS_MAX,
     counting_server,
     instructions,
@@ -82,7 +81,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
         yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
 
 
-INSTRUCTIONS = {"produce": 7_000, "fetch": 3_500, "put": 8_500, "get": 10_500}
+INSTRUCTIONS = {"produce": 6_500, "fetch": 3_500, "put": 7_500, "get": 9_500}
 """Of the interpreter, in the thread that serves, per request."""
 
 
@@ -117,7 +116,7 @@ def test_a_request_that_takes_more_memory(
         assert sizes["in_cycles"] < COUNT, f"{kind} leaves work for the cycle collector: {sizes}"
 
 
-SYSTEM_CALLS = {"produce": 15, "fetch": 6, "put": 17, "get": 17}
+SYSTEM_CALLS = {"produce": 10, "fetch": 6, "put": 10, "get": 10}
 """Of the thread that serves, per request; with `--fsync each`."""
 
 _DURABLE = {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 1}
@@ -137,10 +136,12 @@ def test_a_request_that_takes_more_system_calls(
     kind = request.node.callspec.params["ask"]
     repeat(ask)
 
-    summaries = [traced(server, ask) for _ in range(ROUNDS)]
+    for _ in range(ROUNDS_MAX):  # A node that has just started makes calls of its own.
+        calls = traced(server, ask)
+        per_request = sum(calls.values()) / COUNT
+        if per_request <= SYSTEM_CALLS[kind]:
+            break
 
-    calls = min(summaries, key=lambda calls: sum(calls.values()))
-    per_request = sum(calls.values()) / COUNT
     assert per_request <= SYSTEM_CALLS[kind], f"{kind}: {per_request:.1f} calls: {calls}"
     assert per_request > SYSTEM_CALLS[kind] / 3, f"{kind}: {per_request:.1f}: the bound is stale"
     for name, count_max in ONE_EACH[kind].items():

@@ -17,7 +17,8 @@ ROUNDS = 4
 """The cheapest is taken: what the node does beside the requests falls into some of them."""
 
 ROUNDS_MAX = 30
-"""Before a round that takes too much memory is believed. One more goes before, uncounted."""
+"""Before a round that takes too much memory, or too many calls, is believed. One more goes before,
+uncounted."""
 
 
 def counting_server(folder: Path, environment: Mapping[str, str] | None = None) -> Server:
