@@ -20,11 +20,17 @@ def _put_all(node: Node, payloads: list[bytes]) -> None:
             put(client, "logs", payload)
 
 
+REFUSED_S_MAX = 60.0
+"""A Raft leader that was cut off takes records for up to 2.5 s more, in which the majority may have
+another writer already. It can acknowledge none of them, and says so when a PUT's 30 s are over."""
+
+
 def _refuses(node: Node) -> bool:
     try:
-        return node.native(b"PUT logs from-the-minority").startswith(b"ERR")
+        reply = node.native(b"PUT logs from-the-minority", timeout_s=REFUSED_S_MAX)
     except OSError:
         return False
+    return reply.startswith(b"ERR")
 
 
 def _leads_elsewhere(cluster: Cluster, isolated: Node) -> bool:
