@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from bench.closed_loop import Request, closed_loop
+from bench.closed_loop import ClosedLoop, Request
 from bench.meter import metered
 from bench.peers import Kafka, Peer, RustEngine, Walrus
 from bench.stage import Stage
@@ -50,6 +51,8 @@ class Cell:
     headline: str = "messages_per_s"
     label: str = "shared"
     """The servers it runs on: see `Stage.peer`."""
+    is_warm: bool = True
+    """Servers are worked before they are measured: a JVM compiles meanwhile."""
     is_counted: bool = False
     """Its system calls are counted, in a run of their own."""
     rank: int = 1
@@ -85,6 +88,5 @@ def with_cost(peer: Peer, messages: float | None, run: Callable[[], Sample]) -> 
 
 def closed(peer: Peer, port: int, request: Request, count: int, seconds: float) -> Sample:
     """`count` connections, each with one request at a time."""
-    return with_cost(
-        peer, None, lambda: closed_loop(port, request, connections=count, seconds=seconds)
-    )
+    with ClosedLoop(port, request, connections=count) as loop:
+        return with_cost(peer, None, partial(loop.run, seconds))

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from bench.stats import Sample, latencies
 from harness import wire
@@ -23,6 +24,8 @@ class Request:
     frame: bytes
     prefix: struct.Struct
     is_good: Callable[[bytes], bool]
+    is_end: Callable[[bytes], bool] = lambda _: False
+    """Not good, and no failure either: there is nothing more to ask for."""
 
 
 def kafka_produce(topic: str, size: int, acks: int) -> Request:
@@ -49,7 +52,10 @@ def kafka_fetch(topic: str, offset: int, *, size_max: int = 1 << 20) -> Request:
 def native(command: bytes) -> Request:
     prefix = struct.Struct("<I")
     return Request(
-        prefix.pack(len(command)) + command, prefix, lambda reply: reply.startswith(b"OK")
+        prefix.pack(len(command)) + command,
+        prefix,
+        is_good=lambda reply: reply.startswith(b"OK"),
+        is_end=lambda reply: reply == b"EMPTY",
     )
 
 
@@ -73,63 +79,76 @@ def ask(port: int, request: Request) -> bytes:
         return reply
 
 
-def closed_loop(port: int, request: Request, *, connections: int, seconds: float) -> Sample:
-    """Replies per second, and their latency. A reply that is not good ends the run; that the first
-    one is not raises ValueError."""
-    selector = selectors.DefaultSelector()
-    talks = [
-        _Conversation(socket.create_connection(("127.0.0.1", port))) for _ in range(connections)
-    ]
-    for talk in talks:
-        talk.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        selector.register(talk.socket, selectors.EVENT_READ, talk)
-    durations_ms: list[float] = []
-    began = time.perf_counter()
-    try:
-        for talk in talks:
-            talk.sent_at = time.perf_counter()
-            talk.socket.sendall(request.frame)
-        _converse(selector, request, durations_ms, began + seconds, count_min=connections)
+class ClosedLoop:
+    """So many connections, each of which has had one request answered already: what it costs to
+    connect, and to begin, is no part of what is measured. Raises ValueError for a reply that is an
+    error, here and later."""
+
+    def __init__(self, port: int, request: Request, *, connections: int) -> None:
+        self._request = request
+        self._selector = selectors.DefaultSelector()
+        self._durations_ms: list[float] = []
+        self._owed = 0
+        self._is_over = False
+        for _ in range(connections):
+            talk = _Conversation(socket.create_connection(("127.0.0.1", port)))
+            talk.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(talk.socket, selectors.EVENT_READ, talk)
+        self.run(0.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for key in list(self._selector.get_map().values()):
+            key.data.socket.close()
+        self._selector.close()
+
+    def run(self, seconds: float) -> Sample:
+        """Replies per second, and their latency. Every request that was sent is answered before it
+        ends."""
+        self._durations_ms.clear()
+        began = time.perf_counter()
+        for key in list(self._selector.get_map().values()):
+            self._send(key.data)
+        while self._owed:
+            events = self._selector.select(REPLY_S_MAX)
+            if not events:
+                raise TimeoutError(f"no reply for {REPLY_S_MAX:.0f} s")
+            for key, _ in events:
+                if self._answered(key.data) and not self._is_over:
+                    if time.perf_counter() < began + seconds:
+                        self._send(key.data)
         took_s = time.perf_counter() - began
-    finally:
-        for talk in talks:
-            talk.socket.close()
-        selector.close()
-    if not durations_ms:
-        raise ValueError("the server answered no request")
-    count = len(durations_ms)
-    return {"messages_per_s": count / took_s, "messages": count, **latencies(durations_ms)}
+        count = len(self._durations_ms)
+        if not count:
+            raise ValueError("the server had nothing to answer with")
+        rate = count / took_s
+        return {"messages_per_s": rate, "messages": count, **latencies(self._durations_ms)}
 
+    def _send(self, talk: _Conversation) -> None:
+        talk.sent_at = time.perf_counter()
+        talk.socket.sendall(self._request.frame)
+        self._owed += 1
 
-def _converse(
-    selector: selectors.BaseSelector,
-    request: Request,
-    durations_ms: list[float],
-    until: float,
-    *,
-    count_min: int,
-) -> None:
-    """Until the time is over, and as many replies have come as there are connections: fewer would
-    say nothing of what many at once are like."""
-    while True:
-        events = selector.select(REPLY_S_MAX)
-        if not events:
-            raise TimeoutError(f"no reply for {REPLY_S_MAX:.0f} s")
-        for key, _ in events:
-            talk: _Conversation = key.data
-            talk.received += talk.socket.recv(1 << 16)
-            reply = _reply(talk.received, request.prefix)
-            if reply is None:
-                continue
-            if not request.is_good(reply):
-                return
-            talk.received.clear()
-            now = time.perf_counter()
-            durations_ms.append((now - talk.sent_at) * 1000)
-            if now > until and len(durations_ms) >= count_min:
-                return
-            talk.sent_at = now
-            talk.socket.sendall(request.frame)
+    def _answered(self, talk: _Conversation) -> bool:
+        """Whether that made the reply complete."""
+        chunk = talk.socket.recv(1 << 16)
+        if not chunk:
+            raise ConnectionError("closed before the reply")
+        talk.received += chunk
+        reply = _reply(talk.received, self._request.prefix)
+        if reply is None:
+            return False
+        talk.received.clear()
+        self._owed -= 1
+        if self._request.is_good(reply):
+            self._durations_ms.append((time.perf_counter() - talk.sent_at) * 1000)
+        elif self._request.is_end(reply):
+            self._is_over = True
+        else:
+            raise ValueError(f"the server answered {reply[:200]!r}")
+        return True
 
 
 def _reply(received: bytearray, prefix: struct.Struct) -> bytes | None:

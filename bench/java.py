@@ -10,6 +10,9 @@ from bench.stats import Sample
 
 CLIENT_HEAP = "512m"
 
+TOOL_S_MAX = 600.0
+"""A tool that runs for so long will never end; to store 10 GB takes its time."""
+
 
 def produce(address: str, topic: str, cell: ProducerCell, count: int) -> Sample:
     """`count` records after a third as many that only warm up."""
@@ -49,7 +52,9 @@ def consume(address: str, topic: str, count: int) -> Sample:
 def _tool(name: str, *arguments: str) -> str:
     command = ["java", f"-Xmx{CLIENT_HEAP}", "-cp", f"{KAFKA_JARS}/*"]
     command += [f"org.apache.kafka.tools.{name}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path("/"), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path("/"), check=False, timeout=TOOL_S_MAX
+    )
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
     return done.stdout

@@ -27,6 +27,8 @@ from engine.wal import Wal
 
 IN_FLIGHT_MAX = 20_000
 """Messages that an aiokafka producer has not heard of yet."""
+CLIENT_S_MAX = 240.0
+"""A client that runs for so long will never end."""
 SILENCE_S_MAX = 30.0
 """A consumer that gets nothing for so long gives up."""
 _STAMP = struct.Struct(">q")
@@ -55,8 +57,11 @@ class Running:
             self._failed(self._process.communicate()[1])
 
     def sample(self) -> Sample:
-        """When it has ended. Raises RuntimeError with what it said."""
-        said, complaint = self._process.communicate()
+        """When it has ended. Raises RuntimeError with what it said, TimeoutExpired."""
+        try:
+            said, complaint = self._process.communicate(timeout=CLIENT_S_MAX)
+        finally:
+            self.end()
         if self._process.returncode:
             self._failed(complaint)
         sample: Sample = json.loads(said.splitlines()[-1])

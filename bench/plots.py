@@ -80,17 +80,24 @@ def _percentiles(rows: Sequence[Row]) -> None:
     plt.legend(fontsize=7)
 
 
+_KINDS = {"cache": "o", "sync": "s", "produce": "o", "fetch": "^"}
+"""How the points of a kind of row look: the first of these that its name has in it."""
+
+
 def _cost_by(pattern: str, label: str) -> Callable[[Sequence[Row]], None]:
     def picture(rows: Sequence[Row]) -> None:
-        for name, colour in _COLOURS.items():
-            points = []
-            for row in rows:
-                size = re.search(pattern, row["name"])
-                found = spreads(row["samples"].get(name, ()))
+        series: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for row in rows:
+            size = re.search(pattern, row["name"])
+            kind = next(kind for kind in (*_KINDS, "") if kind in row["name"])
+            for name, samples in row["samples"].items():
+                found = spreads(samples)
                 if size and "cpu_s_per_million" in found:
-                    points.append((float(size.group(1)), found["cpu_s_per_million"].median))
-            if points:
-                plt.scatter(*zip(*points, strict=True), label=name, color=colour)
+                    point = float(size.group(1)), found["cpu_s_per_million"].median
+                    series.setdefault((name, kind), []).append(point)
+        for (name, kind), points in series.items():
+            look = {"color": _COLOURS[name], "marker": _KINDS.get(kind, "o")}
+            plt.scatter(*zip(*points, strict=True), label=f"{name} {kind}", **look)
         plt.xscale("log")
         plt.yscale("log")
         plt.xlabel(label)

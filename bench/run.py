@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bench.cells import Cell, Measure
@@ -57,18 +58,24 @@ class Runner:
         bystanders = Bystanders()
         try:
             row |= self._cell(cell)
-        except (OSError, RuntimeError, ValueError) as error:
-            _say(f"    FAILED: {error}")
-            row |= {"failure": str(error)}
+        except Exception as error:  # noqa: BLE001  Whatever it is, it stands on the page.
+            notes = getattr(error, "__notes__", [])
+            failure = ": ".join([*notes, type(error).__name__, str(error)])
+            _say(f"    FAILED: {failure}")
+            row |= {"failure": failure}
         return row | {"bystanders_percent": bystanders.percent()}
 
     def _cell(self, cell: Cell) -> dict[str, Any]:
-        peers = [self._stage.peer(kind, cell.durability, cell.label) for kind in cell.peers]
+        peers = [
+            self._stage.peer(kind, cell.durability, cell.label, is_warm=cell.is_warm)
+            for kind in cell.peers
+        ]
         measure = cell.begin(self._stage, peers)
         samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
         for _ in range(self._budget.repeats):
             for peer in peers:
-                samples[peer.name].append(measure(peer))
+                with _named(peer):
+                    samples[peer.name].append(measure(peer))
         for name, found in samples.items():
             spread = Spread.of([sample[cell.headline] for sample in found])
             values = f"{spread.median:,.3g} ({spread.low:,.3g} to {spread.high:,.3g})"
@@ -84,6 +91,16 @@ def _counts(peer: Peer, measure: Measure) -> Sample:
     with counted(peer.pids, found):
         messages = measure(peer)["messages"]
     return {name: count / messages * 1000 for name, count in found.items()}
+
+
+@contextmanager
+def _named(peer: Peer) -> Iterator[None]:
+    """Whose run it was that failed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while {peer.name} was measured")
+        raise
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench import java
 from bench.matrix import ProducerCell
-from bench.peers import START_S_MAX, Kafka, Peer, RustEngine, Walrus
+from bench.peers import START_S_MAX, Peer, RustEngine
 
 WARM_UP_COUNT = 150_000
 """Messages that a server gets before anything is measured: a JVM compiles meanwhile."""
@@ -24,15 +24,16 @@ class Stage:
         self._numbers = count(1)
         self._filled: dict[tuple[Peer, int, str], tuple[str, int]] = {}
 
-    def peer(self, kind: type[Peer], durability: str, label: str = "shared") -> Peer:
-        """A running server. One with a `label` of its own shares its data with no other cell."""
+    def peer(self, kind: type[Peer], durability: str, label: str, *, is_warm: bool) -> Peer:
+        """A running server. One with a `label` of its own shares its data with no other cell.
+        `is_warm`: a new one is worked before it is measured."""
         key = kind, durability, label
         if key not in self._peers:
             peer = self._peers[key] = kind(self.folder / label, durability)
             peer.start()
             if not isinstance(peer, RustEngine):
                 _wait_for_brokers(peer)
-            if label == "shared" and isinstance(peer, Kafka | Walrus):
+            if is_warm and not isinstance(peer, RustEngine):
                 self._warm_up(peer)
         return self._peers[key]
 

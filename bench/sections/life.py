@@ -6,7 +6,7 @@ from functools import partial
 from bench.cells import Cell, Measure, Options
 from bench.closed_loop import Request, ask, kafka_produce
 from bench.meter import Usage, memory_mb
-from bench.peers import Peer
+from bench.peers import START_S_MAX, Peer
 from bench.stage import Stage
 from bench.stats import Sample
 
@@ -22,6 +22,7 @@ def life(options: Options) -> list[Cell]:
             _begin_start,
             headline="seconds",
             label="start",
+            is_warm=False,
             setup_s=5,
         ),
         Cell(
@@ -30,6 +31,7 @@ def life(options: Options) -> list[Cell]:
             partial(_begin_idle, max(options.seconds, IDLE_S_MIN)),
             headline="cpu_percent",
             label="idle",
+            is_warm=False,
             setup_s=5,
         ),
     ]
@@ -46,7 +48,7 @@ def _begin_start(stage: Stage, peers: list[Peer]) -> Measure:
 
 
 def until_answered(peer: Peer, request: Request) -> Sample:
-    """Start it and ask again and again until the answer is good."""
+    """Start it and ask again and again until the answer is good. Raises TimeoutError."""
     began = time.perf_counter()
     peer.start(wait=False)
     while True:
@@ -57,6 +59,8 @@ def until_answered(peer: Peer, request: Request) -> Sample:
                 return {"seconds": seconds, "cpu_s": Usage.of(peer.pids).cpu_s}
         except ConnectionError:
             pass
+        if time.perf_counter() - began > START_S_MAX:
+            raise TimeoutError(f"{peer.name} gives no good answer {START_S_MAX:.0f} s after")
         time.sleep(0.005)
 
 

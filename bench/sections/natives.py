@@ -6,7 +6,7 @@ from functools import partial
 
 from bench import load
 from bench.cells import LOOP_S, NATIVE_PAIR, Cell, Measure, Options, closed
-from bench.closed_loop import ask, closed_loop, native
+from bench.closed_loop import ClosedLoop, ask, native
 from bench.peers import RUST_PEER, Peer, RustEngine, Walrus
 from bench.stage import Stage
 from bench.stats import Sample
@@ -50,7 +50,8 @@ def _begin_native(
     def run(peer: Peer) -> Sample:
         assert isinstance(peer, Walrus | RustEngine)
         if verb == "GET":  # Otherwise it would soon find nothing.
-            closed_loop(peer.native_port, put, connections=100, seconds=options.seconds)
+            with ClosedLoop(peer.native_port, put, connections=100) as filling:
+                filling.run(options.seconds)
         return closed(peer, peer.native_port, request, count, options.seconds)
 
     for peer in peers:
