@@ -79,13 +79,13 @@ class Membership:
             ) from error
         metadata.listen(self._addresses_changed)
         self._dial(metadata.state)
-        if self._is_nobody:
-            tasks.start_soon(self._meet_others)
+        tasks.start_soon(self._meet_others)
 
     async def _meet_others(self) -> None:
-        """Whoever was named to us need not be the one that lets us in."""
+        """Whoever was named to us need not be the one that lets us in, nor, where all have moved to
+        new addresses, the one that leads."""
         assert self._metadata is not None
-        while self._is_nobody:
+        while self._is_nobody or self.raft.leader is None:
             for peer in self._config.join:
                 self._met |= await self._introductions.ask(peer.host, peer.port)
             self._dial(self._metadata.state)

@@ -208,3 +208,24 @@ def test_a_cluster_moves_to_other_addresses(make_cluster: MakeCluster) -> None:
     _produce(cluster.nodes[1].kafka, "logs", [b"after"])
     for node in cluster.nodes.values():
         assert read_all(node.kafka, "logs") == [(0, b"before"), (1, b"after")]
+
+
+def test_a_cluster_that_moves_as_a_whole_is_told_one_new_address(
+    make_cluster: MakeCluster,
+) -> None:
+    """And the last one is told that of a node which does not lead."""
+    cluster = make_cluster()
+    nodes = cluster.nodes
+    _create(nodes[1], "logs")
+    _produce(cluster.bootstrap, "logs", [b"before"])
+    for node in nodes.values():
+        node.kill()
+        node.raft_port = free_port()
+    nodes[1].join = nodes[2].peer
+    nodes[1].start()
+    nodes[2].start()
+    wait_until(lambda: cluster.raft_leader() is not None, "the two have a leader")
+    nodes[3].join = nodes[2 if cluster.raft_leader() is nodes[1] else 1].peer
+    nodes[3].start()
+    cluster.wait_ready()
+    assert read_all(nodes[3].kafka, "logs") == [(0, b"before")]
