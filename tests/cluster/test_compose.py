@@ -97,3 +97,18 @@ def test_containers_that_are_killed_one_after_the_other(seconds: float) -> None:
     verdict = judge(history, read_all(KAFKA, "resilience"))
     assert verdict.is_clean, verdict
     assert verdict.acked == verdict.sent
+
+
+@pytest.mark.usefixtures("containers")
+def test_the_container_of_the_first_node_without_its_volume() -> None:
+    """The same words that once formed the cluster join it."""
+    payloads = numbered("message", range(20))
+    with Native(NATIVE_PORTS[1]) as client:
+        client.register("volumes")
+        for payload in payloads:
+            put(client, "volumes", payload)
+    _compose("rm", "--stop", "--force", "node1")
+    subprocess.run(["docker", "volume", "rm", "walrus-test_data1"], check=True, capture_output=True)
+    _compose("up", "--detach", "node1")
+    wait_until(_is_whole, "node1 is back", timeout_s=120)
+    assert read_all("127.0.0.1:19091", "volumes") == list(enumerate(payloads))
