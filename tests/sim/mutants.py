@@ -89,6 +89,16 @@ def acknowledge_at_append() -> Patches:
 
 
 @mutant
+def acknowledge_at_append_without_a_task() -> Patches:
+    """The same on the quick way."""
+
+    def at_once(_: LocalPartition, offset: int, wake: Any, *, acks: int, timeout_s: float) -> None:
+        wake(None)
+
+    yield LocalPartition, "when_committed", at_once
+
+
+@mutant
 def high_watermark_from_unsynced_ends() -> Patches:
     """A follower acknowledges what it has received."""
     append = LocalCopy.append
