@@ -4,8 +4,8 @@
     GET /readyz     200 when it serves clients, else 503; JSON {"ready": …, "reasons": […]}
     GET /metrics    Prometheus text
     GET /v1/status  JSON: the node and its topics
-    GET /v1/cluster JSON: nodes, leaders, segments, copies and lag, as this node sees them; 503
-                    before it has taken part
+    GET /v1/cluster JSON: nodes, leaders, segments and copies, as this node sees them, and the lag,
+                    as their writers know it; 503 before it has taken part
 
     POST /v1/nodes/ID/decommission    take a node out for good; what is left to do is in /v1/cluster
     POST /v1/nodes/ID/recommission    let it stay after all
@@ -13,8 +13,8 @@
     POST /v1/topics/NAME/unclean-seal {"force": NAME}: go on with what is left of a topic
     POST /v1/surplus/drop             drop this node's copies that nobody needs; JSON: how many
 
-What is asked by GET is answered from memory and changes nothing. A POST must say that it is JSON:
-no page in an operator's browser can send that to another host unasked.
+What is asked by GET is answered from the nodes' memory and changes nothing. A POST must say that it
+is JSON: no page in an operator's browser can send that to another host unasked.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -36,7 +36,7 @@ def make_app(
     *,
     status: Callable[[], NodeStatus],
     topics: Callable[[], Sequence[TopicView]],
-    cluster: Callable[[], Mapping[str, object]],
+    cluster: Callable[[], Coroutine[object, object, Mapping[str, object]]],
     registry: Registry,
     leave: Callable[[int, bool], Coroutine[object, object, None]],
     forget: Callable[[str], Coroutine[object, object, None]],
@@ -68,7 +68,7 @@ def make_app(
         return _json({"node": asdict(status()), "topics": [_summary(topic) for topic in topics()]})
 
     async def cluster_status(_: Request) -> Response:
-        found = cluster()
+        found = await cluster()
         return _json(found, 200 if found["cluster_id"] else 503)
 
     return Starlette(

@@ -34,8 +34,8 @@ cluster.add_command(unclean_seal)
 def status(addr: str, as_json: bool, timeout_s: float) -> None:
     """Show nodes and topics as the asked node sees them.
 
-    A topic's lag is known to its leader alone: ask that node for it. Exit code 1 when nobody
-    answers, 0 otherwise, however the cluster is.
+    A topic's lag is known to its leader alone, which is asked; "?" when it does not answer. Exit
+    code 1 when nobody answers, 0 otherwise, however the cluster is.
     """
     try:
         found = get(addr, "/v1/cluster", timeout_s)

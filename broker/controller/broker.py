@@ -24,6 +24,7 @@ from broker.controller.restart import Restart
 from broker.controller.router import Routed, answer_client
 from broker.controller.supervisor import Supervisor
 from broker.controller.surplus import Dropped
+from broker.controller.written import WrittenEverywhere
 from broker.ports import Buffer, Clock, TopicView
 from broker.replication import messages
 from broker.replication.copies import Key
@@ -84,6 +85,12 @@ class LocalBroker:
         self._lately = Lately(clock.monotonic)
         self.controller = self._make_controller()
         """What the protocols see."""
+        self.written = WrittenEverywhere(
+            node=node_id,
+            metadata=metadata,
+            peers=peers,
+            led_partitions=self.controller.led_partitions,
+        )
         read_back = ReadBack(node=node_id, store=store, copies=self._replicas.copies)
         self._restart = Restart(node=node_id, metadata=metadata, store=store, read_back=read_back)
         self._lifecycle = Lifecycle(
@@ -233,6 +240,8 @@ class LocalBroker:
             return messages.encode(self._liveness.answer(call, is_leader=is_leader))
         if isinstance(call, messages.SeenAsk):
             return await self._everywhere.answer(call)
+        if isinstance(call, messages.WrittenAsk):
+            return self.written.answer()
         if isinstance(call, messages.WindowAsk):
             return await self._replicas.windows.answer(call)
         if isinstance(call, messages.AppendAsk):

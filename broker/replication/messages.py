@@ -177,6 +177,25 @@ class SeenReply(Message, frozen=True, tag="seen"):
     revision: int
 
 
+class WrittenAsk(Message, frozen=True, tag="written?"):
+    """What do you write?"""
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True):
+    """One topic, as its writer knows it."""
+
+    topic_id: bytes
+    high_watermark: int
+    lag: dict[int, int]
+    """By follower: offsets that it does not have on its disk yet."""
+
+
+class WrittenReply(Message, frozen=True, tag="written"):
+    """All topics that the node writes."""
+
+    topics: list[Written]
+
+
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
     """`node` lives, as `incarnation`."""
 
@@ -251,6 +270,7 @@ Call = (
     | FetchAsk
     | TakeAsk
     | SeenAsk
+    | WrittenAsk
     | Heartbeat
 )
 CallReply = (
@@ -263,6 +283,7 @@ CallReply = (
     | FetchReply
     | TakeReply
     | SeenReply
+    | WrittenReply
     | HeartbeatReply
 )
 ToWriter = Follow | Unfollow | Acknowledge

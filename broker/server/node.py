@@ -358,7 +358,8 @@ class Node:
             detail=self._detail,
         )
 
-    def _overview(self) -> Mapping[str, object]:
+    async def _overview(self) -> Mapping[str, object]:
+        written = await self._broker.written.of_all()
         reaches_majority = self._metadata.reaches_majority
         return overview(
             self._controller.seen,
@@ -366,11 +367,7 @@ class Node:
             raft_leader=self._raft_leader() if reaches_majority else None,
             reaches_majority=reaches_majority,
             members=self._raft.members,
-            writers={
-                partition.metadata.topic_id: partition.bucket.writer
-                for partition in self._controller.led_partitions()
-                if partition.bucket is not None
-            },
+            written=written,
         )
 
     def _say_ready(self, native: HostPort, kafka: tuple[Listener, ...], admin: HostPort) -> None:

@@ -1,14 +1,14 @@
 """The cluster as one node sees it: what `/v1/cluster` answers (pure).
 
 Everything comes from this node's view of the metadata, but for the lag: only a topic's writer knows
-how far its followers are.
+how far its followers are, and tells.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from broker.replication.writer import Writer
+from broker.replication.messages import Written
 from raft.leaving import remaining
 from raft.members import Members
 from raft.state import Broker, ClusterState, Segment, SegmentState, Topic
@@ -21,10 +21,10 @@ def overview(
     raft_leader: int | None,
     reaches_majority: bool,
     members: Members,
-    writers: Mapping[bytes, Writer],
+    written: Mapping[bytes, Written],
 ) -> dict[str, object]:
-    """Ready for JSON. `state` is how `node_id` sees it (`controller/sight.py`), `writers` are those
-    of the topics that it writes, by topic id."""
+    """Ready for JSON. `state` is how `node_id` sees it (`controller/sight.py`), `written` is
+    what is known of how far followers are, by topic id."""
     leads = Counter(
         topic.last.writer
         for topic in state.topics.values()
@@ -43,7 +43,7 @@ def overview(
         ],
         "unregistered_members": _unregistered(state, members),
         "topics": [
-            _topic(state, topic, writers.get(topic.topic_id))
+            _topic(state, topic, written.get(topic.topic_id))
             for topic in sorted(state.topics.values(), key=lambda topic: topic.name)
         ],
     }
@@ -93,7 +93,7 @@ def _lacking(state: ClusterState, alive: Mapping[int, bytes], topic: Topic) -> i
     return sum(len(_live_replicas(alive, segment)) < wanted for segment in topic.segments)
 
 
-def _topic(state: ClusterState, topic: Topic, writer: Writer | None) -> dict[str, object]:
+def _topic(state: ClusterState, topic: Topic, written: Written | None) -> dict[str, object]:
     last = topic.last
     alive = _alive(state)
     segments = [_segment(alive, segment) for segment in topic.segments]
@@ -107,8 +107,8 @@ def _topic(state: ClusterState, topic: Topic, writer: Writer | None) -> dict[str
         "live_replicas": _live_replicas(alive, last),
         "log_start_offset": topic.log_start_offset,
         "under_replicated_segments": _lacking(state, alive, topic),
-        "lag": None if writer is None else _lag(writer),
-        "high_watermark": None if writer is None else writer.high_watermark,
+        "lag": None if written is None else {str(node): lag for node, lag in written.lag.items()},
+        "high_watermark": None if written is None else written.high_watermark,
         "segments": segments,
     }
 
@@ -136,12 +136,3 @@ def _live_replicas(alive: Mapping[int, bytes], segment: Segment) -> list[int]:
         return sorted(node for node, disk in segment.holders if alive.get(node) == disk)
     void = {node for node, _ in segment.void}
     return [node for node in segment.replicas if node in alive and node not in void]
-
-
-def _lag(writer: Writer) -> dict[str, int]:
-    """Offsets that each follower does not have on its disk yet."""
-    return {
-        str(node): writer.next_offset - end
-        for node, end in sorted(writer.durable.items())
-        if node != writer.node
-    }

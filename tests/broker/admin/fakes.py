@@ -37,6 +37,11 @@ def status(*, ready: bool = True, detail: str = "") -> NodeStatus:
     )
 
 
+async def overview(cluster_id: str) -> Mapping[str, object]:
+    """Of a cluster of which nothing else is known."""
+    return {"cluster_id": cluster_id}
+
+
 async def nobody(node: int, leaving: bool) -> None:
     """Nobody leaves."""
 

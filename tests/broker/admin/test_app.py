@@ -1,6 +1,7 @@
 """Probes that say ready when it is not, and pages that break."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ from broker.admin.app import make_app
 from broker.errors import InvalidRequest, MetadataUnavailable
 from broker.ports import NodeStatus
 from broker.telemetry.metrics import READY, Registry, Sample
-from tests.broker.admin.fakes import TOPIC, no_surplus, nobody, nothing, status, unknown
+from tests.broker.admin.fakes import TOPIC, no_surplus, nobody, nothing, overview, status, unknown
 from tests.broker.admin.http import Answer, get
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,7 @@ def app(
     return make_app(
         status=node,
         topics=lambda: [TOPIC],
-        cluster=lambda: {"cluster_id": cluster},
+        cluster=partial(overview, cluster),
         registry=registry,
         leave=leave,
         forget=forget,

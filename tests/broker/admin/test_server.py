@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ from starlette.applications import Starlette
 from broker.admin.app import make_app
 from broker.admin.server import AdminPortError, serve_admin
 from broker.telemetry.metrics import Registry
-from tests.broker.admin.fakes import no_surplus, nobody, nothing, status, unknown
+from tests.broker.admin.fakes import no_surplus, nobody, nothing, overview, status, unknown
 from tests.broker.admin.http import get_from
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,7 @@ def made() -> Starlette:
     return make_app(
         status=status,
         topics=list,
-        cluster=dict,
+        cluster=partial(overview, ""),
         registry=Registry(),
         leave=nobody,
         forget=unknown,

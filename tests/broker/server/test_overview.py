@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from broker.controller.written import written_by
+from broker.replication.messages import Written
 from broker.replication.writer import Writer
 from broker.server.overview import overview, under_replicated
 from engine.producer_state import ProducerState
@@ -68,7 +70,7 @@ def state(*segments: Segment, fenced: tuple[int, ...] = ()) -> ClusterState:
 
 
 def see(
-    found: ClusterState, writers: Mapping[bytes, Writer] | None = None, voters: int = 3
+    found: ClusterState, written: Mapping[bytes, Written] | None = None, voters: int = 3
 ) -> dict[str, Any]:
     members = Members(tuple(DISKS[node].hex() for node in range(1, voters + 1)))
     return overview(
@@ -77,7 +79,7 @@ def see(
         raft_leader=2,
         reaches_majority=True,
         members=members,
-        writers=writers or {},
+        written=written or {},
     )
 
 
@@ -128,7 +130,7 @@ def test_lag_is_the_writers_to_tell() -> None:
     writer.next_offset = 30
     writer.on_durable(1, 30)
     writer.on_durable(2, 25)
-    (topic,) = see(state(open_segment), {TOPIC_ID: writer})["topics"]
+    (topic,) = see(state(open_segment), {TOPIC_ID: written_by(writer, TOPIC_ID)})["topics"]
     assert topic["lag"] == {"2": 5, "3": 30}
     assert topic["high_watermark"] == 25
 
@@ -141,6 +143,6 @@ def test_a_member_of_the_metadata_that_is_no_node_is_shown() -> None:
         raft_leader=1,
         reaches_majority=True,
         members=Members(known, ("ab" * 16,)),
-        writers={},
+        written={},
     )
     assert found["unregistered_members"] == [{"member": "ab" * 16, "raft_role": "learner"}]
