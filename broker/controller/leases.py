@@ -93,7 +93,8 @@ class LeaseTable:
         """Bring the table in line with `after`. A metadata listener: never blocks, never raises."""
         self._state = after
         if before.brokers.get(self._node) is after.brokers.get(self._node):
-            self._sync(after.topics.changed_since(before.topics))
+            changed = after.topics.changed_since(before.topics)
+            self._sync(dict.fromkeys((*changed, *self._unled)))
         else:
             self._sync_all()
 
@@ -103,7 +104,8 @@ class LeaseTable:
 
     def _sync(self, topic_ids: Iterable[bytes]) -> None:
         """Bring these in line with the state. The others are: nothing but the metadata of a topic
-        and of this node decides what this process may write."""
+        and of this node decides what this process may write. What it cannot write yet is tried
+        again at each change."""
         state = self._state
         if state is None or not self._incarnation:
             return
