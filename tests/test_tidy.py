@@ -58,7 +58,14 @@ CLOCK_OWNERS = ("broker/telemetry/clock.py", "broker/cli/")
 """Who may ask the machine for the time or for randomness; all others are given what they use."""
 
 CROSS_CUTTING: frozenset[str] = frozenset(
-    {"broker/controller/test_cluster.py", "raft/test_forwarding.py"}
+    {
+        "broker/controller/test_cluster.py",
+        "broker/controller/test_copies_wanted.py",
+        "broker/controller/test_disks_of_a_cluster.py",
+        "broker/net/test_quick_requests.py",
+        "raft/test_forwarding.py",
+        "raft/test_repeated_commands.py",
+    }
 )
 """Tests, as paths below `tests/`, that are about no single module."""
 

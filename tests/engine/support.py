@@ -28,6 +28,11 @@ def make_batch(
     return parse_header(batch), batch
 
 
+DIRECTORY = DISK / f"orders-{TOPIC_ID.hex()}"
+META = DIRECTORY / "1" / "meta"
+LOG = DIRECTORY / "1" / f"{0:020}.log"
+
+
 class Rig:
     """A Wal and one topic's log, driven by hand."""
 
@@ -106,3 +111,11 @@ class Rig:
         """The segment as a power cut that spares nothing unsynced would leave it."""
         assert isinstance(self.backend, MemoryBackend)
         return Rig(self.backend.crash_clone("none")).recover()
+
+
+def filled(rig: Rig, count: int = 10, **kind: int) -> tuple[Segment, list[bytes]]:
+    """A segment of so many durable batches, and their bytes."""
+    segment = rig.open()
+    batches = [rig.append(segment, **kind) for _ in range(count)]
+    rig.settle(segment)
+    return segment, batches

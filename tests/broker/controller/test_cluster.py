@@ -6,62 +6,23 @@ from pathlib import Path
 
 import anyio
 import pytest
-from structlog.testing import capture_logs
 
 from broker.controller.metadata import Metadata
-from broker.controller.restart import Restart
-from broker.errors import InvalidRequest, LeaderMoved, MetadataUnavailable, NotEnoughReplicas
-from broker.ports import ACKS_ALL, ACKS_LEADER
+from broker.errors import InvalidRequest, MetadataUnavailable
+from broker.ports import ACKS_ALL
 from broker.replication import messages
 from broker.replication.writer import Writer
 from engine.backends._memory import MemoryBackend
-from engine.format import log_name, topic_directory
 from raft.commands import AnyCommand, Applied, BeginSeal, BeginSealMany, FenceBroker
-from raft.state import ClusterState, SegmentState
-from tests.broker.cluster import Cluster, NetPeers, cluster
-from tests.broker.one_node import TOPICS, batch, put, read_all, values
-
-
-async def acknowledged(made: Cluster, count: int, prefix: bytes = b"v") -> dict[int, bytes]:
-    """Put `count` values; what was acknowledged, by offset."""
-    known: dict[int, bytes] = {}
-    for number in range(count):
-        value = b"%s%d" % (prefix, number)
-        known[await made.put(value)] = value
-    return known
-
-
-async def check(made: Cluster, known: dict[int, bytes]) -> list[bytes | None]:
-    """Everything acknowledged is at its offset."""
-    found = await read_all(await made.leader())
-    by_offset = dict(found)
-    for offset, value in known.items():
-        assert by_offset.get(offset) == value, f"offset {offset}"
-    return values(found)
-
-
-async def settled_copies(made: Cluster) -> None:
-    """Wait until every live node has sealed and registered its copies of closed segments."""
-    with anyio.fail_after(20):
-        while True:
-            state = made.raft.state
-            if all(
-                {node for node, _ in segment.holders}
-                >= set(segment.replicas) & set(made.network.nodes)
-                for topic in state.topics.values()
-                for segment in topic.segments
-                if segment.state is SegmentState.SEALED
-            ):
-                return
-            await anyio.sleep(0.02)
-
-
-async def asked(made: Cluster, node: int, seal: messages.SealAsk) -> messages.SealReply:
-    """What a recoverer is told."""
-    frame = b"".join(await made.broker(node).answer(seal, memoryview(b"")))
-    answer, _ = messages.decode_reply(memoryview(frame))
-    assert isinstance(answer, messages.SealReply)
-    return answer
+from tests.broker.cluster import NetPeers, cluster
+from tests.broker.controller.cluster_checks import (
+    acknowledged,
+    asked,
+    check,
+    emptied,
+    settled_copies,
+)
+from tests.broker.one_node import batch, put, read_all, values
 
 
 async def test_a_record_is_on_two_disks_when_it_is_acknowledged(tmp_path: Path) -> None:
@@ -158,21 +119,6 @@ async def test_a_deleted_batch_that_is_sent_again_is_not_written_again(
         assert (await put(partition, b"next", producer=(7, 0, 3))).base_offset == 3
 
 
-async def emptied(made: Cluster) -> None:
-    """Wait until no disk has a log file of the topic."""
-    with anyio.fail_after(20):
-        while any(
-            name.endswith(".log")
-            for disk in made.disks.values()
-            for topic in disk.fs.listdir(TOPICS)
-            if topic.startswith("t-")
-            for sid in disk.fs.listdir(TOPICS / topic)
-            if sid.isdecimal()
-            for name in disk.fs.listdir(TOPICS / topic / sid)
-        ):
-            await anyio.sleep(0.02)
-
-
 async def test_an_isolated_leader_acknowledges_nothing_more(tmp_path: Path) -> None:
     async with cluster(tmp_path) as made:
         await made.controller(1).create_topic("t", configs={})
@@ -202,69 +148,6 @@ async def test_without_a_quorum_nothing_is_acknowledged_and_with_it_all_goes_on(
             await made.put(b"nobody hears this")
         await made.start(2)
         known |= await acknowledged(made, 5, b"again")
-        await check(made, known)
-
-
-async def test_two_disks_of_three_lost_stop_their_topic_and_nothing_else(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as made:
-        await made.controller(1).create_topic("t", configs={})
-        await acknowledged(made, 5)
-        kept = (await made.leader()).topic.leader_id % 3 + 1
-        made.raft_leader = kept
-        lost = [node for node in (1, 2, 3) if node != kept]
-        for node in lost:
-            made.kill(node)
-            made.disks[node] = MemoryBackend()
-            made.disk_ids[node] = bytes([node + 100]) * 16
-        with capture_logs() as logs, anyio.fail_after(20):
-            while not all(made.raft.state.brokers[node].fenced for node in lost):
-                await anyio.sleep(0.02)
-            for node in lost:
-                await made.start(node)
-            while not any("too few copies" in line["event"] for line in logs):
-                await anyio.sleep(0.02)
-        assert made.controller(kept).topic("t").leader_id == -1
-        created = await made.controller(kept).create_topic("u", configs={})
-        partition = made.controller(created.leader_id).partition(created)
-        await put(partition, b"goes on")
-        assert values(await read_all(partition)) == [b"goes on"]
-        await _accept_what_is_left(made, kept)
-
-
-async def test_a_replaced_disk_confirms_no_leader_of_a_segment_that_has_ended(
-    tmp_path: Path,
-) -> None:
-    """The promise that ended it may have been on the disk that is gone: a deposed leader would take
-    the new copy's word for a majority."""
-    async with cluster(tmp_path) as made:
-        await made.controller(1).create_topic("t", configs={})
-        known = await acknowledged(made, 5)
-        old = await made.leader()
-        ended, writer = old.metadata.last, old.topic.leader_id
-        made.raft_leader = writer % 3 + 1
-        made.kill(writer)
-        known |= await acknowledged(made, 5, b"next")
-        made.raft_leader = (await made.leader()).topic.leader_id
-        replaced = 6 - writer - made.raft_leader
-        made.kill(replaced)
-        made.disks[replaced] = MemoryBackend()
-        made.disk_ids[replaced] = b"n" * 16
-        with anyio.fail_after(20):
-            while not made.raft.state.brokers[replaced].fenced:
-                await anyio.sleep(0.02)
-        made.network.isolate(replaced)
-        broker = (await made.start(replaced)).broker
-        topic_id = old.metadata.topic_id
-        with anyio.fail_after(20):
-            while broker._replicas.copies.get(topic_id, ended.sid) is None:
-                await anyio.sleep(0.02)
-        ask = messages.UnfencedAsk(topic_id, ended.sid, ended.epoch)
-        frame = b"".join(await broker.answer(ask, memoryview(b"")))
-        reply, _ = messages.decode_reply(memoryview(frame))
-        assert isinstance(reply, messages.UnfencedReply)
-        assert not reply.is_known or reply.why
-        made.network.heal()
-        await made.start(writer)
         await check(made, known)
 
 
@@ -348,21 +231,6 @@ async def test_a_node_that_has_lost_its_vote_is_not_told_to_stay(tmp_path: Path)
         assert made.raft.state.brokers[3].leaving
 
 
-async def _accept_what_is_left(made: Cluster, kept: int) -> None:
-    unclean_seal = made.controller(kept).unclean_seal
-    with pytest.raises(InvalidRequest, match=f"nodes {kept} can"):
-        await unclean_seal("t", force="")
-    with pytest.raises(InvalidRequest, match="not stuck"):
-        await unclean_seal("u", force="u")
-    await unclean_seal("t", force="t")
-    partition = await made.leader()
-    assert len(await read_all(partition)) == 5, "the one copy that was left had it all"
-    await put(partition, b"and on")
-    await settled_copies(made)
-    topic = made.raft.state.topics[partition.metadata.topic_id]
-    assert topic.segments[0].accepts_loss
-
-
 async def test_a_follower_with_a_slow_disk_follows_on_when_it_has_caught_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,104 +300,6 @@ async def test_what_a_seal_has_committed_is_read_on_the_leader_that_goes_on(
         assert values(await read_all(await made.leader())) == [b"first", b"second"]
 
 
-async def test_what_is_deleted_while_a_node_reads_its_disk_back_leaves_that_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reading back may take minutes, and the others go on meanwhile: nobody would look at these
-    files again before the next start."""
-    read_back = Restart.read_back
-    async with cluster(tmp_path) as made:
-        for name in ("gone", "cut"):
-            await made.controller(1).create_topic(name, configs={})
-            for _ in range(2):
-                await made.put(b"old", name)
-                leader = await made.leader(name)
-                await made.broker(leader.topic.leader_id).leading.roll(leader, "to be sealed")
-            await made.put(b"new", name)
-        await settled_copies(made)
-        ids = {name: made.controller(1).topic(name).topic_id for name in ("gone", "cut")}
-        paths = {name: TOPICS / topic_directory(name, of.bytes) for name, of in ids.items()}
-        made.kill(3)
-        fs = made.disks[3].fs
-        assert fs.exists(paths["gone"]) and fs.exists(paths["cut"] / "1")
-
-        async def delete_meanwhile(restart: Restart) -> ClusterState:
-            state = await read_back(restart)
-            await made.controller(1).delete_topic(ids["gone"])
-            await made.controller(1).delete_prefix(ids["cut"], 1)
-            return state
-
-        monkeypatch.setattr(Restart, "read_back", delete_meanwhile)
-        await made.start(3)
-        with anyio.fail_after(20):
-            while fs.exists(paths["gone"]) or fs.exists(paths["cut"] / "1"):
-                await anyio.sleep(0.01)
-
-
-@pytest.mark.parametrize("is_sealed", [False, True], ids=["cannot vouch", "sealed elsewhere"])
-async def test_a_damaged_copy_that_nobody_relies_on_does_not_keep_its_node_away(
-    tmp_path: Path, is_sealed: bool
-) -> None:
-    """After a power cut without a sync of each write, what was written last has holes."""
-    async with cluster(tmp_path) as made:
-        await made.controller(1).create_topic("t", configs={})
-        known = await acknowledged(made, 10)
-        leader = await made.leader()
-        node, topic_id = leader.topic.leader_id % 3 + 1, leader.metadata.topic_id
-        log = made.network.nodes[node].store.log("t", topic_id)
-        with anyio.fail_after(20):
-            while (copy := log.get(1)) is None or copy.durable_offset < 10:
-                await anyio.sleep(0.01)
-        made.kill(node)
-        fs = made.disks[node].fs
-        file = fs.open(log.directory / "1" / log_name(0))
-        fs.pwrite(file, fs.size(file) // 2, bytes(80))
-        if is_sealed:
-            assert await made.broker(leader.topic.leader_id).leading.roll(leader, "to be sealed")
-        made.is_clean = is_sealed
-        await made.start(node)
-        known |= await acknowledged(made, 5, b"after")
-        await settled_copies(made)
-        await check(made, known)
-
-
-async def test_more_copies_wanted_than_the_topic_has_refuse_acks_all_and_nothing_else(
-    tmp_path: Path,
-) -> None:
-    async with cluster(tmp_path) as made:
-        await made.controller(1).create_topic(
-            "t", configs={"min.insync.replicas": "2"}, replication_factor=1
-        )
-        partition = await made.leader()
-        with pytest.raises(NotEnoughReplicas):
-            await partition.append(batch(b"never"), acks=ACKS_ALL)
-        appended = await partition.append(batch(b"one copy"), acks=ACKS_LEADER)
-        await partition.committed(appended.end_offset, acks=ACKS_LEADER, timeout_s=3)
-        assert values(await read_all(partition)) == [b"one copy"]
-        node = partition.metadata.last.writer
-        made.kill(node)
-        await made.start(node)
-        assert values(await read_all(await made.leader())) == [b"one copy"]
-
-
-async def test_a_topic_that_wants_all_copies_is_read_on_when_its_leader_dies(
-    tmp_path: Path,
-) -> None:
-    async with cluster(tmp_path, monitor_interval_ms=20) as made:
-        await made.controller(1).create_topic("t", configs={"min.insync.replicas": "3"})
-        known = await acknowledged(made, 5)
-        node = (await made.leader()).metadata.last.writer
-        made.kill(node)
-        made.raft_leader = next(iter(made.network.nodes))
-        await check(made, known)
-        with pytest.raises(NotEnoughReplicas):
-            await (await made.leader()).append(batch(b"never"), acks=ACKS_ALL)
-        await made.start(node)
-        known |= await acknowledged(made, 5, b"again")
-        await check(made, known)
-        assert len((await made.leader()).metadata.last.replicas) == 3
-
-
 async def test_a_node_that_is_taken_for_dead_while_it_starts_comes_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,79 +327,3 @@ async def test_a_node_that_is_taken_for_dead_while_it_starts_comes_up(
         assert not is_first
         known |= await acknowledged(made, 5, b"after")
         await check(made, known)
-
-
-async def test_what_waits_for_a_follower_that_never_comes_goes_on_in_the_next_segment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A segment on two nodes of three loses one of them, and is closed for it: what waited is
-    sent on to where it goes on, and its client hears of no error."""
-    monkeypatch.setattr("broker.controller.bucket.FOLLOWERS_PATIENCE_S", 60.0)
-    async with cluster(tmp_path) as made:
-        made.kill(3)
-        await until(lambda: made.raft.state.brokers[3].fenced)
-        await made.controller(1).create_topic("t", configs={})
-        known = await acknowledged(made, 3)
-        partition = await made.leader()
-        leader = partition.metadata.last.writer
-        await made.start(3)
-        made.raft_leader = leader
-        made.kill(3 - leader)
-        await until(lambda: not partition.bucket or not partition.bucket.writer.has_quorum)
-        with anyio.fail_after(20), pytest.raises(LeaderMoved):
-            await partition.append(batch(b"waited"), acks=ACKS_ALL)
-        routed = made.controller(leader).anywhere(partition.topic, resends=False)
-        appended = await routed.append(batch(b"waited"), acks=ACKS_ALL)
-        await routed.committed(appended.end_offset, acks=ACKS_ALL, timeout_s=10)
-        await check(made, known | {appended.base_offset: b"waited"})
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.01)
-
-
-async def test_how_many_copies_are_asked_for_is_in_force_when_it_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And not from the next segment on: that may be days away."""
-    monkeypatch.setattr("broker.controller.bucket.FOLLOWERS_PATIENCE_S", 0.1)
-    async with cluster(tmp_path) as made:
-        view = await made.controller(1).create_topic("t", configs={})
-        known = await acknowledged(made, 3)
-        partition = await made.leader()
-        leader = made.raft_leader = partition.metadata.last.writer
-        made.kill(leader % 3 + 1)
-        for wanted in (3, 2, 3):
-            configs = {"min.insync.replicas": str(wanted)}
-            await made.controller(leader).configure(view.topic_id, lambda _: configs)  # noqa: B023
-            if wanted == 3:
-                with pytest.raises(NotEnoughReplicas):
-                    await partition.append(batch(b"never"), acks=ACKS_ALL)
-            else:
-                known |= await acknowledged(made, 3, b"two will do")
-        await check(made, known)
-
-
-async def test_nobody_is_parked_for_a_roll_that_waits_for_a_node_that_is_dead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The segment is due at every look, and cannot be closed before its third copy is back: who
-    writes with acks=1 would stand still for half of the time."""
-    monkeypatch.setattr("broker.controller.roll.DRAIN_TIMEOUT_S", 60.0)
-    async with cluster(tmp_path, entries_max=1, monitor_interval_ms=20) as made:
-        await made.controller(1).create_topic("t", configs={"min.insync.replicas": "3"})
-        leader = made.raft_leader = (await made.leader()).metadata.last.writer
-        away = leader % 3 + 1
-        made.kill(away)
-        await until(lambda: made.raft.state.brokers[away].fenced)
-        partition = await made.leader()
-        for number in range(3):
-            with anyio.fail_after(5):
-                appended = await partition.append(batch(b"%d" % number), acks=ACKS_LEADER)
-                await partition.committed(appended.end_offset, acks=ACKS_LEADER, timeout_s=3)
-            await anyio.sleep(0.1)
-        await made.start(away)
-        await until(lambda: len(made.raft.state.topics[partition.metadata.topic_id].segments) > 1)
-        assert values(await read_all(await made.leader())) == [b"0", b"1", b"2"]

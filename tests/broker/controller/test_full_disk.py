@@ -12,7 +12,7 @@ from broker.replication.space import Space
 from engine.format import topic_directory
 from raft.state import SegmentState
 from tests.broker.cluster import Cluster, cluster
-from tests.broker.controller.test_cluster import acknowledged, check, settled_copies
+from tests.broker.controller.cluster_checks import acknowledged, check, settled_copies
 from tests.broker.one_node import TOPICS, put
 
 FULL = errno.ENOSPC

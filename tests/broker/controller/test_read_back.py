@@ -9,7 +9,7 @@ from broker.controller.partition import LocalPartition
 from engine.errors import CorruptSegmentError
 from engine.format import log_name
 from tests.broker.cluster import Cluster, cluster
-from tests.broker.controller.test_cluster import acknowledged, check, settled_copies
+from tests.broker.controller.cluster_checks import acknowledged, check, settled_copies
 
 
 async def everywhere(made: Cluster, partition: LocalPartition, sid: int, end_offset: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from broker.errors import NotLeader, OffsetOutOfRange, UnknownLeaderEpoch
 from tests.broker.cluster import Cluster, cluster
-from tests.broker.controller.test_cluster import acknowledged, settled_copies
+from tests.broker.controller.cluster_checks import acknowledged, settled_copies
 
 
 async def led_by_a_newcomer(made: Cluster) -> tuple[int, int]:
