@@ -95,7 +95,10 @@ class PeerPort:
         """A trusted connection. Raises PeerError (HandshakeError) or OSError, TimeoutError
         included."""
         with anyio.fail_after(HANDSHAKE_TIMEOUT_S):
-            stream = await anyio.connect_tcp(host, port)
+            try:
+                stream = await anyio.connect_tcp(host, port)
+            except UnicodeError as wrong:  # Some other node has registered it.
+                raise OSError(f"{host!r} cannot be the name of a host: {wrong}") from wrong
             try:
                 self._prepare(stream)
                 dialing = Dialing(self._secret, self._identity(), channel, token_bytes(NONCE_SIZE))

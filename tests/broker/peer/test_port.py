@@ -96,6 +96,12 @@ async def test_a_channel_that_finds_a_fault_of_ours_is_closed_and_ends_no_node()
     assert [log["log_level"] for log in logs] == ["error"]
 
 
+async def test_a_host_that_nobody_can_be_called_is_one_that_cannot_be_reached() -> None:
+    """A node registers whatever its operator types, and all others dial it."""
+    with pytest.raises(OSError, match="cannot be the name of a host"):
+        await node("b").dial("ü" * 80, 6000, "echo")
+
+
 async def test_a_node_with_another_secret_is_refused_and_told_so() -> None:
     listener = node("a")
     async with listening(listener) as bound:
