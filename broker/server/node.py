@@ -52,6 +52,9 @@ from raft.commands import RegisterBroker
 
 _log = structlog.get_logger(__name__)
 
+READING_BACK = "reading the logs back"
+"""What `/readyz` says for as long as that takes."""
+
 SECOND_SIGNAL_S_MIN = 1.0
 """A second signal ends the node at once, but not one that came with the first: `timeout` and some
 supervisors signal a process and its group."""
@@ -258,7 +261,7 @@ class Node:
             rack=None,
             clean=is_trusted,
         )
-        self._detail = "reading the logs back"
+        self._detail = READING_BACK
         await self._broker.start(tasks, cluster_id=_new_cluster_id(), register=register)
         await anyio.to_thread.run_sync(self._data.registered)
         await anyio.to_thread.run_sync(self._data.joined, self._controller.cluster_id)
@@ -355,8 +358,13 @@ class Node:
             fsync=self._config.fsync,
             data_dir=str(self._data.path),
             ready=not self._detail,
-            detail=self._detail,
+            detail=self._why_not_ready(),
         )
+
+    def _why_not_ready(self) -> str:
+        """Nothing if it is. Logs are read back within moments; a majority may be long in coming."""
+        is_alone = self._detail == READING_BACK and not self._metadata.reaches_majority
+        return "waiting for a majority of the cluster" if is_alone else self._detail
 
     async def _overview(self) -> Mapping[str, object]:
         written = await self._broker.written.of_all()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.clients import get_all, native, numbered, put
 from tests.cluster.conftest import MakeCluster
-from tests.cluster.processes import Cluster
+from tests.cluster.processes import Cluster, Node, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -38,6 +38,13 @@ def test_messages_and_cursors_that_a_restart_forgets(make_cluster: MakeCluster) 
             assert get_all(client, "logs") == [b"one more"]
 
 
+def _waits_for_others(node: Node) -> bool:
+    try:
+        return "waiting for a majority" in node.get("/readyz")[1]
+    except OSError:
+        return False
+
+
 def test_nodes_that_must_be_started_in_an_order(make_cluster: MakeCluster) -> None:
     """The last one to come is the one that formed the cluster, long after the others."""
     cluster = make_cluster()
@@ -46,6 +53,7 @@ def test_nodes_that_must_be_started_in_an_order(make_cluster: MakeCluster) -> No
         put(client, "logs", b"kept")
     _end(cluster, gracefully=False)
     cluster.nodes[3].start()
+    wait_until(lambda: _waits_for_others(cluster.nodes[3]), "what it waits for is said")
     cluster.nodes[2].start()
     cluster.nodes[2].wait_until_ready()
     cluster.nodes[3].wait_until_ready()
