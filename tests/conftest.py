@@ -5,12 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction, blockbuster_ctx
+from hypothesis import settings
 
 _SOURCES = ["broker", "engine", "raft"]
 
 _DISK_CALLS = ("fsync", "fdatasync", "pwrite", "pwritev", "pread")
 """Blockbuster does not know these; on an event loop they are exactly our sins. (`preadv` has a flag
 that makes it return at once, and is used so.)"""
+
+# How long an example takes is the machine's affair.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.matrix import PRODUCER_FACTORS, producer_cells, spread
@@ -10,7 +10,6 @@ from bench.matrix import PRODUCER_FACTORS, producer_cells, spread
 factors = st.lists(st.integers(1, 3).map(lambda count: tuple(range(count))), min_size=2, max_size=4)
 
 
-@settings(deadline=None)
 @given(factors, st.integers(0, 30))
 def test_two_settings_that_never_meet(factors: list[tuple[int, ...]], count: int) -> None:
     rows = spread(factors, count)
@@ -20,7 +19,6 @@ def test_two_settings_that_never_meet(factors: list[tuple[int, ...]], count: int
         assert met == {(value, other) for value in values for other in others}
 
 
-@settings(deadline=None)
 @given(factors, st.integers(0, 30))
 def test_a_workload_that_is_run_twice(factors: list[tuple[int, ...]], count: int) -> None:
     rows = spread(factors, count)

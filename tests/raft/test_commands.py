@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raft import commands as c
@@ -68,14 +68,12 @@ def test_old_logs_stay_readable(command: c.AnyCommand) -> None:
     assert c.encode(envelope) == stored
 
 
-@settings(deadline=None)
 @given(COMMANDS)
 def test_every_command_survives_the_log(command: c.AnyCommand) -> None:
     envelope = c.Envelope(c.FORMAT_VERSION, CLIENT, 1, command)
     assert c.decode(c.encode(envelope)) == envelope
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_garbage_is_an_error_that_can_be_caught(data: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):

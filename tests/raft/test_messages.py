@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raft import messages
@@ -52,7 +52,6 @@ def test_a_message_arrives_as_it_was_sent(message: AnyMessage) -> None:
             messages.decode(data[:size])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_is_refused_or_is_a_message(data: bytes) -> None:
     try:

@@ -1,7 +1,7 @@
 """A map that shares structure is still a map."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raft.pmap import PMap
@@ -9,7 +9,6 @@ from raft.pmap import PMap
 KEYS = st.one_of(st.integers(0, 600), st.text(max_size=3), st.binary(max_size=3))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(KEYS, st.integers() | st.none()), max_size=80))
 def test_it_behaves_like_a_dict_and_old_versions_stay(
     steps: list[tuple[int | str | bytes, int | None]],

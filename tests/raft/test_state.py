@@ -31,7 +31,7 @@ def through_disk(state: ClusterState) -> ClusterState:
     return snapshot.decode(b"".join(snapshot.encode(taken)), "test").state
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from(CLIENTS), st.integers(1, 30), COMMANDS), max_size=40))
 def test_any_history_keeps_every_invariant_and_replays_to_the_same_state(
     history: list[tuple[bytes, int, c.AnyCommand]],

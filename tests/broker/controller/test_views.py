@@ -1,6 +1,6 @@
 """What clients are told of a topic."""
 
-from broker.controller.views import topic_view
+from broker.controller.views import Views, topic_view
 from raft import commands as c
 from tests.raft.support import topic_id, world
 
@@ -16,3 +16,15 @@ def test_no_epoch_is_told_before_it_has_a_leader() -> None:
         at.ok(c.BeginSeal(topic_id(1), topic.last.sid, topic.epoch, recoverer))
         view = topic_view(at.state, at.topic())
         assert (view.leader_id, view.leader_epoch) == (-1, opened)
+
+
+def test_a_name_that_is_asked_for_again_means_the_topic_that_has_it_now() -> None:
+    at, views = world(3), Views()
+    assert views.named(at.state, "topic-1") is None
+    at.create(replicas=(1, 2, 3))
+    name = at.topic().name
+    first = views.named(at.state, name)
+    assert first is not None
+    assert views.named(at.state, name) is first
+    at.ok(c.DeleteTopic(topic_id(1)))
+    assert views.named(at.state, name) is None

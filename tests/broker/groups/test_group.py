@@ -45,7 +45,7 @@ _STEP = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(_STEP, max_size=80))
 def test_a_storm_in_which_somebody_is_forgotten(steps: list[tuple[Any, ...]]) -> None:
     """One generation per rebalance, every request answered once, no assignment of an old

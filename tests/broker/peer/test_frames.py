@@ -1,7 +1,7 @@
 """A sealed frame opens once, in order, unchanged, on its own connection."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import FrameError
@@ -10,7 +10,6 @@ from broker.peer.frames import FRAME_SIZE_MAX, SEAL_SIZE, Opener, Sealer
 KEY = b"k" * 32
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), min_size=1), st.integers(1, 50))
 def test_frames_arrive_whole_however_they_are_cut(payloads: list[bytes], step: int) -> None:
     sealer, opener = Sealer(KEY), Opener(KEY)

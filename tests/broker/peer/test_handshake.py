@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.peer.handshake import (
@@ -122,7 +122,6 @@ def test_an_absurd_length_is_refused_before_it_is_read() -> None:
             size_of(size.to_bytes(2, "little"))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_garbage_is_one_kind_of_error(data: bytes) -> None:
     with pytest.raises(HandshakeError):
