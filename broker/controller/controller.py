@@ -98,10 +98,10 @@ class LocalController:
         return [self._views.of(self.seen, topic) for topic in self._metadata.state.topics.values()]
 
     def topic(self, name: str) -> TopicView:
-        topic_id = self._metadata.state.names.get(name)
-        if topic_id is None:
+        view = self._views.named(self._sight.state, name)
+        if view is None:
             raise UnknownTopic(f"unknown topic {name}")
-        return self._views.of(self.seen, self._metadata.state.topics[topic_id])
+        return view
 
     def topic_by_id(self, topic_id: UUID) -> TopicView:
         topic = self._metadata.state.topics.get(topic_id.bytes)

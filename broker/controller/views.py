@@ -16,6 +16,18 @@ class Views:
     def __init__(self) -> None:
         self._brokers: object = None
         self._made: dict[bytes, tuple[Topic, TopicView]] = {}
+        self._as_of: ClusterState | None = None
+        self._named: dict[str, TopicView] = {}
+        """Those that were asked for by name as of that state: native clients do at each command."""
+
+    def named(self, state: ClusterState, name: str) -> TopicView | None:
+        """The view of the topic of this name, if there is one."""
+        if state is not self._as_of:
+            self._as_of, self._named = state, {}
+        view = self._named.get(name)
+        if view is None and (topic_id := state.names.get(name)) is not None:
+            view = self._named[name] = self.of(state, state.topics[topic_id])
+        return view
 
     def of(self, state: ClusterState, topic: Topic) -> TopicView:
         """The view of `topic`, which may be one that exists only if it were created."""

@@ -84,6 +84,8 @@ class Connection:
         )
         self._loop = asyncio.get_running_loop()
         self._is_pump_due = False
+        self._is_ready_begun = False
+        """A request had its reply when it was begun, and that is not sent yet."""
         self._refused: memoryview | None = None
         """The frame that was last found to need a task: to find it again may cost as much."""
         self._was_in_frame = False
@@ -182,7 +184,7 @@ class Connection:
                     return frames[begun_count:]
                 begun_count += 1
         finally:
-            if begun_count:
+            if self._is_ready_begun:
                 self._pump()
         return None if self._decoder.refused is None else []
 
@@ -208,6 +210,8 @@ class Connection:
             self._refused = frame
             return False
         self._stats.requests += 1
+        if pending.is_ready:
+            self._is_ready_begun = True  # Nobody is told: who begins it looks.
         pending.on_ready = self._on_ready
         self._slots.append((pending, PREFIX_SIZE + len(frame)))
         return True
@@ -225,7 +229,7 @@ class Connection:
 
     def _pump(self) -> None:
         """Answer from the front what is ready and needs no task; send it with one system call."""
-        self._is_pump_due = False
+        self._is_pump_due = self._is_ready_begun = False
         slots, outbox = self._slots, self._outbox
         replies: list[Buffer] = []
         released_size = reply_size = 0
