@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import structlog
 from blockbuster import BlockBuster, BlockBusterFunction, blockbuster_ctx
 from hypothesis import settings
 
@@ -35,3 +37,15 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
         for name in _DISK_CALLS:
             guard.functions[f"os.{name}"].activate()
         yield guard
+
+
+@pytest.fixture(autouse=True)
+def no_cached_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger that is cached while one test has logging configured would log past `capture_logs`
+    in all later ones."""
+    configure = structlog.configure
+
+    def uncached(**settings: Any) -> None:
+        configure(**settings | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", uncached)

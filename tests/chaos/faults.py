@@ -131,6 +131,7 @@ class Faults:
         victim.start()
         await self._heal(fault)
         await self._until_all_copies()
+        fault.ended_at = time.monotonic()
 
     async def _until_all_copies(self) -> None:
         deadline = time.monotonic() + _COPIES_S_MAX
