@@ -79,9 +79,13 @@ class Ticket:
 
         Raises NotLeader, Loading, UnknownTopicId, StorageFailed, UnreadableBatch.
         """
+        await self.ended()
+        return self.outcome()
+
+    async def ended(self) -> None:
+        """Wait until there is an outcome."""
         if not self.done.is_set():  # A finish that is ready must not yield: see connection.py.
             await self.done.wait()
-        return self.outcome()
 
     def outcome(self) -> bytes | None:
         """What `taken` returns or raises, when it is done."""

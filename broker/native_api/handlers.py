@@ -65,8 +65,7 @@ async def begin_get(ctx: Context, command: commands.Get) -> tuple[Ticket, Finish
 
 
 async def _finish_get(topic: TopicView, ticket: Ticket) -> Reply:
-    if not ticket.done.is_set():  # A finish that is ready must not yield: see connection.py.
-        await ticket.done.wait()
+    await ticket.ended()
     return answer_get(topic, ticket)
 
 
