@@ -32,6 +32,21 @@ async def batches(log: StateLog) -> list[int]:
     return [header.record_count for _, header in iter_headers(data)]
 
 
+class SlowDisk:
+    """Once it `is_slow`, its writes wait in `held` for whoever calls them."""
+
+    def __init__(self) -> None:
+        self.is_slow = False
+        self.held: list[Callable[[], None]] = []
+        self.backend = MemoryBackend(schedule=self._schedule)
+
+    def _schedule(self, operation: str, _: int, ready: Callable[[], None]) -> None:
+        if self.is_slow and operation == "write":
+            self.held.append(ready)
+        else:
+            ready()
+
+
 async def test_commits_of_one_turn_that_each_cost_a_batch(tmp_path: Path) -> None:
     async with running(tmp_path) as node, anyio.create_task_group() as tasks:
         log = await load(node)
@@ -65,23 +80,15 @@ async def test_a_change_without_a_task_that_overtakes_one_with_a_task(tmp_path: 
 
 
 async def test_a_change_without_a_task_that_is_told_before_it_is_durable(tmp_path: Path) -> None:
-    held: list[Callable[[], None]] = []
-    is_slow = False
-
-    def schedule(operation: str, _: int, ready: Callable[[], None]) -> None:
-        if is_slow and operation == "write":
-            held.append(ready)
-        else:
-            ready()
-
+    disk = SlowDisk()
     async with (
-        running(tmp_path, MemoryBackend(schedule=schedule)) as node,
+        running(tmp_path, disk.backend) as node,
         anyio.create_task_group() as tasks,
     ):
         log = await load(node)
         tasks.start_soon(log.run)
         await log.put([(b"a", b"1")])()
-        is_slow = True
+        disk.is_slow = True
         woken: list[Exception | None] = []
         assert log.put_now([(b"a", b"2")], woken.append, is_alone=True)
         told: list[bool] = []
@@ -94,7 +101,7 @@ async def test_a_change_without_a_task_that_is_told_before_it_is_durable(tmp_pat
         await anyio.wait_all_tasks_blocked()
         assert not woken
         assert not told
-        for ready in held:
+        for ready in disk.held:
             ready()
         with anyio.fail_after(10):
             while not told:
@@ -168,21 +175,12 @@ async def test_a_shard_that_is_read_back_while_its_last_change_is_on_its_way(
 ) -> None:
     """Who made it is told that it is safe as soon as it is: whoever had read less would take it
     back."""
-    held: list[Callable[[], None]] = []
-    is_slow = False
-
-    def schedule(operation: str, _: int, ready: Callable[[], None]) -> None:
-        if is_slow and operation == "write":
-            held.append(ready)
-        else:
-            ready()
-
-    backend = MemoryBackend(schedule=schedule)
-    async with running(tmp_path, backend) as node, anyio.create_task_group() as tasks:
+    disk = SlowDisk()
+    async with running(tmp_path, disk.backend) as node, anyio.create_task_group() as tasks:
         log = await load(node)
         tasks.start_soon(log.run)
         await log.put([(b"a", b"1")])()
-        is_slow = True
+        disk.is_slow = True
         durable = log.put([(b"a", b"2")])
         await anyio.wait_all_tasks_blocked()
         again: list[StateLog] = []
@@ -193,10 +191,10 @@ async def test_a_shard_that_is_read_back_while_its_last_change_is_on_its_way(
         async with anyio.create_task_group() as readers:
             readers.start_soon(read_back)
             with anyio.fail_after(10):
-                while not held:
+                while not disk.held:
                     await anyio.sleep(0.01)
             await anyio.wait_all_tasks_blocked()
-            for ready in held:
+            for ready in disk.held:
                 ready()
         await durable()
         assert again[0].live == {b"a": b"2"}
