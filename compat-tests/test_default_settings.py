@@ -84,6 +84,10 @@ def test_record_or_reader_lost_for_want_of_patience(
         assert writer.of("refused") == [], writer.said()
         return {value for _, _, value in writer.of("acked")}
 
+    def read() -> set[str]:
+        assert not reader.has_ended(), reader.said()
+        return set(reader.values())
+
     try:
         written: list[str] = []
         for number in range(3):
@@ -100,7 +104,7 @@ def test_record_or_reader_lost_for_want_of_patience(
             end()
             say(writer.process, part[PART // 2 :])
         until(lambda: acked() == set(written), "all is acknowledged", WAIT_S_MAX)
-        until(lambda: set(reader.values()) == set(written), "all is read", WAIT_S_MAX)
+        until(lambda: read() == set(written), "all is read", WAIT_S_MAX)
         writer.close()
         reader.close()
         found = stored(server, topic)

@@ -112,7 +112,13 @@ def kafka_python_read(servers: str, group: str, topic: str) -> None:
     )
     ended = _input_ends()
     while not ended.is_set():
-        for messages in consumer.poll(timeout_ms=200).values():
+        try:
+            polled = consumer.poll(timeout_ms=200)
+        except kafka.errors.KafkaConnectionError:
+            # Version 3.0 lets this one out where it looks for a coordinator and nobody listens:
+            # its own retry is interrupted by the failure of its metadata request.
+            continue
+        for messages in polled.values():
             for message in messages:
                 tell("read", topic, message.offset, message.value.decode())
     consumer.close()
