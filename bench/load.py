@@ -9,7 +9,6 @@ import random
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -195,26 +194,15 @@ def consume_aiokafka(address: str, topic: str, count: int, group: str) -> Sample
     return asyncio.run(main())
 
 
-def end_to_end(
+def send_stamped(
     address: str, topic: str, count: int, rate: float, record_size: int, **settings: Any
 ) -> Sample:
-    """From before `produce` until the consumer has it, at a steady `rate` per second; 0: as fast as
-    it goes. The first tenth only warms up."""
+    """`count` messages that tell when they were sent, at a steady `rate` per second; 0: as fast as
+    it goes. One without a stamp comes first, so that all is connected."""
     producer = Producer({"bootstrap.servers": address} | settings)
-    consumer = _consumer(address, f"of-{topic}", topic)
     producer.produce(topic, _STAMP.pack(0))
     producer.flush()
-    consumer.consume(1, timeout=30.0)
     padding = b"x" * (record_size - _STAMP.size)
-    durations_ms: list[float] = []
-
-    def read() -> None:
-        while len(durations_ms) < count and (message := consumer.poll(SILENCE_S_MAX)) is not None:
-            (sent_at,) = _STAMP.unpack_from(message.value() or b"")
-            durations_ms.append((time.perf_counter_ns() - sent_at) / 1e6)
-
-    reader = threading.Thread(target=read)
-    reader.start()
     began = time.perf_counter()
     for number in range(count):
         while rate and (early_s := began + number / rate - time.perf_counter()) > 0:
@@ -227,12 +215,31 @@ def end_to_end(
             except BufferError:
                 producer.poll(0.01)
     producer.flush()
-    reader.join()
-    took_s = time.perf_counter() - began
+    return {"messages_per_s": count / (time.perf_counter() - began)}
+
+
+def read_stamped(address: str, topic: str, count: int) -> Sample:
+    """From before `produce` in another process until it is here. The first tenth only warms up.
+    READY when it has the topic."""
+    consumer = _consumer(
+        address, f"of-{topic}", topic, on_assign=lambda *_: print(READY, flush=True)
+    )
+    durations_ms: list[float] = []
+    began_at = 0
+    while len(durations_ms) < count:
+        message = consumer.poll(SILENCE_S_MAX)
+        now = time.perf_counter_ns()  # of the whole machine: CLOCK_MONOTONIC
+        if message is None:
+            raise TimeoutError(f"{len(durations_ms)} of {count} messages came")
+        if (error := message.error()) is not None:
+            raise KafkaException(error)
+        (sent_at,) = _STAMP.unpack_from(message.value() or b"")
+        if sent_at:
+            began_at = began_at or sent_at
+            durations_ms.append((now - sent_at) / 1e6)
     consumer.close()
-    if len(durations_ms) < count:
-        raise TimeoutError(f"{len(durations_ms)} of {count} messages came")
-    return {"messages_per_s": count / took_s, **latencies(durations_ms[count // 10 :])}
+    rate = count * 1e9 / (now - began_at)
+    return {"messages_per_s": rate, **latencies(durations_ms[count // 10 :])}
 
 
 def engine_batches(folder: str, count: int, entries: int, record_size: int) -> Sample:
@@ -311,7 +318,8 @@ KINDS: dict[str, Callable[..., Sample]] = {
         produce_aiokafka,
         consume_confluent,
         consume_aiokafka,
-        end_to_end,
+        send_stamped,
+        read_stamped,
         engine_batches,
         group_commits,
     )
