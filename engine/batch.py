@@ -186,6 +186,18 @@ def iter_headers(buf: Buffer, position: Position = 0) -> Iterator[tuple[Position
         position += header.size
 
 
+def checked_batches(buf: Buffer) -> Iterator[tuple[BatchHeader, memoryview]]:
+    """Walk the complete batches of `buf`, each checked when its turn comes, as (header, its bytes).
+
+    Raises CorruptBatchError as `iter_headers` and `check_batch` do.
+    """
+    view = memoryview(buf)
+    for position, header in iter_headers(buf):
+        batch = view[position : position + header.size]
+        check_batch(batch, header)
+        yield header, batch
+
+
 def patch(buf: bytearray | memoryview, *, base_offset: Offset, leader_epoch: int) -> None:
     """Give the batch at the start of `buf` its place in the log, in place. The CRC covers neither
     field."""

@@ -19,7 +19,7 @@ from broker.replication import messages
 from broker.replication.copies import Copies
 from broker.replication.peers import Peers, PeerUnreachable
 from broker.replication.store import Store
-from engine.batch import check_batch, iter_headers
+from engine.batch import checked_batches
 from engine.errors import EngineError, SnapshotError
 from engine.producer_state import ProducerState
 from engine.segment import Segment
@@ -142,8 +142,7 @@ class Windows:
 
 def _update(data: Buffer, window: ProducerState) -> int:
     offset = -1
-    for position, header in iter_headers(data):
-        check_batch(data, header, position)
+    for header, _ in checked_batches(data):
         window.update(header)
         offset = header.next_offset
     return offset

@@ -23,7 +23,7 @@ from broker.errors import NotLeader, OffsetOutOfRange, RequestError
 from broker.gate import Gate
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
 from broker.ports import ACKS_ALL, Buffer, Clock
-from engine.batch import build_pairs, check_batch, iter_headers, iter_records
+from engine.batch import build_pairs, checked_batches, iter_records
 
 _log = structlog.get_logger(__name__)
 
@@ -110,9 +110,7 @@ class StateLog:
 
     def _replay(self, data: Buffer) -> int:
         next_offset = 0
-        for position, header in iter_headers(data):
-            batch = memoryview(data)[position : position + header.size]
-            check_batch(batch, header)
+        for header, batch in checked_batches(data):
             records = codecs.records_section(batch, header)
             changes = [
                 (record.key, record.value)

@@ -19,7 +19,7 @@ from broker.replication.copies import LocalCopy
 from broker.replication.peers import Conversation, Peers, PeerUnreachable
 from broker.replication.replica import ReplicaPhase
 from broker.replication.space import Space
-from engine.batch import BatchHeader, CorruptBatchError, check_batch, iter_headers
+from engine.batch import BatchHeader, CorruptBatchError, checked_batches
 from engine.errors import EngineError, QueueFullError
 
 _log = structlog.get_logger(__name__)
@@ -228,11 +228,8 @@ class _Writer:
         """Append what the replica accepts. While too much waits for the disk nothing more is read,
         and the writers wait, too."""
         copy = following.copy
-        view = memoryview(batches)
         try:
-            for position, header in iter_headers(view):
-                batch = view[position : position + header.size]
-                check_batch(batch, header)
+            for header, batch in checked_batches(batches):
                 while not self._append(following, header, batch):
                     await copy.room()
         except CorruptBatchError as error:

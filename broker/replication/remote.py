@@ -5,7 +5,7 @@ import structlog
 from broker.errors import StorageFailed
 from broker.replication import messages
 from broker.replication.peers import Peers, PeerUnreachable
-from engine.batch import Buffer, CorruptBatchError, check_batch, iter_headers
+from engine.batch import Buffer, CorruptBatchError, checked_batches
 
 _log = structlog.get_logger(__name__)
 
@@ -68,8 +68,7 @@ class RemoteReader:
 def _check(batches: Buffer, offset: int) -> None:
     """What a node trusts of its own disk it does not trust of another one: are these good batches,
     one after the other, the first with `offset` in it? Raises CorruptBatchError."""
-    for position, header in iter_headers(batches):
-        check_batch(batches, header, position)
+    for header, _ in checked_batches(batches):
         if not header.base_offset <= offset < header.next_offset:
             raise CorruptBatchError(f"base offset {header.base_offset} where {offset} is wanted")
         offset = header.next_offset

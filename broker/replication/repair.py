@@ -13,7 +13,7 @@ from broker.replication.copies import LocalCopy
 from broker.replication.peers import Peers, PeerUnreachable
 from broker.replication.replica import Refused
 from broker.replication.store import Store
-from engine.batch import CorruptBatchError, check_batch, iter_headers
+from engine.batch import CorruptBatchError, checked_batches
 from engine.errors import EngineError, QueueFullError
 from engine.format import SegmentEnd
 
@@ -94,11 +94,8 @@ class CatchUp:
             raise PeerUnreachable(f"node {source} speaks another language: {error}") from error
 
     def _append(self, copy: LocalCopy, batches: bytes) -> None:
-        view = memoryview(batches)
         try:
-            for position, header in iter_headers(view):
-                batch = view[position : position + header.size]
-                check_batch(batch, header)
+            for header, batch in checked_batches(batches):
                 if header.leader_epoch != copy.segment.epoch:
                     raise CorruptBatchError(f"leader epoch {header.leader_epoch}")
                 if header.base_offset == copy.segment.end_offset:

@@ -13,6 +13,7 @@ from engine.batch import (
     build,
     build_pairs,
     check_batch,
+    checked_batches,
     iter_headers,
     iter_records,
     parse_extent,
@@ -155,6 +156,18 @@ def test_walk_stops_before_a_partial_batch_and_at_garbage() -> None:
     assert [position for position, _ in iter_headers(data[:-1], len(batch))] == [len(batch)]
     with pytest.raises(CorruptBatchError):
         list(iter_headers(batch + bytes(HEADER_SIZE)))
+
+
+def test_what_stands_before_a_damaged_batch_is_told_and_the_damage_is_not() -> None:
+    batch = client_batch()
+    damaged = bytearray(batch * 3)
+    damaged[-1] ^= 1
+    walk = checked_batches(damaged[:-1])
+    assert [bytes(each) for _, each in walk] == [batch, batch]
+    walk = checked_batches(damaged)
+    assert [bytes(next(walk)[1]) for _ in range(2)] == [batch, batch]
+    with pytest.raises(CorruptBatchError, match="CRC"):
+        next(walk)
 
 
 def test_sequence_wraps_inside_a_batch() -> None:
