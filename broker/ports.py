@@ -27,6 +27,10 @@ is sent."""
 Finish = Callable[[], Awaitable[Reply]]
 """Stage 2 of a request: may wait (durability, long poll). Awaited in the order of the requests."""
 
+Wake = Callable[[Exception | None], object]
+"""Called once for somebody who waits without a task, perhaps at once: with None when what was
+waited for has happened, else with what awaiting it would raise. It must not raise itself."""
+
 
 class Pending:
     """Stage 2 of a request that no task waits for: it is settled by whatever it depends on.
@@ -309,13 +313,12 @@ class QuickPartition(Partition, Protocol):
     def when_committed(
         self,
         end_offset: int,
-        wake: Callable[[Exception | None], None],
+        wake: Wake,
         *,
         acks: int,
         timeout_s: float,
     ) -> None:
-        """`committed` without a task: `wake` is called once, perhaps at once, with None or with
-        what `committed` would raise. `acks` is not 0. `wake` must not raise."""
+        """`committed` without a task. `acks` is not 0."""
 
 
 class Controller(Protocol):
@@ -430,12 +433,9 @@ class QuickPosition(Protocol):
     @property
     def offset(self) -> int: ...
 
-    def commit_now(
-        self, offset: int, wake: Callable[[Exception | None], None], *, is_alone: bool
-    ) -> bool:
-        """`GroupOffsets.commit` without a task: `wake` is called once, perhaps at once, with None
-        or with what awaiting the commit would raise. False, and nothing has happened, if something
-        had to be waited for. `is_alone` as for `append_now`. `wake` must not raise."""
+    def commit_now(self, offset: int, wake: Wake, *, is_alone: bool) -> bool:
+        """`GroupOffsets.commit` without a task. False, and nothing has happened, if something had
+        to be waited for. `is_alone` as for `append_now`."""
 
 
 class GroupOffsets(Protocol):

@@ -39,6 +39,7 @@ from broker.ports import (
     TimestampedOffset,
     TopicView,
     Waiter,
+    Wake,
 )
 from broker.replication.header import SegmentHeader, decode
 from broker.replication.progress import Progress
@@ -272,7 +273,7 @@ class LocalPartition:
     def when_committed(
         self,
         end_offset: int,
-        wake: Callable[[Exception | None], None],
+        wake: Wake,
         *,
         acks: int,
         timeout_s: float,

@@ -37,10 +37,10 @@ from broker.groups.records import OffsetValue
 from broker.groups.samples import samples
 from broker.groups.shard import Entry, Shard, Waiting
 from broker.groups.shards import Shards
-from broker.groups.state_log import Durable, Wake
+from broker.groups.state_log import Durable
 from broker.groups.states import GroupLimits, State
 from broker.groups.views import GroupDescribed, GroupListed, described, listed, subscribes
-from broker.ports import Clock, Finish, Reply
+from broker.ports import Clock, Finish, Reply, Wake
 from broker.telemetry.metrics import Sample
 
 _log = structlog.get_logger(__name__)

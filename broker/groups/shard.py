@@ -30,10 +30,10 @@ from broker.groups.messages import (
     SyncAnswer,
 )
 from broker.groups.records import GroupValue, LiveGroup, OffsetValue
-from broker.groups.state_log import Durable, StateLog, Wake
+from broker.groups.state_log import Durable, StateLog
 from broker.groups.states import GroupLimits, State
 from broker.groups.timers import Timers
-from broker.ports import Clock
+from broker.ports import Clock, Wake
 
 _log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from broker.controller.partition import LocalPartition
 from broker.errors import NotLeader, OffsetOutOfRange, RequestError
 from broker.gate import Gate
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
-from broker.ports import ACKS_ALL, Buffer, Clock
+from broker.ports import ACKS_ALL, Buffer, Clock, Wake
 from engine.batch import build_pairs, checked_batches, iter_records
 
 _log = structlog.get_logger(__name__)
@@ -38,9 +38,6 @@ _READ_SIZE: Final = 1024 * 1024
 Durable = Callable[[], Awaitable[None]]
 """Await its result to wait until something is durable. Raises NotLeader, OutcomeUnknown,
 StorageFailed and what `Partition.append` raises."""
-
-Wake = Callable[[Exception | None], None]
-"""Told once that something is durable, or what awaiting that would raise."""
 
 
 class _Pack:
@@ -137,9 +134,9 @@ class StateLog:
         return partial(self._durable, self._last)
 
     def put_now(self, changes: Sequence[Change], wake: Wake, *, is_alone: bool) -> bool:
-        """`put` as a batch of its own, without a task: `wake` is called once, perhaps at once, and
-        must not raise. False, and nothing has happened, if something had to be waited for or is
-        wrong. `is_alone` as for `QuickPartition.append_now`."""
+        """`put` as a batch of its own, without a task. False, and nothing has happened, if
+        something had to be waited for or is wrong. `is_alone` as for
+        `QuickPartition.append_now`."""
         if self.failure is not None or self._packs or not self._last.written.is_set():
             return False
         try:

@@ -2,10 +2,9 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable
 from math import inf
 
-Wake = Callable[[Exception | None], object]
+from broker.ports import Wake
 
 
 class Progress:
@@ -46,8 +45,7 @@ class Progress:
             wake(failure)
 
     def call(self, offset: int, wake: Wake, *, timeout_s: float | None = None) -> None:
-        """Call `wake` once, perhaps at once: with None when everything below `offset` has happened,
-        else with what `fail` was given, or a TimeoutError. It must not raise."""
+        """`reach` without a task."""
         if offset <= self.offset or self._failure is not None:
             wake(None if offset <= self.offset else self._failure)
             return

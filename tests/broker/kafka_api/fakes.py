@@ -41,6 +41,7 @@ from broker.ports import (
     TimestampedOffset,
     TopicView,
     Waiter,
+    Wake,
 )
 from broker.replication.progress import Progress
 from engine.batch import (
@@ -195,7 +196,7 @@ class FakePartition:
     def when_committed(
         self,
         end_offset: int,
-        wake: Callable[[Exception | None], None],
+        wake: Wake,
         *,
         acks: int,
         timeout_s: float,

@@ -5,7 +5,7 @@ test's explicit choice.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 import anyio
@@ -33,6 +33,7 @@ from broker.ports import (
     TimestampedOffset,
     TopicView,
     Waiter,
+    Wake,
 )
 from engine.batch import check_batch, parse_header, patch
 
@@ -75,7 +76,7 @@ class FakePartition:
         self._next_sequence: dict[int, int] = {}
         self._gate = anyio.Event()
         self._gate.set()
-        self._waiting: list[tuple[int, Callable[[Exception | None], None]]] = []
+        self._waiting: list[tuple[int, Wake]] = []
         self.is_cached = True
         """What is stored can be read without waiting."""
         self.must_wait = False
@@ -160,7 +161,7 @@ class FakePartition:
     def when_committed(
         self,
         end_offset: int,
-        wake: Callable[[Exception | None], None],
+        wake: Wake,
         *,
         acks: int,
         timeout_s: float,
@@ -176,7 +177,7 @@ class FakePartition:
                 late = OutcomeUnknown("not committed in time")
                 asyncio.get_running_loop().call_later(timeout_s, self._give_up, wake, late)
 
-    def _give_up(self, wake: Callable[[Exception | None], None], failure: Exception) -> None:
+    def _give_up(self, wake: Wake, failure: Exception) -> None:
         if any(waiting[1] is wake for waiting in self._waiting):
             self._waiting = [waiting for waiting in self._waiting if waiting[1] is not wake]
             wake(failure)
@@ -354,9 +355,7 @@ class FakePosition:
         self._key = group, topic_id
         self.offset = offset
 
-    def commit_now(
-        self, offset: int, wake: Callable[[Exception | None], None], *, is_alone: bool
-    ) -> bool:
+    def commit_now(self, offset: int, wake: Wake, *, is_alone: bool) -> bool:
         offsets, failure = self._offsets, self._offsets.failure
         if offsets.must_wait:
             return False
