@@ -89,8 +89,7 @@ class HardenedRaft(Elections):
             self._SyncObj__raftLastApplied = index
         return until >= first
 
-    # ---- who takes part
-    # ----------------------------------------------------------------------------
+    # ---- who takes part --------------------------------------------------------------------------
 
     def adopt_members(self, base: Members) -> None:
         """Read the members off the log; `base` are those at its beginning."""
@@ -169,8 +168,7 @@ class HardenedRaft(Elections):
         is_quiet = self.machine.now() - heard_at >= self.election_wait_s[1]
         return self.match_index(voter) > 0 and not is_quiet
 
-    # ---- messages
-    # ----------------------------------------------------------------------------------
+    # ---- messages --------------------------------------------------------------------------------
 
     def receive(self, voter: str, message: AnyMessage) -> None:
         """One message of another member, or of a node that would like to be one."""
@@ -241,8 +239,7 @@ class HardenedRaft(Elections):
         if not self._is_transfer:
             self._postpone_election()
 
-    # ---- the follower's log
-    # ------------------------------------------------------------------------
+    # ---- the follower's log ----------------------------------------------------------------------
 
     def _on_append(self, voter: str, message: Append) -> None:
         self._SyncObj__leaderCommitIndex = message.commit_index
@@ -320,8 +317,7 @@ class HardenedRaft(Elections):
         self._members = [(index, members), *kept]
         self._members_changed()
 
-    # ---- the leader's view of the others
-    # -----------------------------------------------------------
+    # ---- the leader's view of the others ---------------------------------------------------------
 
     def _SyncObj__sendAppendEntries(self) -> None:
         """To everybody connected, what they lack; at least a heartbeat."""
@@ -425,8 +421,7 @@ class HardenedRaft(Elections):
             if match_index and match_index + CAUGHT_UP >= self.log.last_index:
                 yield voter
 
-    # ---- what pysyncobj must not do
-    # ----------------------------------------------------------------
+    # ---- what pysyncobj must not do --------------------------------------------------------------
 
     def _SyncObj__tryLogCompaction(self) -> None:
         """Not here: the node takes snapshots in its own time (`machine.py`)."""

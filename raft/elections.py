@@ -11,8 +11,7 @@ from raft.messages import TimeoutNow, Vote, VoteReply
 class Elections(Ground):
     """The half that makes leaders."""
 
-    # ---- elections
-    # ---------------------------------------------------------------------------------
+    # ---- elections -------------------------------------------------------------------------------
 
     def before_tick(self) -> None:
         """pysyncobj would campaign when a timer says so; we ask first whether anybody would vote

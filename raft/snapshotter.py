@@ -49,8 +49,7 @@ class Snapshotter:
         """Wait for work that is under way."""
         self._join()
 
-    # ---- our own
-    # -----------------------------------------------------------------------------------
+    # ---- our own ---------------------------------------------------------------------------------
 
     def take(self, taken: Snapshot, on_taken: Callable[[], None]) -> None:
         """Write `taken`; `on_taken` runs on the tick thread when it is durable."""
@@ -80,8 +79,7 @@ class Snapshotter:
         self.is_busy = True
         self._join = self._spawn(run)
 
-    # ---- to others
-    # ---------------------------------------------------------------------------------
+    # ---- to others -------------------------------------------------------------------------------
 
     def next_chunk(self, voter: str, term: int, now: float) -> Chunk | None:
         """The piece that `voter` needs next; None while the last one is under way."""
@@ -109,8 +107,7 @@ class Snapshotter:
         if not self._outgoing:
             self._data, self._data_index = b"", 0
 
-    # ---- from the leader
-    # -----------------------------------------------------------------------------
+    # ---- from the leader -------------------------------------------------------------------------
 
     def received(
         self, voter: str, chunk: Chunk, applied_index: int, on_installed: Callable[[Snapshot], None]
