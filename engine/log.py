@@ -81,7 +81,6 @@ class TopicLog:
         found = Found(
             end=scan.end,
             index=index,
-            on_disk=True,
             promised_epoch=meta.promised_epoch,
             sealed=meta.state is SegmentState.SEALED,
             torn_size=cut_size + scan.torn_size,
@@ -160,7 +159,7 @@ class TopicLog:
             raise CorruptSegmentError(
                 files.log_path, max(0, min(size, end.size)), why, "Restore it from another copy"
             )
-        found = Found(end=end, index=None, on_disk=True, sealed=True)
+        found = Found(end=end, index=None, sealed=True)
         return self._add(sid, base_offset, None, found, None)
 
     def set_aside(self, sid: int) -> Path:

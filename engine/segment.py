@@ -35,7 +35,6 @@ class Found:
     end: SegmentEnd
     index: SegmentIndex | None
     """None: read or rebuilt at the first need."""
-    on_disk: bool = False
     promised_epoch: int = 0
     sealed: bool = False
     torn_size: Size = 0
@@ -72,7 +71,6 @@ class Segment:
         self.on_durable: Callable[[Offset], None] = _ignore
         self.on_failed: Callable[[OSError], None] = _ignore
         self._end = found.end
-        self._on_disk = found.on_disk
         self._make_head = make_head
         self._head: bytes | None = None
         self._stored_head: bytes | None = None
@@ -403,7 +401,6 @@ class Segment:
 
     def _created(self) -> None:
         """Once the head is in its file, it is let go: it may be large."""
-        self._on_disk = True
         if self._head is not None and self._head is self._stored_head:
             self._head = self._stored_head = self._make_head = None
 

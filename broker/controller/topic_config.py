@@ -239,7 +239,6 @@ class TopicConfig:
     segment_ms: int
     is_compacted: bool
     is_deleted_by_age: bool
-    compression_type: str
     min_insync_replicas: int
     has_leader_rotation: bool
     message_timestamp_before_max_ms: int
@@ -249,12 +248,6 @@ class TopicConfig:
     def timestamp_type(self) -> str:
         """`CreateTime` or `LogAppendTime`."""
         return "LogAppendTime" if self.is_log_append_time else "CreateTime"
-
-    @property
-    def cleanup_policy(self) -> frozenset[str]:
-        """Some of `delete` and `compact`."""
-        policy = {"compact"} if self.is_compacted else set[str]()
-        return frozenset(policy | ({"delete"} if self.is_deleted_by_age else set()))
 
     @classmethod
     def of(cls, configs: Mapping[str, str]) -> "TopicConfig":
@@ -274,7 +267,6 @@ class TopicConfig:
             segment_ms=whole("segment.ms"),
             is_compacted="compact" in policy,
             is_deleted_by_age="delete" in policy,
-            compression_type=value_of(configs, "compression.type"),
             min_insync_replicas=whole("min.insync.replicas"),
             has_leader_rotation=is_true(value_of(configs, "walrus.leader.rotation")),
             message_timestamp_before_max_ms=whole("message.timestamp.before.max.ms"),

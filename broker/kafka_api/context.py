@@ -48,11 +48,9 @@ class KafkaConfig:
 
 @dataclass(slots=True)
 class Client:
-    """What the peer says about itself. Words for logs and metrics: nothing may depend on them."""
+    """What the peer says about itself. A word for logs and listings: nothing may depend on it."""
 
     client_id: str = ""
-    software_name: str = ""
-    software_version: str = ""
 
 
 @dataclass(slots=True)

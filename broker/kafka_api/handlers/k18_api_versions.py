@@ -11,7 +11,7 @@ Versions
   v1 throttle time · v3 flexible, the client's software name and version (KIP-511) · v4 features of
   level 0 (KIP-584)
 Not here
-  refusing an empty or odd software name, as Kafka does: it is only a word for the logs
+  refusing an empty or odd software name, as Kafka does: nothing here asks for it
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 
 async def begin(ctx: Context, request: ApiVersionsRequest) -> Finish:
-    """Remember who asks, and list what is offered."""
-    ctx.client.software_name = getattr(request, "client_software_name", "")
-    ctx.client.software_version = getattr(request, "client_software_version", "")
+    """List what is offered."""
     return ready(_response(ctx, request, ErrorCode.none))
 
 

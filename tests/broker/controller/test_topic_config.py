@@ -27,8 +27,7 @@ def test_the_defaults_are_kafkas() -> None:
     assert config.segment_bytes == 2**30
     assert config.segment_ms == 7 * 24 * 3600 * 1000
     assert config.timestamp_type == "CreateTime"
-    assert config.cleanup_policy == {"delete"}
-    assert config.compression_type == "producer"
+    assert (config.is_compacted, config.is_deleted_by_age) == (False, True)
     assert config.min_insync_replicas == 1
     assert config.message_timestamp_before_max_ms == 2**63 - 1
     assert config.message_timestamp_after_max_ms == 3_600_000
@@ -76,7 +75,7 @@ def test_the_typed_view_reads_what_was_set() -> None:
             "retention.ms": "-1",
         }
     )
-    assert config.cleanup_policy == {"compact", "delete"}
+    assert (config.is_compacted, config.is_deleted_by_age) == (True, True)
     assert config.timestamp_type == "LogAppendTime"
     assert config.max_message_bytes == 2000
     assert config.retention_ms == -1

@@ -49,10 +49,8 @@ async def test_the_response_header_is_the_old_one_in_every_version(node: Node) -
 
 async def test_odd_client_names_are_accepted(node: Node) -> None:
     for name in ("", "no such/name!", "ü" * 200):
-        connection = node.connect()
-        answer = await connection.ask(API_VERSIONS, 3, software_name=name, software_version="")
+        answer = await node.connect().ask(API_VERSIONS, 3, software_name=name, software_version="")
         assert answer["error"] == 0
-        assert connection.session.client.software_name == name
 
 
 @pytest.mark.parametrize("client_id", [None, "", "a client", "ü"])
