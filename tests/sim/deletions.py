@@ -26,7 +26,7 @@ from raft import apply as raft_apply
 from raft import segments
 from raft.commands import BeginSealMany
 from raft.state import ClusterState, SegmentState, Topic
-from tests.sim.cluster.node import SimRaft
+from tests.sim.cluster.sim_raft import SimRaft
 from tests.sim.left_out import MUTANTS
 from tests.sim.mutants import Patches, mutant
 

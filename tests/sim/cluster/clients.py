@@ -32,8 +32,9 @@ from engine.batch import (
     iter_headers,
     iter_records,
 )
-from tests.sim.cluster.node import WALL_START_MS, Process, World
+from tests.sim.cluster.node import WALL_START_MS, Process
 from tests.sim.cluster.troubles import TOPIC
+from tests.sim.cluster.world import World
 from tests.sim.history import History, Send
 
 T = TypeVar("T")

@@ -13,7 +13,8 @@ import anyio
 
 from broker.groups.shards import shard_of
 from tests.sim.cluster.clients import Client, commit, coordinator, position
-from tests.sim.cluster.node import Process, World
+from tests.sim.cluster.node import Process
+from tests.sim.cluster.world import World
 from tests.sim.history import History
 
 GROUP_COUNT = 3

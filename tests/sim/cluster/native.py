@@ -11,7 +11,8 @@ import anyio
 
 from broker.ports import Pending
 from tests.sim.cluster.clients import Client
-from tests.sim.cluster.node import Process, World
+from tests.sim.cluster.node import Process
+from tests.sim.cluster.world import World
 from tests.sim.history import History
 
 TOPIC = b"native"

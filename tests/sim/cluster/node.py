@@ -3,21 +3,19 @@
 
 import asyncio
 import contextvars
-import queue
 import random
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
 from broker.controller.broker import LocalBroker
 from broker.controller.controller import LocalController
 from broker.controller.metadata import Metadata
-from broker.controller.monitor import RollLimits
 from broker.errors import BrokerError, RequestError
 from broker.groups.coordinator import Coordinator
 from broker.native_api.api import NativeApi
@@ -30,16 +28,14 @@ from broker.server.membership import is_registered
 from engine.durability import FsyncPolicy
 from engine.errors import EngineError
 from raft.commands import AnyCommand, RegisterBroker
-from raft.errors import OutcomeUnknown
 from raft.members import Members
-from raft.node import RaftNode
-from raft.proposals import OnDone
 from raft.state import Topic
 from tests.sim.cluster.disk import SimBackend, Speed, damage_indexes
-from tests.sim.cluster.network import DataNetwork, SimPeers
+from tests.sim.cluster.network import SimPeers
+from tests.sim.cluster.sim_raft import Inbox, SimRaft
+from tests.sim.cluster.world import World
 from tests.sim.loop import NOBODY, OWNER, SimLoop
 from tests.sim.raft.disk import SimDisk
-from tests.sim.raft.network import Network as RaftNetwork
 
 TOPICS = Path("/topics")
 CLUSTER_ID = "simulated-cluster"
@@ -49,103 +45,6 @@ WALL_START_MS = 1_700_000_000_000
 
 LIFE: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("life", default=None)
 """The process that is running now; what a dead one still does reaches nothing."""
-
-
-class World(Protocol):
-    """What the machines share."""
-
-    seed: int
-    loop: SimLoop
-    rng: random.Random
-    data: DataNetwork
-    raft: RaftNetwork
-    machines: dict[int, "Machine"]
-    tasks: anyio.abc.TaskGroup
-    limits: RollLimits
-    fsync: str
-    monitor_interval_ms: int
-    retention_interval_ms: int
-    lost_outcomes_rate: float
-    command_delay_s: float
-    lull_until: float
-
-    @property
-    def damage(self) -> "Damages":
-        """What befell the logs."""
-
-    def takes_quick_way(self) -> bool:
-        """Where there is a way without a task beside the general one."""
-
-    def violated(self, what: str) -> None:
-        """Something that must never happen has."""
-
-    def committed(self, topic_id: bytes, end_offset: int, what: str) -> None:
-        """A client was told of everything below `end_offset`."""
-
-    def log_start_offset(self) -> int:
-        """What was deleted on purpose lies below it."""
-
-    def may_lose(self, machine: "Machine") -> bool:
-        """Its disk, without losing what was promised."""
-
-
-class Damages(Protocol):
-    """See `damage.Damage`."""
-
-    def befall(self, machine: "Machine", rng: random.Random) -> None: ...
-    def noticed(self, error: Exception) -> None: ...
-
-
-class _Inbox:
-    """The queue of a raft node's thread; that thread is woken by the loop here."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._items: list[Callable[[], None]] = []
-        self._wake = wake
-
-    def put(self, item: Callable[[], None]) -> None:
-        self._items.append(item)
-        self._wake()
-
-    def get_nowait(self) -> Callable[[], None]:
-        if not self._items:
-            raise queue.Empty
-        return self._items.pop(0)
-
-
-class SimRaft(RaftNode):
-    """Sometimes a command comes late, and what it was made of is no longer so. And sometimes its
-    outcome does not reach the one who asked for it."""
-
-    world: World
-
-    def submit(self, command: AnyCommand, on_done: OnDone, *, timeout_s: float = 10.0) -> None:
-        world, rng = self.world, self.world.rng
-        submit = partial(self._submit, command, on_done, timeout_s=timeout_s)
-        if not world.command_delay_s or rng.random() < 0.5:
-            submit()
-        else:
-            delay_s = rng.uniform(0.0, world.command_delay_s)
-            owner = contextvars.copy_context()
-            world.loop.call_later(delay_s, self._unless_stopped, submit, context=owner)
-
-    def _submit(self, command: AnyCommand, on_done: OnDone, *, timeout_s: float) -> None:
-        world, rng = self.world, self.world.rng
-        if isinstance(command, RegisterBroker) or rng.random() >= world.lost_outcomes_rate:
-            super().submit(command, on_done, timeout_s=timeout_s)
-            return
-        late = partial(super().submit, command, lambda _: None, timeout_s=timeout_s)
-        owner = contextvars.copy_context()
-        if rng.random() < 0.5:
-            late()
-        else:
-            world.loop.call_later(rng.uniform(0.0, 3.0), self._unless_stopped, late, context=owner)
-        lost = OutcomeUnknown("the answer was lost")
-        world.loop.call_later(rng.uniform(0.0, 1.0), self._inbox.put, lambda: on_done(lost))
-
-    def _unless_stopped(self, late: Callable[[], None]) -> None:
-        if not self.is_stopped:
-            late()
 
 
 class NodeClock:
@@ -409,7 +308,7 @@ class Process:
             may_vote=is_registered,
         )
         raft.world = world
-        raft._inbox = _Inbox(self._wake)  # type: ignore[assignment]
+        raft._inbox = Inbox(self._wake)  # type: ignore[assignment]
         return raft
 
     def _spawn(self, rng: random.Random, work: Callable[[], None]) -> Callable[[], None]:

@@ -11,8 +11,9 @@ import anyio
 
 from tests.sim.cluster.clients import Client, position
 from tests.sim.cluster.keepers import Keeper
-from tests.sim.cluster.node import Process, World
+from tests.sim.cluster.node import Process
 from tests.sim.cluster.troubles import TOPIC
+from tests.sim.cluster.world import World
 from tests.sim.history import History
 
 

@@ -9,7 +9,8 @@ import anyio
 from broker.errors import TopicExists, UnknownTopic, UnknownTopicId
 from broker.ports import ACKS_ALL
 from tests.sim.cluster.clients import Client, make_batch, records_of
-from tests.sim.cluster.node import Process, World
+from tests.sim.cluster.node import Process
+from tests.sim.cluster.world import World
 from tests.sim.history import History
 
 NAME = "scratch"

@@ -9,7 +9,8 @@ import anyio
 
 from broker.controller.retention import HIGH_WATERMARK
 from raft.commands import BeginSeal, FenceBroker, MarkLeaving
-from tests.sim.cluster.node import Machine, Process, World
+from tests.sim.cluster.node import Machine, Process
+from tests.sim.cluster.world import World
 
 TOPIC = "t"
 """What clients write to, and DeleteRecords deletes from."""
