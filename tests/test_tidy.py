@@ -41,7 +41,7 @@ PURE = (
     "broker/native_api/framing.py",
     "broker/net/framing.py",
     "broker/offset_map/*.py",
-    "broker/ports.py",
+    "broker/ports/*.py",
     "engine/batch.py",
     "engine/format.py",
     "engine/index.py",
