@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.backends._memory import MemoryFs
+from engine.backends._memory_fs import MemoryFs
 from engine.open_files import OpenFiles
 
 

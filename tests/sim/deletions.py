@@ -19,7 +19,7 @@ from broker.replication.replica import Refused, Replica, ReplicaPhase, Unknown
 from broker.replication.seal import Recovery
 from broker.server.admission import Admission
 from engine import log, recovery
-from engine.backends._memory import MemoryFs
+from engine.backends._memory_fs import MemoryFs
 from engine.errors import SegmentClosedError
 from engine.segment import Segment
 from raft import apply as raft_apply

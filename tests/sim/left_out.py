@@ -25,7 +25,7 @@ from broker.replication.recoverer import Patient, Recoverer
 from broker.replication.repair import CatchUp
 from broker.replication.replica import Replica
 from broker.replication.writer import Writer
-from engine.backends._memory import MemoryFs
+from engine.backends._memory_fs import MemoryFs
 from engine.errors import SegmentClosedError
 from engine.producer_state import ProducerState
 from engine.segment import Segment

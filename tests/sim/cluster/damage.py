@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.backends._memory import _Directory, _File
+from engine.backends._memory_fs import _Directory, _File
 from engine.batch import HEADER_SIZE
 from engine.format import META_NAME, FormatError, log_name, unpack_meta
 from engine.format import SegmentState as CopyState

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from engine.backends import WriteDone, only_os_errors
-from engine.backends._memory import MemoryBackend, _Directory, _File, _finish
+from engine.backends._memory import MemoryBackend, _finish
+from engine.backends._memory_fs import _Directory, _File
 from engine.batch import Buffer
 from tests.sim.loop import SimLoop
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from engine.backends._memory import _Directory, _File
+from engine.backends._memory_fs import _Directory, _File
 from engine.batch import HEADER_SIZE
 from engine.format import META_NAME, FormatError, log_name, topic_directory, unpack_meta
 from raft.state import Segment, Topic

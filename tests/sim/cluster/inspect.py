@@ -9,7 +9,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from engine.backends._memory import MemoryFs
+from engine.backends._memory_fs import MemoryFs
 from engine.batch import HEADER_SIZE, iter_headers
 from engine.format import HEAD_NAME, parse_segment_directory, parse_topic_directory, topic_directory
 from engine.segment_files import TopicDirectory, WindowFile
