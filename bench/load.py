@@ -20,8 +20,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from bench.stats import Sample, latencies
 from engine.backends import choose
-from engine.batch import Record, build, check_batch, parse_header, patch
+from engine.batch import check_batch, parse_header, patch
 from engine.durability import EACH
+from engine.records import Record, build
 from engine.wal import Wal
 
 IN_FLIGHT_MAX = 20_000

@@ -46,6 +46,7 @@ PURE = (
     "engine/format.py",
     "engine/index.py",
     "engine/producer_state.py",
+    "engine/records.py",
     "raft/commands.py",
     "raft/leases.py",
     "raft/state.py",

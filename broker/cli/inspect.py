@@ -17,9 +17,10 @@ import click
 
 from broker.codecs import records_section
 from broker.errors import BrokerError
-from engine.batch import BatchHeader, check_batch, iter_records, parse_header
+from engine.batch import BatchHeader, check_batch, parse_header
 from engine.errors import CorruptBatchError, EngineError
 from engine.format import HEAD_NAME, META_NAME, unpack_head, unpack_meta
+from engine.records import iter_records
 
 Row = dict[str, Any]
 

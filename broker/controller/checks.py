@@ -18,9 +18,9 @@ from engine.batch import (
     BatchHeader,
     CorruptBatchError,
     check_batch,
-    iter_records,
     parse_header,
 )
+from engine.records import iter_records
 
 NO_TIMESTAMP: Final = -1
 

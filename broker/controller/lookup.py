@@ -14,7 +14,8 @@ import anyio
 from broker import codecs
 from broker.errors import CorruptBatch
 from broker.ports import Buffer, TimestampedOffset
-from engine.batch import BatchHeader, CorruptBatchError, iter_headers, iter_records
+from engine.batch import BatchHeader, CorruptBatchError, iter_headers
+from engine.records import iter_records
 
 if TYPE_CHECKING:
     from broker.controller.partition import LocalPartition

@@ -23,7 +23,8 @@ from broker.errors import NotLeader, OffsetOutOfRange, RequestError
 from broker.gate import Gate
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
 from broker.ports import ACKS_ALL, Buffer, Clock, Wake
-from engine.batch import build_pairs, checked_batches, iter_records
+from engine.batch import checked_batches
+from engine.records import build_pairs, iter_records
 
 _log = structlog.get_logger(__name__)
 

@@ -24,7 +24,8 @@ from broker.controller.topic_config import value_of
 from broker.errors import OutcomeUnknown, OutOfOrderSequence, RequestError, StorageFailed
 from broker.gate import Gate
 from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, Pending, TopicView
-from engine.batch import HEADER_SIZE, SEQUENCE_MAX, build_pairs
+from engine.batch import HEADER_SIZE, SEQUENCE_MAX
+from engine.records import build_pairs
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

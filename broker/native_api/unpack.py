@@ -6,7 +6,8 @@ A batch of a million records is not turned into a million objects because somebo
 from broker.codecs import records_section
 from broker.errors import CorruptBatch, StorageFailed, UnsupportedCompression
 from broker.ports import Buffer
-from engine.batch import BatchHeader, CorruptBatchError, check_batch, iter_records
+from engine.batch import BatchHeader, CorruptBatchError, check_batch
+from engine.records import iter_records
 
 
 class Unreadable(Exception):

@@ -17,8 +17,9 @@ from broker.groups.coordinator import Coordinator, GroupConfig
 from broker.ports import ACKS_ALL, Appended
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
-from engine.batch import Record, build, iter_headers, iter_records
+from engine.batch import iter_headers
 from engine.durability import FsyncPolicy
+from engine.records import Record, build, iter_records
 from raft.commands import RegisterBroker
 from raft.node import RaftNode
 from tests.broker.no_peers import NoPeers

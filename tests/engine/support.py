@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
 from engine.backends import Backend
 from engine.backends._memory import MemoryBackend
-from engine.batch import BatchHeader, Record, build, parse_header
+from engine.batch import BatchHeader, parse_header
 from engine.durability import FsyncPolicy
 from engine.format import SegmentEnd
 from engine.log import TopicLog
+from engine.records import Record, build
 from engine.segment import Segment
 from engine.wal import Wal
 
@@ -26,6 +29,23 @@ def make_batch(
     records = [Record(i, 0, None, value) for i in range(count)]
     batch = build(records, base_timestamp=timestamp, base_offset=base_offset, leader_epoch=epoch)
     return parse_header(batch), batch
+
+
+def client_batch(*, transactional: bool = False, codec: int = 0) -> bytes:
+    """What aiokafka's producer puts on the wire."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=codec,
+        is_transactional=1 if transactional else 0,
+        producer_id=1000,
+        producer_epoch=2,
+        base_sequence=5,
+        batch_size=10_000,
+    )
+    builder.append(0, 1_700_000_000_000, b"key", b"value", [("h", b"1"), ("n", None)])
+    builder.append(1, 1_700_000_000_010, None, b"", [])
+    builder.append(2, 1_700_000_000_005, b"", None, [])
+    return bytes(builder.build())
 
 
 DIRECTORY = DISK / f"orders-{TOPIC_ID.hex()}"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.batch import SEQUENCE_MAX, BatchHeader, Record, build, parse_header
+from engine.batch import SEQUENCE_MAX, BatchHeader, parse_header
 from engine.producer_state import (
     EXPIRY_AGE_MS_MIN,
     Duplicate,
@@ -15,6 +15,7 @@ from engine.producer_state import (
     ProducerState,
     SnapshotError,
 )
+from engine.records import Record, build
 
 DAY_MS = EXPIRY_AGE_MS_MIN
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from broker.cli.main import walrus
-from engine.batch import Record, build
 from engine.format import new_meta, pack_head, pack_meta
+from engine.records import Record, build
 
 
 def run(*args: str) -> Result:

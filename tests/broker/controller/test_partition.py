@@ -22,7 +22,8 @@ from broker.errors import (
     UnknownTopicId,
 )
 from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE
-from engine.batch import Record, build, iter_headers, parse_header
+from engine.batch import iter_headers, parse_header
+from engine.records import Record, build
 from tests.broker.one_node import batch, put, read_all, running, values
 
 

@@ -48,11 +48,11 @@ from engine.batch import (
     HEADER_SIZE,
     CorruptBatchError,
     check_batch,
-    iter_records,
     parse_header,
     patch,
     stamp_append_time,
 )
+from engine.records import iter_records
 
 
 def batch(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import cramjam
 from crc32c import crc32c
 
-from engine.batch import CONTROL_BIT, CRC_POSITION, CRC_START, HEADER_SIZE, Record, build
+from engine.batch import CONTROL_BIT, CRC_POSITION, CRC_START, HEADER_SIZE
+from engine.records import Record, build
 
 CODECS: dict[str, tuple[int, Callable[[bytes], bytes] | None]] = {
     "none": (0, None),

@@ -13,7 +13,8 @@ from broker.errors import (
     StorageFailed,
 )
 from broker.native_api.packer import RECORDS_PER_PACK_MAX, Packer
-from engine.batch import HEADER_SIZE, BatchHeader, iter_records, parse_header
+from engine.batch import HEADER_SIZE, BatchHeader, parse_header
+from engine.records import iter_records
 from tests.broker.native_api.fakes import FakeClock, FakeController, FakePartition
 
 

@@ -13,9 +13,10 @@ from broker.replication.copies import Copies, LocalCopy
 from broker.replication.replica import Refused
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
-from engine.batch import Record, build, parse_header, patch
+from engine.batch import parse_header, patch
 from engine.durability import FsyncPolicy
 from engine.format import SegmentEnd
+from engine.records import Record, build
 from tests.broker.one_node import TOPICS
 
 TOPIC_ID, SID = b"t" * 16, 1

@@ -10,8 +10,9 @@ from broker.errors import (
     OutOfOrderSequence,
 )
 from broker.replication.writer import Writer
-from engine.batch import BatchHeader, Record, build, parse_header, patch
+from engine.batch import BatchHeader, parse_header, patch
 from engine.producer_state import ProducerState
+from engine.records import Record, build
 
 
 def batch(

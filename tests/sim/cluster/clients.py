@@ -23,15 +23,8 @@ from broker.errors import (
     UnknownTopic,
 )
 from broker.ports import ACKS_ALL, ACKS_LEADER, Appended, Buffer
-from engine.batch import (
-    HEADER_SIZE,
-    CorruptBatchError,
-    Record,
-    build,
-    check_batch,
-    iter_headers,
-    iter_records,
-)
+from engine.batch import HEADER_SIZE, CorruptBatchError, check_batch, iter_headers
+from engine.records import Record, build, iter_records
 from tests.sim.cluster.node import WALL_START_MS, Process
 from tests.sim.cluster.troubles import TOPIC
 from tests.sim.cluster.world import World

@@ -1,0 +1,117 @@
+"""Records that another program wrote must be understood, and garbage must not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.batch import HEADER_SIZE, SEQUENCE_MAX, CorruptBatchError, check_batch, parse_header
+from engine.records import Record, build, build_pairs, iter_records
+from tests.engine.support import client_batch
+
+
+def test_our_batch_is_what_a_real_client_would_have_written() -> None:
+    records = [
+        Record(0, 0, b"key", b"value", (("h", b"1"), ("n", None))),
+        Record(1, 10, None, b""),
+        Record(2, 5, b"", None),
+    ]
+    ours = build(
+        records,
+        base_timestamp=1_700_000_000_000,
+        leader_epoch=0,
+        producer_id=1000,
+        producer_epoch=2,
+        base_sequence=5,
+    )
+    theirs = client_batch()
+    assert ours[16:] == theirs[16:], "all that the CRC covers, and the CRC"
+
+
+_bytes = st.none() | st.binary(max_size=30)
+_headers = st.lists(st.tuples(st.text(max_size=5), _bytes), max_size=3).map(tuple)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-(2**40), 2**40), _bytes, _bytes, _headers), min_size=1, max_size=20
+    )
+)
+def test_records_survive_a_round_trip(fields: list[tuple[int, bytes, bytes, tuple]]) -> None:  # type: ignore[type-arg]
+    records = [Record(i, *rest) for i, rest in enumerate(fields)]
+    batch = build(records, base_timestamp=2**41)
+    header = parse_header(batch)
+    check_batch(batch, header)
+    assert list(iter_records(memoryview(batch)[HEADER_SIZE:], header.record_count)) == records
+    assert header.max_timestamp == 2**41 + max(record.timestamp_delta for record in records)
+
+
+_bytes_or_none = st.none() | st.binary(max_size=300)
+
+
+@given(
+    st.lists(st.tuples(_bytes_or_none, _bytes_or_none), min_size=1, max_size=200),
+    st.integers(0, 2**41),
+    st.sampled_from([(-1, -1, -1), (4000, 0, 0), (2**62, 7, SEQUENCE_MAX)]),
+)
+def test_the_quick_way_to_build_a_batch_that_builds_another_one(
+    pairs: list[tuple[bytes | None, bytes | None]], now_ms: int, name: tuple[int, int, int]
+) -> None:
+    producer_id, epoch, sequence = name
+    records = [Record(index, 0, key, value) for index, (key, value) in enumerate(pairs)]
+    expected = build(
+        records,
+        base_timestamp=now_ms,
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+    )
+    got = build_pairs(
+        pairs,
+        base_timestamp=now_ms,
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+    )
+    assert got == expected
+
+
+def test_header_key_that_is_no_text_keeps_its_bytes() -> None:
+    records = [Record(0, 0, None, None, ((b"\xff\xfe".decode("utf-8", "surrogateescape"), b""),))]
+    batch = build(records, base_timestamp=0)
+    assert b"\xff\xfe" in batch
+    assert list(iter_records(batch[HEADER_SIZE:], 1)) == records
+
+
+@given(st.binary(max_size=200), st.integers(-5, 50))
+def test_garbage_records_raise_one_kind_of_error(payload: bytes, count: int) -> None:
+    try:
+        list(iter_records(payload, count))
+    except CorruptBatchError:
+        pass
+
+
+def test_damaged_records_raise_one_kind_of_error() -> None:
+    payload = client_batch()[HEADER_SIZE:]
+    for position in range(len(payload)):
+        for value in (0x00, 0x7F, 0x80, 0xFF):
+            damaged = bytearray(payload)
+            damaged[position] = value
+            try:
+                list(iter_records(damaged, 3))
+            except CorruptBatchError:
+                pass
+
+
+def test_compressor_sees_the_records_and_nothing_else() -> None:
+    records = [Record(0, 0, b"k", b"v")]
+    plain = build(records, base_timestamp=0)
+    packed = build(records, base_timestamp=0, codec=4, compress=lambda data: data[::-1])
+    assert packed[HEADER_SIZE:] == plain[HEADER_SIZE:][::-1]
+    check_batch(packed, parse_header(packed))
+    assert parse_header(packed).codec == 4
+
+
+@pytest.mark.parametrize("records", [[], [Record(1, 0, None, None)]])
+def test_batch_without_records_or_with_gaps_is_not_built(records: list[Record]) -> None:
+    with pytest.raises(ValueError, match="offset deltas"):
+        build(records, base_timestamp=0)
