@@ -11,10 +11,12 @@
     members.py     who takes part               membership.py  how that changes
     messages.py    what members say             transfer.py    snapshots on their way
     snapshotter.py the snapshot of one node     ground.py      pysyncobj's fields, by name
-    elections.py   who leads                    core.py        what gets into the log, and stays
+    lineup.py      the members, from the log    elections.py   who leads
+    leading.py     what a leader sends          core.py        what gets into the log, and stays
     trails.py      whether nodes have parted    machine.py     what the log drives
     inbox.py       what waits for a thread      replica.py     one member at work
-    node.py        its thread, and its doors; the only user of pysyncobj
+    leaving.py     about leaving for good       node.py        its thread, and its doors; the only
+                                                               user of pysyncobj
 
 Data never passes through here, and nothing here knows the engine or the broker.
 """

@@ -1,9 +1,9 @@
 """pysyncobj's Raft, made true: the methods of `SyncObj` that are replaced, and why.
 
-`HardenedRaft` stands before `SyncObj` in the order of inheritance (`node.py` puts them together),
-so the methods here override those that pysyncobj calls by their mangled names `_SyncObj__x`. What
-stays pysyncobj's: the roles and their timers, the candidacy, the rule that commits, the leader that
-steps back when it hears from no majority.
+`HardenedRaft`, whose storeys `ground.py` lists, stands before `SyncObj` in the order of inheritance
+(`node.py` puts them together), so its methods override those that pysyncobj calls by their mangled
+names `_SyncObj__x`. What stays pysyncobj's: the roles and their timers, the candidacy, the rule
+that commits, the leader that steps back when it hears from no majority.
 
 Its published handling of messages loses or invents entries (see the tests named after each defect),
 so all of it is replaced. The rules, in the order of Raft's own paper:
@@ -20,25 +20,10 @@ so all of it is replaced. The rules, in the order of Raft's own paper:
 * A snapshot moves the commit index to its own entry, when it is whole and durable, and not before.
 """
 
-from collections.abc import Iterable
-
-import msgspec
-
-from raft.elections import Elections
-from raft.ground import (
-    APPLY_BATCH_MAX,
-    CAUGHT_UP,
-    FOLLOWER,
-    MEMBERSHIP,
-    NEVER,
-    PROPOSED_MAX,
-    REGULAR,
-    UNACKNOWLEDGED_MAX,
-    Peer,
-)
-from raft.members import Members, is_single_step
+from raft.ground import APPLY_BATCH_MAX, FOLLOWER, MEMBERSHIP, PROPOSED_MAX, REGULAR, Peer
+from raft.leading import NO_HINT, Leading
+from raft.members import Members
 from raft.messages import (
-    BATCH_SIZE,
     AnyMessage,
     Append,
     AppendReply,
@@ -49,14 +34,8 @@ from raft.messages import (
     VoteReply,
 )
 
-NO_HINT = 0
-"""Where to send from, in the answer to a leader of the past: nobody asked."""
 
-_encode_members = msgspec.msgpack.Encoder().encode
-_decode_members = msgspec.msgpack.Decoder(Members).decode
-
-
-class HardenedRaft(Elections):
+class HardenedRaft(Leading):
     """The overriding half of the pair."""
 
     # ---- proposing and applying ------------------------------------------------------------------
@@ -88,85 +67,6 @@ class HardenedRaft(Elections):
                 self.machine.apply(index, command[1:])
             self._SyncObj__raftLastApplied = index
         return until >= first
-
-    # ---- who takes part --------------------------------------------------------------------------
-
-    def adopt_members(self, base: Members) -> None:
-        """Read the members off the log; `base` are those at its beginning."""
-        self._members = [(self.log.first_index, base)]
-        for command, index, _term in self.log[1:]:
-            self._note_members(command, index)
-        self._members_changed()
-
-    def change_members(self, members: Members) -> bool:
-        """Write `members` to the log. False while an earlier change is not committed, or when this
-        is too much at once.
-
-        Nor before this leader has committed an entry of its own term, because until then it may not
-        know the last change: the first entry of its term names the members, so it is an earlier
-        change, too."""
-        at, current = self._members[-1]
-        is_settled = self.commit_index >= at
-        if not self.is_leader or not is_settled or not is_single_step(current, members):
-            return False
-        self._append_members(members)
-        self._SyncObj__sendAppendEntries()
-        return True
-
-    def _append_members(self, members: Members) -> None:
-        index = self.log.last_index + 1
-        self.log.add(MEMBERSHIP + _encode_members(members), index, self.term)
-        self._members.append((index, members))
-        self._members_changed()
-
-    def _note_members(self, command: bytes, index: int) -> None:
-        if command[:1] == MEMBERSHIP:
-            try:
-                self._members.append((index, _decode_members(command[1:])))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as wrong:
-                raise AssertionError(f"entry {index} names no members: {wrong}") from wrong
-
-    def _members_changed(self) -> None:
-        """Give pysyncobj the voters and learners it is to count and to send to, in the same order
-        in every process: a run of the simulator says everything by its seed."""
-        members, peer = self.members, self.peer
-        now = self.machine.now()
-        voters = [peer(voter) for voter in members.voters if voter != self.me]
-        learners = [peer(voter) for voter in members.learners if voter != self.me]
-        self._SyncObj__otherNodes = dict.fromkeys(voters).keys()
-        self._SyncObj__readonlyNodes = dict.fromkeys(learners).keys()
-        for node in (*voters, *learners):
-            self._SyncObj__raftMatchIndex.setdefault(node, 0)
-            self._SyncObj__raftNextIndex.setdefault(node, self.log.last_index + 1)
-            self._SyncObj__lastResponseTime.setdefault(node, now)
-        if not self.is_voter:
-            # Perhaps it was about to stand, when it lost its vote.
-            self._SyncObj__raftElectionDeadline = NEVER
-
-    def connected(self, voter: str) -> None:
-        """A new connection: whatever was under way on an older one is lost.
-
-        Of a member that never acknowledged anything nothing is known: ask at the end of the log.
-        """
-        node = self.peer(voter)
-        self._SyncObj__connectedNodes.add(node)
-        self._retried.pop(voter, None)
-        if self.is_leader and node in self._SyncObj__raftMatchIndex:
-            match_index = self._SyncObj__raftMatchIndex[node] or self.log.last_index
-            self._SyncObj__raftNextIndex[node] = match_index + 1
-
-    def disconnected(self, voter: str) -> None:
-        self._SyncObj__connectedNodes.discard(self.peer(voter))
-
-    def is_connected(self, voter: str) -> bool:
-        return self.peer(voter) in self._SyncObj__connectedNodes
-
-    def answers(self, voter: str) -> bool:
-        """Whether it has acknowledged something to this leader, and said something since in less
-        than the time in which a leader is given up."""
-        heard_at = self._SyncObj__lastResponseTime.get(self.peer(voter), -NEVER)
-        is_quiet = self.machine.now() - heard_at >= self.election_wait_s[1]
-        return self.match_index(voter) > 0 and not is_quiet
 
     # ---- messages --------------------------------------------------------------------------------
 
@@ -316,110 +216,6 @@ class HardenedRaft(Elections):
         kept = behind if self.log.last_index > index else []
         self._members = [(index, members), *kept]
         self._members_changed()
-
-    # ---- the leader's view of the others ---------------------------------------------------------
-
-    def _SyncObj__sendAppendEntries(self) -> None:
-        """To everybody connected, what they lack; at least a heartbeat."""
-        self._SyncObj__newAppendEntriesTime = self.machine.now() + self.heartbeat_s
-        for voter in (*self.members.voters, *self.members.learners):
-            if voter != self.me and self.is_connected(voter):
-                self._send_append(voter)
-
-    def _send_append(self, voter: str, *, is_probe: bool = False) -> None:
-        """What this member lacks, as far as it may be under way; of a probe only the first message.
-
-        A probe follows a refusal. Had it everything behind it, each of its messages could be
-        refused again and bring everything again, and their number would grow without end."""
-        node = self.peer(voter)
-        next_index = self._SyncObj__raftNextIndex[node]
-        if next_index <= self.log.first_index:
-            self.machine.send(voter, Append(self.term, 0, 0, 0, ()))
-            self.machine.send_snapshot(voter)
-            return
-        while True:
-            is_slow = next_index - self._SyncObj__raftMatchIndex[node] > UNACKNOWLEDGED_MAX
-            entries = () if is_slow else self._batch(next_index)
-            message = self._append_from(next_index, entries)
-            if not self.machine.send(voter, message):
-                return
-            next_index += len(entries)
-            self._SyncObj__raftNextIndex[node] = next_index
-            if not entries or next_index > self.log.last_index or is_probe:
-                return
-
-    def _append_from(self, next_index: int, entries: tuple[tuple[int, bytes], ...]) -> Append:
-        prev_term = self.log.term_at(next_index - 1)
-        assert prev_term is not None, f"entry {next_index - 1} is not in the log"
-        return Append(
-            self.term,
-            next_index - 1,
-            prev_term,
-            self.commit_index,
-            entries,
-            self.machine.checkpoint(),
-        )
-
-    def _batch(self, first: int) -> tuple[tuple[int, bytes], ...]:
-        """(term, command) from `first` on, as many as go into one message."""
-        batch: list[tuple[int, bytes]] = []
-        size = 0
-        at = first - self.log.first_index
-        while at < len(self.log) and size < BATCH_SIZE:
-            command, _index, term = self.log[at]
-            batch.append((term, command))
-            size += len(command) + 16
-            at += 1
-        return tuple(batch)
-
-    def _heard_from(self, voter: str) -> None:
-        self._SyncObj__lastResponseTime[self.peer(voter)] = self.machine.now()
-
-    def _on_append_reply(self, voter: str, reply: AppendReply) -> None:
-        """Reached only with a reply of this very term: one of an earlier term speaks of a log that
-        may be gone."""
-        node = self.peer(voter)
-        if node not in self._SyncObj__raftMatchIndex:
-            return
-        self._heard_from(voter)
-        if reply.ok:
-            self.has_up_to(voter, reply.index)
-            return
-        if reply.index == NO_HINT:
-            # Said to an earlier leader, of this term alone; it speaks of no log.
-            return
-        retry_from = max(reply.index, self._SyncObj__raftMatchIndex[node] + 1)
-        if retry_from < self._SyncObj__raftNextIndex[node] and self._may_retry(voter, retry_from):
-            self._SyncObj__raftNextIndex[node] = retry_from
-            self._send_append(voter, is_probe=True)
-
-    def _may_retry(self, voter: str, retry_from: int) -> bool:
-        """Once per heartbeat for the same place: several messages under way are refused for one
-        reason, and answering each with everything again would never end."""
-        last, at = self._retried.get(voter, (0, -NEVER))
-        now = self.machine.now()
-        if last == retry_from and now - at < self.heartbeat_s:
-            return False
-        self._retried[voter] = (retry_from, now)
-        return True
-
-    def has_up_to(self, voter: str, index: int) -> None:
-        """This member holds our log up to `index`, durably."""
-        node = self.peer(voter)
-        if node not in self._SyncObj__raftMatchIndex:
-            return
-        match_index = max(self._SyncObj__raftMatchIndex[node], min(index, self.log.last_index))
-        self._SyncObj__raftMatchIndex[node] = match_index
-        next_index = max(self._SyncObj__raftNextIndex[node], match_index + 1)
-        self._SyncObj__raftNextIndex[node] = next_index
-
-    def learners_caught_up(self) -> Iterable[str]:
-        """Those who could become voters now: they said themselves that they have nearly all of the
-        log, and have it durably."""
-        for voter in self.members.learners:
-            match_index = self.match_index(voter)
-            if match_index and match_index + CAUGHT_UP >= self.log.last_index:
-                yield voter
 
     # ---- what pysyncobj must not do --------------------------------------------------------------
 

@@ -4,14 +4,13 @@ A vote is durable before it is sent, and counted once for each voter. Before a n
 whether anybody would vote for it, and whoever hears a leader says no: so a node that was cut off
 deposes nobody on its return."""
 
-from raft.ground import AT_ONCE, CANDIDATE, LEADER, NEVER, Ground
+from raft.ground import AT_ONCE, CANDIDATE, LEADER, NEVER
+from raft.lineup import Lineup
 from raft.messages import TimeoutNow, Vote, VoteReply
 
 
-class Elections(Ground):
-    """The half that makes leaders."""
-
-    # ---- elections -------------------------------------------------------------------------------
+class Elections(Lineup):
+    """The storey that makes leaders."""
 
     def before_tick(self) -> None:
         """pysyncobj would campaign when a timer says so; we ask first whether anybody would vote

@@ -1,6 +1,8 @@
-"""What both halves of the corrected Raft stand on: pysyncobj's fields, and what they are asked of.
+"""What the corrected Raft stands on: pysyncobj's fields, and what they are asked of.
 
-`elections.py` and `core.py` build on it, and `node.py` puts the result before pysyncobj's class.
+The storeys above it: `lineup.py` (who takes part), `elections.py` (who leads), `leading.py` (what a
+leader sends), `core.py` (what gets into the log, and stays). `node.py` puts the result before
+pysyncobj's class.
 """
 
 import random
@@ -90,8 +92,6 @@ class Ground:
 
     _onTick: Any
 
-    _append_members: Any
-    """Of `core.py`: write them to our log."""
     peer: Any
     """Of `node.py`: pysyncobj's name for this member, by voter id."""
 

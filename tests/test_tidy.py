@@ -66,6 +66,7 @@ CROSS_CUTTING: frozenset[str] = frozenset(
         "broker/net/test_quick_requests.py",
         "raft/test_forwarding.py",
         "raft/test_repeated_commands.py",
+        "raft/test_snapshots_between_nodes.py",
     }
 )
 """Tests, as paths below `tests/`, that are about no single module."""

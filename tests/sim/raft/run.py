@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from unittest.mock import patch
 
-from raft import core, transfer
+from raft import leading, transfer
 from tests.sim.raft.cluster import Cluster, SimNode
 from tests.sim.raft.oracle import Violation
 from tests.sim.raft.troubles import Troubles, is_feud
@@ -56,7 +56,7 @@ class Run:
         self.cluster.network.on_message = self._note
         try:
             with (
-                patch.object(core, "BATCH_SIZE", self.batch_size),
+                patch.object(leading, "BATCH_SIZE", self.batch_size),
                 patch.object(transfer, "BATCH_SIZE", self.chunk_size),
             ):
                 self._go()
