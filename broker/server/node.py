@@ -38,6 +38,7 @@ from broker.replication.space import Space
 from broker.replication.store import Store
 from broker.server.descriptors import for_connections, raise_limit
 from broker.server.founding import settle
+from broker.server.loop import Loop
 from broker.server.membership import Membership
 from broker.server.memory import calm_collector, keep_freed_blocks
 from broker.server.overview import overview
@@ -87,7 +88,7 @@ def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]
             if is_settled or await settle(config, data):
                 await Node(config, data, store, announce).main()
 
-        anyio.run(main)
+        anyio.run(main, backend_options={"loop_factory": Loop})
     finally:
         data.release()
     return 0

@@ -1,0 +1,99 @@
+"""asyncio's event loop, with a shorter way from a readable descriptor to who reads it.
+
+asyncio turns each event of epoll into a key and a mask, that into a handle in the queue of what is
+due, and calls it from there: a hundred instructions of the interpreter for each ready socket. Here
+the callback of `add_reader` is called where epoll names its descriptor. What it leaves for the end
+of the turn by `call_soon` is done in the same turn, when all that were ready have been read.
+
+All else is asyncio's own: a callback still has its handle there, which serves any event that is not
+plain readability (a connection that was reset, a descriptor that somebody waits to write to).
+"""
+
+import asyncio
+import math
+import select
+import selectors
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVarTuple
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+EVENT_COUNT_MAX = 1024
+"""Descriptors that one turn serves; others that are ready have the next."""
+
+_Args = TypeVarTuple("_Args")
+_Event = tuple[selectors.SelectorKey, int]
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """As its parent, but that a reader runs in the loop's context and not in that of its
+    `add_reader`."""
+
+    def __init__(self) -> None:
+        self._readers = _Readers(self._failed)
+        super().__init__(self._readers)
+
+    def add_reader(
+        self, fd: "FileDescriptorLike", callback: Callable[[*_Args], Any], *args: *_Args
+    ) -> None:
+        super().add_reader(fd, callback, *args)
+        self._readers.callbacks[self._readers.get_key(fd).fd] = (
+            partial(callback, *args) if args else callback
+        )
+
+    def _failed(self, callback: Callable[[], object], error: BaseException) -> None:
+        message = f"Exception in the reader {callback!r}"
+        self.call_exception_handler({"message": message, "exception": error})
+
+
+class _Readers(selectors.EpollSelector):
+    """`select` calls those who read, and returns the other events."""
+
+    def __init__(self, failed: Callable[[Callable[[], object], BaseException], None]) -> None:
+        super().__init__()
+        self.callbacks: dict[int, Callable[[], object]] = {}
+        """By descriptor."""
+        self._failed = failed
+        self._poll: Callable[[float, int], list[tuple[int, int]]]
+        self._poll = self._selector.poll  # type: ignore[attr-defined]  # epoll's own
+
+    def unregister(self, fileobj: "FileDescriptorLike") -> selectors.SelectorKey:
+        key = super().unregister(fileobj)
+        self.callbacks.pop(key.fd, None)
+        return key
+
+    def select(self, timeout: float | None = None) -> list[_Event]:
+        if timeout is None:
+            timeout = -1
+        elif timeout:
+            # epoll counts in milliseconds, and must not come back before it is time.
+            timeout = math.ceil(timeout * 1e3) * 1e-3
+        others: list[_Event] = []
+        try:
+            events = self._poll(timeout, EVENT_COUNT_MAX)
+        except InterruptedError:
+            return others
+        callbacks = self.callbacks
+        for fd, event in events:
+            callback = callbacks.get(fd)
+            if callback is None or event != select.EPOLLIN:
+                self._hand_on(fd, event, others)
+                continue
+            try:
+                callback()
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001  As asyncio: nobody else may suffer.
+                self._failed(callback, error)
+        return others
+
+    def _hand_on(self, fd: int, event: int, others: list[_Event]) -> None:
+        """As the parent has it."""
+        key = self.get_map().get(fd)
+        if key is None:
+            return  # Somebody in this turn has removed it.
+        mask = selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0
+        mask |= selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
+        others.append((key, mask & key.events))

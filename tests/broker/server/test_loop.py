@@ -1,0 +1,167 @@
+"""The node's event loop: a reader is called, once for each time that there is something to read."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from broker.server.loop import Loop
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def pairs() -> Iterator[list[Pair]]:
+    pairs = [socket.socketpair() for _ in range(3)]
+    for pair in pairs:
+        for end in pair:
+            end.setblocking(False)
+    yield pairs
+    for pair in pairs:
+        for end in pair:
+            end.close()
+
+
+def turn(loop: Loop) -> None:
+    """One turn that does not wait, and what it leaves for its end."""
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+def test_a_reader_is_called_with_its_arguments(loop: Loop, pairs: list[Pair]) -> None:
+    ours, theirs = pairs[0]
+    heard: list[bytes] = []
+    loop.add_reader(ours, lambda size: heard.append(ours.recv(size)), 2)
+    theirs.send(b"abc")
+
+    turn(loop)
+    turn(loop)
+    turn(loop)
+
+    assert heard == [b"ab", b"c"]
+
+
+def test_what_a_reader_leaves_for_the_end_of_the_turn_comes_after_all_readers(
+    loop: Loop, pairs: list[Pair]
+) -> None:
+    order: list[str] = []
+
+    def read(ours: socket.socket) -> None:
+        ours.recv(1)
+        order.append("read")
+        loop.call_soon(order.append, "after")
+
+    for ours, theirs in pairs:
+        loop.add_reader(ours, read, ours)
+        theirs.send(b"a")
+
+    turn(loop)
+
+    assert order == ["read"] * 3 + ["after"] * 3
+
+
+def test_a_reader_that_fails_costs_nobody_else_his_turn(loop: Loop, pairs: list[Pair]) -> None:
+    said: list[object] = []
+    heard: list[bytes] = []
+    loop.set_exception_handler(lambda _, context: said.append(context["exception"]))
+
+    def fail() -> None:
+        pairs[0][0].recv(1)
+        raise ValueError("a fault of ours")
+
+    loop.add_reader(pairs[0][0], fail)
+
+    def hear(ours: socket.socket) -> None:
+        heard.append(ours.recv(1))
+
+    for ours, _ in pairs[1:]:
+        loop.add_reader(ours, hear, ours)
+    for _, theirs in pairs:
+        theirs.send(b"a")
+
+    turn(loop)
+
+    assert heard == [b"a", b"a"]
+    assert [str(error) for error in said] == ["a fault of ours"]
+
+
+def test_a_reader_that_another_one_has_removed_is_not_called(loop: Loop, pairs: list[Pair]) -> None:
+    called: list[socket.socket] = []
+
+    def remove_all(ours: socket.socket) -> None:
+        called.append(ours)
+        for each, _ in pairs:
+            loop.remove_reader(each)
+
+    for ours, theirs in pairs:
+        loop.add_reader(ours, remove_all, ours)
+        theirs.send(b"a")
+
+    turn(loop)
+    turn(loop)
+
+    assert len(called) == 1
+
+
+def test_a_descriptor_that_is_used_again_is_not_read_by_who_had_it_before(
+    loop: Loop, pairs: list[Pair]
+) -> None:
+    ours, theirs = pairs[0]
+    loop.add_reader(ours, pytest.fail, "the reader was removed")
+    loop.remove_reader(ours)
+    theirs.send(b"abc")
+
+    async def receive() -> bytes:
+        return await loop.sock_recv(ours, 3)
+
+    assert loop.run_until_complete(receive()) == b"abc"
+
+
+def test_the_end_of_a_peer_is_readable(loop: Loop, pairs: list[Pair]) -> None:
+    ours, theirs = pairs[0]
+    heard: list[bytes] = []
+    loop.add_reader(ours, lambda: heard.append(ours.recv(1)))
+    theirs.close()
+
+    turn(loop)
+
+    assert heard[0] == b""
+
+
+def test_one_descriptor_is_read_and_written(loop: Loop, pairs: list[Pair]) -> None:
+    ours, theirs = pairs[0]
+    order: list[str] = []
+    loop.add_reader(ours, lambda: order.append(ours.recv(1).decode()))
+    loop.add_writer(ours, order.append, "writable")
+    theirs.send(b"r")
+
+    turn(loop)
+    assert sorted(order) == ["r", "writable"]
+
+    loop.remove_writer(ours)
+    theirs.send(b"s")
+    turn(loop)
+    assert order[2:] == ["s"]
+
+
+def test_timers_and_sleeping_tasks_go_on_beside_the_readers(loop: Loop, pairs: list[Pair]) -> None:
+    ours, theirs = pairs[0]
+
+    async def talk() -> bytes:
+        heard: asyncio.Future[bytes] = loop.create_future()
+        loop.add_reader(ours, lambda: heard.set_result(ours.recv(1)))
+        loop.call_later(0.001, theirs.send, b"a")
+        try:
+            return await heard
+        finally:
+            loop.remove_reader(ours)
+
+    assert loop.run_until_complete(talk()) == b"a"
