@@ -33,6 +33,7 @@ class Appender:
         """The log has `size` bytes, all synced. `open_log` is called before the first write."""
         self._backend = backend
         self._commit = commit
+        self._is_each = commit.policy.is_each
         self._open_log = open_log
         self._on_progress = on_progress
         self._on_failed = on_failed
@@ -50,11 +51,11 @@ class Appender:
     @property
     def durable_offset(self) -> Offset:
         """What an acknowledgement may rely on under the policy."""
-        return self.synced_offset if self._commit.policy.is_each else self.written_offset
+        return self.synced_offset if self._is_each else self.written_offset
 
     @property
     def durable_size(self) -> Size:
-        return self.synced_size if self._commit.policy.is_each else self.written_size
+        return self.synced_size if self._is_each else self.written_size
 
     def enqueue(self, buffers: Sequence[Buffer], size: Size, end_offset: Offset) -> None:
         """Raises QueueFullError."""
@@ -103,7 +104,7 @@ class Appender:
         GroupCommit."""
         if self._busy or self.failed is not None:
             return
-        must_sync = bool(self._draining) or self._sync_wanted or self._commit.policy.is_each
+        must_sync = bool(self._draining) or self._sync_wanted or self._is_each
         is_synced = self.synced_size == self.written_size
         if self._sync_wanted and not is_synced:
             self._sync()

@@ -53,6 +53,8 @@ HEADER = struct.Struct(">qiibIhiqqqhii")
 """The fields of `BatchHeader`, in their order."""
 _EXTENT = struct.Struct(">qi4xb6xi")
 _PLACE = struct.Struct(">q4xi")
+_BASE_OFFSET = struct.Struct(">q")
+_LEADER_EPOCH = struct.Struct(">i")
 _MAX_TIMESTAMP = struct.Struct(">q")
 _ATTRIBUTES = struct.Struct(">h")
 CRC = struct.Struct(">I")
@@ -202,8 +204,8 @@ def checked_batches(buf: Buffer) -> Iterator[tuple[BatchHeader, memoryview]]:
 def patch(buf: bytearray | memoryview, *, base_offset: Offset, leader_epoch: int) -> None:
     """Give the batch at the start of `buf` its place in the log, in place. The CRC covers neither
     field."""
-    struct.pack_into(">q", buf, 0, base_offset)
-    struct.pack_into(">i", buf, 12, leader_epoch)
+    _BASE_OFFSET.pack_into(buf, 0, base_offset)
+    _LEADER_EPOCH.pack_into(buf, LENGTH_END, leader_epoch)
 
 
 def placed_at(buf: Buffer) -> tuple[Offset, int]:

@@ -8,6 +8,7 @@ callbacks come from `Wal.reap`, except where a docstring says they may come at o
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 from crc32c import crc32c
 
@@ -26,6 +27,10 @@ from engine.services import Services
 ACK_MARK_SIZE: Size = 1024 * 1024
 """The ack mark is rewritten after this many bytes: what an undetected loss of the tail is limited
 to."""
+
+
+_segment_end = partial(tuple.__new__, SegmentEnd)
+"""From its four fields, at every append."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +143,8 @@ class Segment:
         change until the batch is durable. Raises SegmentClosedError and QueueFullError; then
         nothing was appended.
         """
-        self._check_open()
+        if self.promised_epoch or self.sealed or self._closed or self.failed is not None:
+            self._refuse()
         return self._enqueue(header, buffers)
 
     def repair(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
@@ -152,11 +158,12 @@ class Segment:
         return self._enqueue(header, buffers)
 
     def _enqueue(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
-        end, size, next_offset = self._end, header.size, header.next_offset
-        assert header.base_offset == end.end_offset, (header.base_offset, end.end_offset)
-        assert placed_at(buffers[0]) == (end.end_offset, self.epoch), placed_at(buffers[0])
+        end_offset, position, digest, max_timestamp = self._end
+        size, next_offset = header.size, header.next_offset
+        assert header.base_offset == end_offset, (header.base_offset, end_offset)
+        assert placed_at(buffers[0]) == (end_offset, self.epoch), placed_at(buffers[0])
         assert size == sum(map(len, buffers))
-        if end.size + size > POSITION_MAX:
+        if position + size > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} bytes at most")
         if next_offset - self.base_offset > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} offsets at most")
@@ -164,14 +171,13 @@ class Segment:
             # Now, not when the file is made: by then the owner's state includes this very batch.
             self._capture_head()
         self._appender.enqueue(buffers, size, next_offset)
-        assert self._reader.index is not None
-        self._reader.index.add(header, end.size)
-        self._end = SegmentEnd(
-            next_offset,
-            end.size + size,
-            crc32c(memoryview(buffers[0])[:HEADER_SIZE], end.digest),
-            max(end.max_timestamp, header.max_timestamp),
-        )
+        index, newest = self._reader.index, header.max_timestamp
+        assert index is not None
+        index.add(header, position)
+        digest = crc32c(memoryview(buffers[0])[:HEADER_SIZE], digest)
+        if newest > max_timestamp:
+            max_timestamp = newest
+        self._end = _segment_end((next_offset, position + size, digest, max_timestamp))
         return next_offset
 
     def note_acked(self, end_offset: Offset) -> None:
@@ -377,15 +383,15 @@ class Segment:
 
     # -- inner life
 
-    def _check_open(self) -> None:
+    def _refuse(self) -> NoReturn:
+        """It is not open for appends any more."""
         if self.failed is not None:
             raise SegmentClosedError(f"segment {self.sid} has failed: {self.failed}")
         if self.promised_epoch:
             raise SegmentClosedError(
                 f"segment {self.sid} is promised to epoch {self.promised_epoch}"
             )
-        if self.sealed or self._closed:
-            raise SegmentClosedError(f"segment {self.sid} is {self._closed or 'sealed'}")
+        raise SegmentClosedError(f"segment {self.sid} is {self._closed or 'sealed'}")
 
     def _is_unusable(self, on_done: Callable[[Exception], None]) -> bool:
         """Whether the segment is failed or dropped; `on_done` has been told then."""
@@ -428,7 +434,7 @@ class Segment:
         return self._files.open_log()
 
     def _progressed(self) -> None:
-        durable = self.durable_offset
+        durable = self._appender.durable_offset
         if durable > self._told_durable:
             self._told_durable = durable
             self.on_durable(durable)

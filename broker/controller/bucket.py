@@ -6,6 +6,7 @@ the batch, does the local replica accept it.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 
@@ -23,6 +24,10 @@ from raft.leases import Lease
 FOLLOWERS_PATIENCE_S = 3.0
 """How long an append with acks=all waits for followers before it is refused: as long as a follower
 needs to find a new writer."""
+
+
+_appended = partial(tuple.__new__, Appended)
+"""From all five fields, at every append."""
 
 
 class DiskBusy(BrokerError):
@@ -89,12 +94,13 @@ class Bucket:
         Raises NotLeader, OutOfTouch, StorageFailed, DiskBusy and what `Writer.admit` raises; then
         nothing was appended.
         """
-        if self.lease is None:
+        lease, writer = self.lease, self.writer
+        if lease is None:
             raise NotLeader("the lease on this segment is over")
-        if not self._is_lease_good(self.writer):
+        if not self._is_lease_good(writer):
             raise OutOfTouch("this node hears from no majority of the cluster")
         append_time_ms = now_ms if is_stamped else -1
-        duplicate = self.writer.admit(header, acks=acks)
+        duplicate = writer.admit(header, acks=acks)
         if duplicate is not None:
             return Appended(
                 duplicate.base_offset,
@@ -103,22 +109,22 @@ class Bucket:
                 log_start_offset,
                 is_duplicate=True,
             )
-        base_offset = self.writer.next_offset
-        if not self.copy.replica.accepts(epoch=self.lease.epoch, base_offset=base_offset):
+        base_offset, epoch = writer.next_offset, lease.epoch
+        if not self.copy.replica.accepts(epoch=epoch, base_offset=base_offset):
             raise NotLeader("this copy of the segment has promised not to accept more")
-        placed, buffers = _place(header, batch, base_offset, self.lease.epoch, append_time_ms)
+        placed, buffers = _place(header, batch, base_offset, epoch, append_time_ms)
         try:
             end_offset = self.copy.append(placed, buffers)
         except SegmentClosedError as error:
             raise StorageFailed(f"segment {self.sid} takes no more: {error}") from error
         except QueueFullError as error:
             raise DiskBusy(str(error)) from error
-        self.writer.accept(placed)
+        writer.accept(placed)
         if now_ms > self.last_append_ms:
             self.last_append_ms = now_ms
         if self.first_append_ms < 0:
             self.first_append_ms = now_ms
-        return Appended(base_offset, end_offset, append_time_ms, log_start_offset)
+        return _appended((base_offset, end_offset, append_time_ms, log_start_offset, False))
 
     def revoke(self) -> None:
         """The lease is over: polite and quick; safety rests on the promise and the
@@ -151,10 +157,11 @@ class Bucket:
     def progress(self) -> None:
         """A follower has come, gone, or acknowledged something: wake those who wait for it."""
         self._progressed.ring()
-        if self.writer.high_watermark > self._told:
-            self._told = self.writer.high_watermark
-            self.segment.note_acked(self._told)
-            self._on_committed(self._told)
+        high_watermark = self.writer.high_watermark
+        if high_watermark > self._told:
+            self._told = high_watermark
+            self.segment.note_acked(high_watermark)
+            self._on_committed(high_watermark)
 
     def _failed(self, error: OSError) -> None:
         if self.lease is None:
@@ -177,9 +184,9 @@ def _place(
         patch(whole, base_offset=Offset(base_offset), leader_epoch=epoch)
         stamp_append_time(whole, append_time_ms)
         return parse_header(whole), (whole,)
-    placed = header.placed(Offset(base_offset), epoch)
-    if isinstance(batch, bytearray) or (isinstance(batch, memoryview) and not batch.readonly):
-        patch(batch, base_offset=Offset(base_offset), leader_epoch=epoch)
+    placed = header.placed(base_offset, epoch)
+    if not isinstance(batch, bytes) and not (isinstance(batch, memoryview) and batch.readonly):
+        patch(batch, base_offset=base_offset, leader_epoch=epoch)
         return placed, (batch,)
     head = bytearray(memoryview(batch)[:HEADER_SIZE])
     patch(head, base_offset=Offset(base_offset), leader_epoch=epoch)

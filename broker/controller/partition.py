@@ -13,7 +13,7 @@ import anyio
 import structlog
 
 from broker.controller.bucket import Bucket, DiskBusy
-from broker.controller.checks import checked
+from broker.controller.checks import checked, checked_own
 from broker.controller.lookup import Lookup
 from broker.controller.sealed import NOBODY, other_reader
 from broker.controller.topic_config import TopicConfig
@@ -231,7 +231,12 @@ class LocalPartition:
             has_waited = True
 
     def append_now(
-        self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False
+        self,
+        batch: bytearray | memoryview,
+        *,
+        acks: int,
+        is_alone: bool = False,
+        is_ours: bool = False,
     ) -> Appended | None:
         bucket, store = self.bucket, self._store
         if (
@@ -241,9 +246,12 @@ class LocalPartition:
             or store.space.is_short
         ):
             return None
-        config = self.config
+        config, view = self.config, self._view
         now_ms = self._clock.now_ms()
-        header = checked(batch, config, now_ms=now_ms, is_internal_append=self._view.is_internal)
+        if is_ours:
+            header = checked_own(batch, config, is_internal_append=view.is_internal)
+        else:
+            header = checked(batch, config, now_ms=now_ms, is_internal_append=view.is_internal)
         store.flushes_soon = not is_alone
         try:
             appended = bucket.append(
@@ -252,7 +260,7 @@ class LocalPartition:
                 acks=acks,
                 now_ms=now_ms,
                 is_stamped=config.is_log_append_time,
-                log_start_offset=self._view.log_start_offset,
+                log_start_offset=view.log_start_offset,
             )
         except (DiskBusy, NotEnoughReplicas):
             return None
@@ -279,7 +287,7 @@ class LocalPartition:
         timeout_s: float,
     ) -> None:
         def settled(failure: Exception | None) -> None:
-            is_vague = isinstance(failure, NotLeader | TimeoutError)
+            is_vague = failure is not None and isinstance(failure, NotLeader | TimeoutError)
             wake(_unknown(end_offset, failure) if is_vague else failure)
 
         self._progress(acks).call(end_offset, settled, timeout_s=timeout_s)

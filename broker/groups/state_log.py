@@ -142,7 +142,9 @@ class StateLog:
             return False
         try:
             batch = build_pairs(changes, base_timestamp=self._clock.now_ms())
-            appended = self.partition.append_now(batch, acks=ACKS_ALL, is_alone=is_alone)
+            appended = self.partition.append_now(
+                batch, acks=ACKS_ALL, is_alone=is_alone, is_ours=True
+            )
         except RequestError:
             return False  # `put` meets it again, and knows what to do.
         if appended is None:

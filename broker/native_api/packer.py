@@ -45,9 +45,11 @@ class Pack:
 
     __slots__ = ("_size", "_size_max", "done", "failure", "payloads", "puts")
 
-    def __init__(self, size_max: int) -> None:
-        self.payloads: list[bytes] = []
-        self._size = HEADER_SIZE
+    def __init__(self, payload: bytes, size_max: int) -> None:
+        """A first payload is taken whatever its size: whether it is too large for the topic is the
+        partition's to say."""
+        self.payloads = [payload]
+        self._size = HEADER_SIZE + RECORD_OVERHEAD_SIZE + len(payload)
         """An upper bound of the batch's bytes."""
         self._size_max = size_max
         self.done = Gate()
@@ -57,10 +59,9 @@ class Pack:
         self.failure: RequestError | None = None
 
     def takes(self, payload: bytes) -> bool:
-        """Add a record, unless the batch would become too large. A first one is taken whatever its
-        size: whether it is too large for the topic is the partition's to say."""
+        """Add a record, unless the batch would become too large."""
         size = self._size + len(payload) + RECORD_OVERHEAD_SIZE
-        if self.payloads and (size > self._size_max or len(self.payloads) >= RECORDS_PER_PACK_MAX):
+        if size > self._size_max or len(self.payloads) >= RECORDS_PER_PACK_MAX:
             return False
         self._size = size
         self.payloads.append(payload)
@@ -109,52 +110,55 @@ class Packer:
     def put(self, topic: TopicView, payload: bytes, *, is_alone: bool = False) -> Pack:
         """Fix the place of `payload` behind every earlier `put` of this topic. `is_alone`: nothing
         that it could share a batch with is to be expected in this turn."""
-        assert self._loop is not None, "the packer is not running"
+        assert self._loop is not None and self._tasks is not None, "the packer is not running"
         lane = self._lanes.get(topic.topic_id)
-        is_first = lane is None
-        if lane is None:
-            lane = self._lanes[topic.topic_id] = deque()
-        if not lane or not lane[-1].takes(payload):
-            pack = Pack(int(value_of(topic.configs, "max.message.bytes")))
-            pack.takes(payload)
+        if lane and lane[-1].takes(payload):
+            return lane[-1]
+        pack = Pack(payload, int(value_of(topic.configs, "max.message.bytes")))
+        if lane is not None:
             lane.append(pack)
-        pack = lane[-1]
-        if is_first and is_alone:
-            self._append_now(topic, lane)
-        elif is_first:
-            self._loop.call_soon(self._append_now, topic, lane)
+        elif not is_alone:
+            lane = self._lanes[topic.topic_id] = deque((pack,))
+            self._loop.call_soon(self._append_lane, topic, lane)
+        elif not self._append_now(topic, pack, is_alone=not self._lanes):
+            lane = self._lanes[topic.topic_id] = deque((pack,))
+            self._tasks.start_soon(self._append_all, topic, lane)
         return pack
 
-    def _append_now(self, topic: TopicView, lane: deque[Pack]) -> None:
+    def _append_lane(self, topic: TopicView, lane: deque[Pack]) -> None:
         """At the end of the turn: append what came in it, as long as nothing has to be waited
         for."""
-        partition = self._controller.led(topic.name)
         while lane:
-            pack, name = lane[0], self._identity.names.get(topic.topic_id)
-            try:
-                if partition is None or name is None or partition.topic.topic_id != topic.topic_id:
-                    break
-                batch = self._build(pack, name)
-                # Unless another pack is about to share the submission.
-                is_alone = len(self._lanes) == len(lane) == 1
-                appended = partition.append_now(batch, acks=ACKS_ALL, is_alone=is_alone)
-                if appended is None:
-                    break
-            except Exception:  # noqa: BLE001  The task meets it again and knows what to do.
-                break
+            # Another pack may be about to share the submission.
+            is_alone = len(self._lanes) == len(lane) == 1
+            if not self._append_now(topic, lane[0], is_alone=is_alone):
+                assert self._tasks is not None
+                self._tasks.start_soon(self._append_all, topic, lane)
+                return
             lane.popleft()
-            self._named(topic, pack, name)
-            partition.when_committed(
-                appended.end_offset,
-                partial(self._committed, topic, pack),
-                acks=ACKS_ALL,
-                timeout_s=self._timeout_s,
-            )
-        if lane:
-            assert self._tasks is not None
-            self._tasks.start_soon(self._append_all, topic, lane)
-        else:
-            del self._lanes[topic.topic_id]
+        del self._lanes[topic.topic_id]
+
+    def _append_now(self, topic: TopicView, pack: Pack, *, is_alone: bool) -> bool:
+        """Append the pack without a task. False, and nothing has happened, if there is something to
+        wait for, or wrong: a task meets it again and knows what to do."""
+        partition, name = self._controller.led(topic.name), self._identity.names.get(topic.topic_id)
+        if partition is None or name is None or partition.topic.topic_id != topic.topic_id:
+            return False
+        try:
+            batch = self._build(pack, name)
+            appended = partition.append_now(batch, acks=ACKS_ALL, is_alone=is_alone, is_ours=True)
+        except Exception:  # noqa: BLE001  As above.
+            return False
+        if appended is None:
+            return False
+        self._named(topic, pack, name)
+        partition.when_committed(
+            appended.end_offset,
+            partial(self._committed, topic, pack),
+            acks=ACKS_ALL,
+            timeout_s=self._timeout_s,
+        )
+        return True
 
     def _committed(self, topic: TopicView, pack: Pack, failure: Exception | None) -> None:
         if failure is None or isinstance(failure, RequestError):

@@ -85,6 +85,10 @@ class Budget:
         self.used_size -= size + reply_size
         self.reply_size -= reply_size
         assert self.used_size >= self.reply_size >= 0, "more was released than charged"
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Something was released: for whoever waits for it."""
         if self._overdraft is not None and (
             self._overdraft.held_size == 0 or self.used_size < self.size_max
         ):
@@ -156,14 +160,19 @@ class Account:
 
     def may_receive(self, *, in_frame: bool) -> bool:
         """Ask before each read. False: `await room(…)` first."""
-        return self._budget._may_receive(self, in_frame=in_frame)
+        budget = self._budget
+        if budget.used_size < budget.size_max and not budget._readers and budget._turn is None:
+            return True
+        return budget._may_receive(self, in_frame=in_frame)
 
     def received(self, size: int) -> bool:
         """Charge what a read brought, and pass the turn on. True: the read before it, of all
         connections, was ours, too."""
         budget = self._budget
         self._request_size += size
-        budget._charge(size, 0)
+        budget.used_size += size
+        if budget.used_size > budget.used_size_peak:
+            budget.used_size_peak = budget.used_size
         if budget._turn is self:
             self.pass_turn()
         was_last, budget._last = budget._last is self, self
@@ -171,9 +180,12 @@ class Account:
 
     def release(self, size: int) -> None:
         """`size` bytes of requests are done with."""
+        budget = self._budget
         self._request_size -= size
+        budget.used_size -= size
         assert self._request_size >= 0, "more was released than received"
-        self._budget._release(size, 0)
+        if budget._overdraft is not None or budget._readers or budget._makers:
+            budget._make_room()
 
     def charge_reply(self, size: int) -> None:
         """A reply of `size` bytes exists."""

@@ -72,6 +72,7 @@ class Connection:
         self._peer = peer
         self._account = account
         self._limits = limits
+        self._in_flight_max = limits.requests_in_flight_max
         self._now = clock.monotonic
         self._stats = stats
         self._scope = anyio.CancelScope()
@@ -202,7 +203,7 @@ class Connection:
 
     def _begin_now(self, frame: memoryview, *, is_alone: bool = False) -> bool:
         """Begin a request for which no task has to wait. False: the reading loop must begin it."""
-        if self._is_stopping or len(self._slots) >= self._limits.requests_in_flight_max:
+        if self._is_stopping or len(self._slots) >= self._in_flight_max:
             return False
         is_next = not self._slots and not self._outbox
         pending = self._session.begin_now(frame, is_alone=is_alone, is_next=is_next)
@@ -220,8 +221,8 @@ class Connection:
         """A request without a task has its reply."""
         if not self._slots:
             return  # It is being begun, or the connection is gone.
-        last = self._slots[-1]
-        if last is not None and isinstance(last[0], Pending) and last[0].is_ready:
+        last, _ = self._slots[-1] or _END
+        if isinstance(last, Pending) and last.is_ready:
             self._pump()  # Probably all are ready; nothing else could share the system call.
         elif not self._is_pump_due:
             self._is_pump_due = True
@@ -234,21 +235,22 @@ class Connection:
         replies: list[Buffer] = []
         released_size = reply_size = 0
         while slots:
-            slot = slots[0]
-            if slot is None or not isinstance(slot[0], Pending) or outbox.is_choked(reply_size):
+            pending, size = slots[0] or _END
+            if not isinstance(pending, Pending) or outbox.is_choked(reply_size):
                 self._slot_put.ring()  # The answering loop has to do with it.
                 break
-            if not slot[0].is_ready:
+            if not pending.is_ready:
                 break
             try:
-                reply = slot[0].take()
+                reply = pending.take()
             except Exception as error:  # noqa: BLE001  Also answered by that loop.
-                slots[0] = (partial(_raise, error), slot[1])
+                slots[0] = (partial(_raise, error), size)
                 self._slot_put.ring()
                 break
             slots.popleft()
-            released_size += slot[1]
-            reply_size += sum(map(len, reply))
+            released_size += size
+            for buffer in reply:
+                reply_size += len(buffer)
             replies += reply
         if released_size:
             self._account.release(released_size)
@@ -304,7 +306,7 @@ class Connection:
         return frames
 
     async def _begin(self, frame: memoryview) -> None:
-        while len(self._slots) >= self._limits.requests_in_flight_max and not self._is_stopping:
+        while len(self._slots) >= self._in_flight_max and not self._is_stopping:
             await self._slot_taken.wait()
         if self._is_stopping:
             return
@@ -389,6 +391,8 @@ class Connection:
             who["client_id"] = client_id
         return who
 
+
+_END = (None, 0)
 
 _NONE: _Slot = (Pending(), 0)
 """Stands for the next request, which has not come."""

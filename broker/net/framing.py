@@ -109,20 +109,18 @@ class FrameDecoder:
         if self._body is not None:
             return self._advance_body(size)
         if not self._tail:
-            if size > PREFIX_SIZE and self._is_one_frame(size):
-                return [memoryview(bytearray(self._scratch[PREFIX_SIZE:size]))]
+            if size > PREFIX_SIZE:
+                (announced,) = self._unpack(self._scratch)
+                # What most reads bring.
+                is_one_frame = announced == size - PREFIX_SIZE
+                if is_one_frame and self._size_min <= announced <= self._size_max:
+                    return [memoryview(bytearray(self._scratch[PREFIX_SIZE:size]))]
             return self._split(bytearray(self._scratch[:size]))
         self._tail += self._scratch[:size]
         if len(self._tail) < self._wanted_size:
             return []
         data, self._tail = self._tail, bytearray()
         return self._split(data)
-
-    def _is_one_frame(self, size: int) -> bool:
-        """The first `size` bytes of the scratch are what most reads bring."""
-        (announced,) = self._unpack(self._scratch)
-        is_whole: bool = announced == size - PREFIX_SIZE
-        return is_whole and self._size_min <= announced <= self._size_max
 
     def _split(self, data: bytearray) -> list[memoryview]:
         view = memoryview(data)

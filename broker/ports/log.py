@@ -137,12 +137,18 @@ class QuickPartition(Partition, Protocol):
         """What `read` returns, if that is something and nothing has to be waited for; else None."""
 
     def append_now(
-        self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False
+        self,
+        batch: bytearray | memoryview,
+        *,
+        acks: int,
+        is_alone: bool = False,
+        is_ours: bool = False,
     ) -> Appended | None:
         """`append` if it has to wait for nothing; None, and nothing has happened, if it had to.
 
         Takes the batch over, which can be written: the offsets go into it. `is_alone`: hand it to
         the disk at once; otherwise that happens at the end of the turn, with all that came in it.
+        `is_ours`: `build_pairs` has made it in this turn; its bytes are not in doubt.
         """
 
     def when_committed(

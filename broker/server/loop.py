@@ -10,9 +10,9 @@ plain readability (a connection that was reset, a descriptor that somebody waits
 """
 
 import asyncio
-import math
 import select
 import selectors
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVarTuple
@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
-EVENT_COUNT_MAX = 1024
-"""Descriptors that one turn serves; others that are ready have the next."""
+_READABLE = select.EPOLLIN
 
 _Args = TypeVarTuple("_Args")
 _Event = tuple[selectors.SelectorKey, int]
@@ -34,6 +33,8 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._readers = _Readers(self._failed)
         super().__init__(self._readers)
+
+    time = staticmethod(time.monotonic)
 
     def add_reader(
         self, fd: "FileDescriptorLike", callback: Callable[[*_Args], Any], *args: *_Args
@@ -56,7 +57,7 @@ class _Readers(selectors.EpollSelector):
         self.callbacks: dict[int, Callable[[], object]] = {}
         """By descriptor."""
         self._failed = failed
-        self._poll: Callable[[float, int], list[tuple[int, int]]]
+        self._poll: Callable[[float | None], list[tuple[int, int]]]
         self._poll = self._selector.poll  # type: ignore[attr-defined]  # epoll's own
 
     def unregister(self, fileobj: "FileDescriptorLike") -> selectors.SelectorKey:
@@ -65,20 +66,15 @@ class _Readers(selectors.EpollSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[_Event]:
-        if timeout is None:
-            timeout = -1
-        elif timeout:
-            # epoll counts in milliseconds, and must not come back before it is time.
-            timeout = math.ceil(timeout * 1e3) * 1e-3
         others: list[_Event] = []
         try:
-            events = self._poll(timeout, EVENT_COUNT_MAX)
+            events = self._poll(timeout)
         except InterruptedError:
             return others
         callbacks = self.callbacks
         for fd, event in events:
             callback = callbacks.get(fd)
-            if callback is None or event != select.EPOLLIN:
+            if callback is None or event != _READABLE:
                 self._hand_on(fd, event, others)
                 continue
             try:

@@ -43,20 +43,22 @@ _PROBE_TIMEOUT_S = 5.0
 class _Operation:
     """One write, one sync, or a write with its sync."""
 
-    __slots__ = ("buffers", "file", "in_flight", "on_done", "position", "sync")
+    __slots__ = ("buffers", "file", "in_flight", "on_done", "position", "size", "sync")
 
     def __init__(
         self,
         file: int,
         position: int,
-        buffers: list[memoryview],
+        buffers: Sequence[Buffer],
         sync: bool,
         on_done: WriteDone,
     ) -> None:
         self.file = file
         self.position = position
         self.buffers = buffers
-        """What is not written yet."""
+        """What is not written yet; none of them is empty."""
+        self.size = sum(map(len, buffers))
+        """Their bytes."""
         self.sync = sync
         self.on_done = on_done
         self.in_flight: object = None
@@ -108,8 +110,9 @@ class UringBackend(RealBackend):
     def _queue_write(
         self, file: int, position: int, buffers: Sequence[Buffer], on_done: WriteDone, *, sync: bool
     ) -> None:
-        views = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        self._queued.append(_Operation(file, position, views, sync, on_done))
+        if not all(buffers):
+            buffers = [buffer for buffer in buffers if buffer]
+        self._queued.append(_Operation(file, position, buffers, sync, on_done))
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         self._queued.append(_Operation(file, 0, [], True, on_done))
@@ -120,12 +123,11 @@ class UringBackend(RealBackend):
         except BaseException:
             self._completions.put(self.submit)
             raise
-        self._is_late = False
+        if not self._queued and not self._is_late:
+            return
         while self._queued and len(self._operations) < OPERATION_COUNT_MAX:
             self._prepare(self._queued.popleft())
         self._is_late = bool(self._queued)
-        if not ring_api.io_uring_sq_ready(self._ring):
-            return
         try:
             ring_api.io_uring_submit(self._ring)
         except OSError as error:
@@ -159,9 +161,9 @@ class UringBackend(RealBackend):
         entry = ring_api.io_uring_get_sqe(self._ring)
         assert entry is not None, "the submission queue has room for every operation"
         if buffers:
-            memory = [_addressable(view) for view in buffers[:IOV_COUNT_MAX]]
+            memory = list(map(_addressable, buffers[:IOV_COUNT_MAX]))
             iovec = ring_api.Iovec(memory)
-            operation.in_flight = (iovec, memory)
+            operation.in_flight = (iovec, [memoryview(each) for each in memory])
             flags = os.RWF_DSYNC if operation.sync else 0
             ring_api.io_uring_prep_writev(entry, operation.file, iovec, operation.position, flags)
             if flags:
@@ -189,17 +191,21 @@ class UringBackend(RealBackend):
     def _completed(self, key: int, size: int, error: OSError | None, call_back: bool) -> None:
         operation = self._operations.pop(key)
         operation.in_flight = None
-        if error is None and operation.buffers:
+        if error is None and size != operation.size:
             if size:
-                operation.position += size
-                operation.buffers = skip(operation.buffers, size)
-            else:
-                error = OSError(errno.EIO, "the kernel wrote nothing")
-        if error is None and operation.buffers:
-            self._queued.append(operation)
-            self._is_late = True
-        elif call_back:
+                self._go_on(operation, size)
+                return
+            error = OSError(errno.EIO, "the kernel wrote nothing")
+        if call_back:
             operation.on_done(error)
+
+    def _go_on(self, operation: _Operation, size: int) -> None:
+        """After a write of which only `size` bytes are done."""
+        operation.position += size
+        operation.size -= size
+        operation.buffers = skip([memoryview(buffer) for buffer in operation.buffers], size)
+        self._queued.append(operation)
+        self._is_late = True
 
     def _probe(self) -> None:
         """A sandbox may allow the set-up and refuse the work: write and sync something once."""
@@ -223,12 +229,12 @@ class UringBackend(RealBackend):
             os.close(file)
 
 
-def _addressable(view: memoryview) -> bytes | bytearray:
-    """The bytes of `view` as an object whose address `Iovec` takes."""
-    whole = view.obj
-    if isinstance(whole, bytes | bytearray) and len(whole) == view.nbytes:
+def _addressable(buffer: Buffer) -> bytes | bytearray:
+    """The bytes of `buffer` as an object whose address `Iovec` takes."""
+    whole = buffer.obj if isinstance(buffer, memoryview) else buffer
+    if isinstance(whole, (bytes, bytearray)) and len(whole) == len(buffer):
         return whole
-    return bytes(view)
+    return bytes(buffer)
 
 
 def _refused(error: OSError) -> str:

@@ -122,7 +122,12 @@ class FakePartition:
         return self._append(batch)
 
     def append_now(
-        self, batch: bytearray | memoryview, *, acks: int, is_alone: bool = False
+        self,
+        batch: bytearray | memoryview,
+        *,
+        acks: int,
+        is_alone: bool = False,
+        is_ours: bool = False,
     ) -> Appended | None:
         return None if self.must_wait else self._append(batch)
 
