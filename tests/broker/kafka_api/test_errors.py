@@ -17,7 +17,7 @@ def test_every_request_error_of_the_broker_has_a_number() -> None:
 
 
 def test_fetch_says_only_what_javas_consumer_understands() -> None:
-    """T13: 5 and 7 are IllegalStateException there."""
+    """5 and 7 are IllegalStateException there."""
     java = {-1, 0, 1, 2, 3, 6, 9, 29, 56, 74, 75, 78, 100, 103}
     assert {int(code) for code in FETCH_CODES} == java | {76}
     for kind in CODES:
@@ -31,7 +31,7 @@ def test_who_asks_by_name_is_told_about_names() -> None:
 
 
 def test_a_log_that_is_read_back_is_not_led_yet() -> None:
-    """T20: 1 would reset the consumer, 6 makes it ask again."""
+    """1 would reset the consumer, 6 makes it ask again."""
     assert partition_code(Loading("soon")) == 6
     assert code_of(Loading("soon")) == 14
 

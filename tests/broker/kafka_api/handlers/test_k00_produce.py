@@ -40,7 +40,7 @@ OLD_FORMAT = batch(b"a")[:16] + b"\1" + batch(b"a")[17:]
 
 
 async def test_offsets_count_up_and_log_append_time_is_absent_for_create_time(node: Node) -> None:
-    """T23: any timestamp here would overwrite the client's own."""
+    """Any timestamp here would overwrite the client's own."""
     await node.create("t")
     connection = node.connect()
     first = await connection.produce("t", batch(b"a", b"b"), version=8)
@@ -86,7 +86,6 @@ async def test_a_client_that_changes_its_name_is_known_by_the_new_one(node: Node
 
 
 async def test_acks_0_gets_no_reply_at_all_or_every_later_reply_is_misread(node: Node) -> None:
-    """T6."""
     partition = await node.create("t")
     connection = node.connect()
     topics = [{"name": "t", "partitions": [{"index": 0, "records": batch(b"a")}]}]
@@ -99,7 +98,6 @@ async def test_acks_0_gets_no_reply_at_all_or_every_later_reply_is_misread(node:
 async def test_an_error_with_acks_0_closes_the_connection_as_nothing_else_is_heard(
     node: Node,
 ) -> None:
-    """T6."""
     topics = [{"name": "missing", "partitions": [{"index": 0, "records": batch(b"a")}]}]
     with pytest.raises(PeerError, match=r"127.0.0.1:50000 .*acks=0.*missing"):
         await node.connect().send(PRODUCE, 7, acks=0, topics=topics)
@@ -148,7 +146,7 @@ async def test_a_client_cannot_make_a_request_wait_for_ever(node: Node) -> None:
 
 
 async def test_pipelined_produces_keep_their_order_before_either_is_durable(node: Node) -> None:
-    """T4: idempotence needs it, and so do people."""
+    """Idempotence needs it, and so do people."""
     partition = await node.create("t")
     partition.is_held = True
     connection = node.connect()
@@ -163,7 +161,7 @@ async def test_pipelined_produces_keep_their_order_before_either_is_durable(node
 
 
 async def test_every_partition_asked_is_answered_in_order_and_none_is_merged(node: Node) -> None:
-    """T5: librdkafka and kafka-go read exactly what they asked for, and nothing else."""
+    """librdkafka and kafka-go read exactly what they asked for, and nothing else."""
     await node.create("a")
     await node.create("b")
     wanted = [
@@ -207,7 +205,6 @@ async def test_acks_that_mean_nothing_are_refused_and_nothing_is_written(
 
 @pytest.mark.parametrize("version", [3, 6, 7, 12])
 async def test_zstd_needs_produce_7(node: Node, version: int) -> None:
-    """T22."""
     await node.create("t")
     answer = await node.connect().produce("t", batch(b"a" * 100, codec=ZSTD), version=version)
     expected = ErrorCode.none if version >= 7 else ErrorCode.unsupported_compression_type
@@ -215,7 +212,7 @@ async def test_zstd_needs_produce_7(node: Node, version: int) -> None:
 
 
 async def test_the_bytes_of_every_codec_are_stored_as_they_came(node: Node) -> None:
-    """T21: only base offset and leader epoch, both outside the CRC, are the broker's."""
+    """Only base offset and leader epoch, both outside the CRC, are the broker's."""
     partition = await node.create("t")
     connection = node.connect()
     for codec in range(5):
@@ -274,7 +271,6 @@ async def test_a_damaged_batch_is_refused_in_the_same_words_by_both_ways(
 
 
 async def test_a_batch_above_max_message_bytes_is_told_so_that_java_splits_it(node: Node) -> None:
-    """T24."""
     await node.create("t", max_message_bytes="200")
     answer = await node.connect().produce("t", batch(b"x" * 300))
     assert answer["error"] == ErrorCode.message_too_large
@@ -295,7 +291,7 @@ async def test_a_transactional_write_is_refused_for_good(node: Node) -> None:
 
 
 async def test_a_retried_idempotent_batch_is_a_success_at_its_first_offset(node: Node) -> None:
-    """T29: an error here would make clients bump their epoch and write it twice."""
+    """An error here would make clients bump their epoch and write it twice."""
     partition = await node.create("t")
     connection = node.connect()
     data = batch(b"a", b"b", producer_id=9, epoch=0, sequence=0)
@@ -322,7 +318,6 @@ async def test_a_retried_idempotent_batch_is_a_success_at_its_first_offset(node:
 async def test_each_failure_has_the_number_clients_act_on(
     node: Node, raised: RequestError, error: ErrorCode
 ) -> None:
-    """T13, T34."""
     partition = await node.create("t")
     partition.error = raised
     answer = await node.connect().produce("t", batch(b"a"))

@@ -51,7 +51,7 @@ async def filled(node: Node) -> None:
 async def test_every_kind_of_question(
     node: Node, timestamp: int, offset: int, found_timestamp: int, epoch: int
 ) -> None:
-    """T12: exact to the record; what is not found is no error; what is found has its timestamp."""
+    """Exact to the record; what is not found is no error; what is found has its timestamp."""
     await filled(node)
     found = await look_up(node, timestamp)
     assert found["error"] == 0
@@ -97,7 +97,7 @@ async def test_a_leader_epoch_is_checked(node: Node, epoch: int, error: int) -> 
 
 
 async def test_duplicates_are_answered_each_and_in_order(node: Node) -> None:
-    """T5: first and last offset of one partition may be asked in one request."""
+    """First and last offset of one partition may be asked in one request."""
     await filled(node)
     wanted = [
         {"partition": 0, "timestamp": -2},
@@ -124,7 +124,7 @@ async def test_a_leader_that_nobody_confirms_does_not_tell_the_newest(
 
 
 async def test_another_nodes_topic_is_not_leader(node: Node) -> None:
-    """T13: an offset from the wrong node would reset the consumer."""
+    """An offset from the wrong node would reset the consumer."""
     await filled(node)
     partition = node.controller.partitions["t"]
     partition.view = replace(partition.view, leader_id=2)

@@ -46,7 +46,7 @@ async def test_the_addresses_are_those_of_the_listener_the_client_came_in_by(nod
 
 
 async def test_the_controller_is_a_live_broker_of_the_same_answer(node: Node) -> None:
-    """T8: -1 makes Java's admin client ask for metadata for ever."""
+    """-1 makes Java's admin client ask for metadata for ever."""
     assert (await node.metadata())["controller_id"] == 1
     node.controller.live = [BrokerAddress(2, "127.0.0.2", 9092)]
     answer = await node.metadata()
@@ -74,7 +74,7 @@ async def test_a_broker_that_died_just_now_is_listed_and_is_no_leader(node: Node
 async def test_a_leader_that_is_not_live_is_no_leader(
     node: Node, leader_id: int, in_sync: tuple[int, ...], error: int, named: int
 ) -> None:
-    """T11b. While the next one is made out a replica stands in: kafka-go gives records up for good
+    """While the next one is made out a replica stands in: kafka-go gives records up for good
     when it is told that there is no leader."""
     partition = await node.create("t")
     partition.view = replace(
@@ -98,7 +98,7 @@ async def test_librdkafka_asks_for_all_topics_with_three_bytes_too_many(node: No
 
 class TestAutoCreate:
     async def test_a_missing_topic_is_created_and_answered_finished(self, node: Node) -> None:
-        """T14: some suites count the attempts."""
+        """Some suites count the attempts."""
         (topic,) = (await node.metadata(topics=[{"name": "new"}]))["topics"]
         assert (topic["error"], topic["partitions"][0]["leader_id"]) == (0, 1)
         assert topic["topic_id"] == node.controller.topic("new").topic_id
@@ -121,7 +121,7 @@ class TestAutoCreate:
     async def test_a_bad_name_is_said_to_be_bad_and_never_created(
         self, node: Node, name: str, is_allowed: bool
     ) -> None:
-        """T14: the name is checked first."""
+        """The name is checked first."""
         node.configure(auto_create_topics=is_allowed)
         assert (await node.metadata(topics=[{"name": name}]))["topics"][0]["error"] == 17
         assert not node.controller.partitions
@@ -160,8 +160,6 @@ class TestAutoCreate:
 
 
 class TestTopicIds:
-    """T9."""
-
     @pytest.mark.parametrize("version", [12, 13])
     async def test_a_topic_is_found_by_its_id(self, node: Node, version: int) -> None:
         partition = await node.create("t")
@@ -211,7 +209,7 @@ class TestTopicIds:
 async def test_authorized_operations_are_a_bit_field_when_asked_and_absent_otherwise(
     node: Node,
 ) -> None:
-    """T25: kafka-python cannot read the absent value when it did ask."""
+    """kafka-python cannot read the absent value when it did ask."""
     await node.create("t")
     wanted = {"include_cluster_operations": True, "include_topic_operations": True}
     asked = await node.metadata(8, topics=None, **wanted)
@@ -226,7 +224,6 @@ async def test_internal_topics_are_listed_as_internal(node: Node) -> None:
 
 
 async def test_answers_keep_the_order_and_the_number_of_what_was_asked(node: Node) -> None:
-    """T5."""
     await node.create("a")
     wanted = [{"name": name} for name in ("missing", "a", "a", "missing")]
     answer = await node.metadata(topics=wanted, allow_auto_create=False)

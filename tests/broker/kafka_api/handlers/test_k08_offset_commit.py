@@ -40,7 +40,7 @@ async def test_a_commit_round_trips_with_its_note_and_epoch(node: Node, version:
 
 
 async def test_every_partition_has_an_answer_of_its_own_in_the_order_asked(node: Node) -> None:
-    """T5: franz-go checks the order."""
+    """franz-go checks the order."""
     await node.create("t")
     await node.create("u")
     partitions = [

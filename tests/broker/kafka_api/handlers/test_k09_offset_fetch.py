@@ -18,7 +18,7 @@ from tests.broker.kafka_api.members import (
 
 @pytest.mark.parametrize("version", range(1, 10))
 async def test_a_failure_stands_at_the_top_and_in_every_partition(node: Node, version: int) -> None:
-    """T13: aiokafka reads the partitions alone, Java and librdkafka the top first."""
+    """aiokafka reads the partitions alone, Java and librdkafka the top first."""
     await node.create("t")
     member = Member(node)
     assert await member.commit(7) == OK

@@ -129,7 +129,7 @@ async def test_another_node_leads_the_shard(node: Node) -> None:
 async def test_a_transactional_id_is_refused_so_that_nobody_retries(
     node: Node, version: int
 ) -> None:
-    """T35: librdkafka retries every other number until its timeout."""
+    """librdkafka retries every other number until its timeout."""
     found = await ask(node, version, "t", kind=1)
     assert found["error"] == TRANSACTIONAL_ID_AUTHORIZATION_FAILED
     assert "transactions" in found["error_message"]

@@ -33,7 +33,6 @@ async def pair(node: Node) -> tuple[Member, Member]:
 async def test_a_follower_waits_for_the_leader_and_the_leader_for_the_disk(
     node: Node, version: int
 ) -> None:
-    """T37."""
     leader, follower = await pair(node)
     (shard,) = [one for name, one in node.controller.partitions.items() if name.startswith("__")]
     shard.is_held = True
@@ -52,7 +51,7 @@ async def test_a_follower_waits_for_the_leader_and_the_leader_for_the_disk(
 
 
 async def test_a_member_that_the_leader_forgot_gets_an_assignment_of_nothing(node: Node) -> None:
-    """T37: to franz-go no bytes are an error."""
+    """To franz-go no bytes are an error."""
     leader, follower = await pair(node)
     followed = await follower.send_sync()
     await (await leader.send_sync(5, {leader.member_id: b"all"})).answer()

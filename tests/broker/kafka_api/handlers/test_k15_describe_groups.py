@@ -49,7 +49,7 @@ async def test_a_group_that_does_not_exist_is_dead(node: Node, version: int) -> 
 
 
 async def test_authorized_operations_only_for_those_who_ask(node: Node) -> None:
-    """T25: the smallest integer means "not asked", and is no bit field."""
+    """The smallest integer means "not asked", and is no bit field."""
     await Member(node).stable()
     for is_asked, expected in ((False, -(2**31)), (True, 0xD48)):
         answer = await node.connect().ask(

@@ -22,7 +22,7 @@ async def test_it_lists_the_table_and_every_range_is_upright(node: Node, version
 async def test_produce_is_advertised_from_0_or_old_librdkafka_compresses_nothing(
     node: Node,
 ) -> None:
-    """T1 (KAFKA-18659)."""
+    """KAFKA-18659."""
     answer = await node.connect().ask(API_VERSIONS, 3)
     assert (answer["apis"][0]["key"], answer["apis"][0]["min"]) == (0, 0)
 
@@ -31,7 +31,7 @@ async def test_produce_is_advertised_from_0_or_old_librdkafka_compresses_nothing
 async def test_a_version_of_the_future_is_answered_in_v0_and_its_body_is_not_read(
     node: Node, version: int
 ) -> None:
-    """T2 (KIP-511): a closed connection here costs minutes, or everything."""
+    """KIP-511: a closed connection here costs minutes, or everything."""
     connection = node.connect()
     frame = struct.pack(">hhi", 18, version, 77) + b"\xff bytes of an unknown layout"
     reply = b"".join(await (await connection.session.begin(memoryview(frame)))())

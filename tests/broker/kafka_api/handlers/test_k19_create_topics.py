@@ -23,7 +23,6 @@ async def create(node: Node, version: int = 7, **topic: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", range(2, 8))
 async def test_a_topic_is_visible_when_the_answer_is(node: Node, version: int) -> None:
-    """T14."""
     answer = await create(node, version)
     assert (answer["error"], answer["error_message"]) == (0, None)
     view = node.controller.topic("t")
@@ -42,7 +41,7 @@ async def test_a_pipelined_metadata_request_sees_the_topic(node: Node) -> None:
 
 
 async def test_more_partitions_give_one_and_say_so(node: Node) -> None:
-    """T15: the OpenMessaging Benchmark retries any refusal in a tight loop."""
+    """The OpenMessaging Benchmark retries any refusal in a tight loop."""
     with capture_logs() as logs:
         answer = await create(node, num_partitions=16)
     assert (answer["error"], answer["num_partitions"]) == (0, 1)
@@ -67,12 +66,12 @@ async def test_partition_counts_that_mean_nothing(node: Node, count: int) -> Non
 async def test_any_replication_factor_that_means_something(
     node: Node, factor: int, error: int
 ) -> None:
-    """T15: suites create with 3 unless told."""
+    """Suites create with 3 unless told."""
     assert (await create(node, replication_factor=factor, num_partitions=-1))["error"] == error
 
 
 async def test_a_name_that_is_taken_is_exactly_that(node: Node) -> None:
-    """T15: sarama, confluent and the benchmark rely on this very number."""
+    """sarama, confluent and the benchmark rely on this very number."""
     await node.create("t")
     assert (await create(node))["error"] == ErrorCode.topic_already_exists
     assert (await create(node, validate_only=True))["error"] == ErrorCode.topic_already_exists
@@ -102,7 +101,7 @@ async def test_a_bad_name(node: Node, name: str) -> None:
 
 
 async def test_configs_are_stored_known_or_not_and_read_back(node: Node) -> None:
-    """T15: redpanda#135."""
+    """redpanda#135."""
     configs = [
         {"name": "min.insync.replicas", "value": "2"},
         {"name": "flush.messages", "value": "1"},
@@ -143,7 +142,6 @@ async def test_validate_only_creates_nothing_and_promises_no_id(node: Node) -> N
 
 
 async def test_a_name_twice_in_one_request_is_refused_both_times(node: Node) -> None:
-    """T15."""
     topics = [{"name": "a"}, {"name": "b"}, {"name": "a"}]
     answer = await node.connect().ask(CREATE_TOPICS, 7, topics=topics)
     assert [(one["name"], one["error"]) for one in answer["topics"]] == [

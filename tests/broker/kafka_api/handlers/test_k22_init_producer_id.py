@@ -17,7 +17,6 @@ async def init(node: Node, version: int = 5, **values: Any) -> tuple[int, int, i
 
 @pytest.mark.parametrize("version", range(6))
 async def test_every_call_gives_an_id_nobody_had(node: Node, version: int) -> None:
-    """T33."""
     first, second = await init(node, version), await init(node, version)
     assert first == (0, 4000, 0)
     assert second == (0, 4001, 0)
@@ -26,7 +25,7 @@ async def test_every_call_gives_an_id_nobody_had(node: Node, version: int) -> No
 async def test_a_producer_that_lost_its_sequence_keeps_its_id_with_the_next_epoch(
     node: Node,
 ) -> None:
-    """T33, KIP-360."""
+    """KIP-360."""
     assert await init(node, producer_id=77, epoch=4) == (0, 77, 5)
     assert await init(node, 3, producer_id=77, epoch=32765) == (0, 77, 32766)
 
@@ -48,7 +47,7 @@ async def test_half_an_identity_is_a_contradiction(
 async def test_transactions_are_refused_for_good(
     node: Node, version: int, transactional_id: str
 ) -> None:
-    """T35: a retriable number would make every client try until its timeout."""
+    """A retriable number would make every client try until its timeout."""
     told = await init(node, version, transactional_id=transactional_id)
     assert told == (53, -1, -1)
     assert not ErrorCode(told[0]).retriable

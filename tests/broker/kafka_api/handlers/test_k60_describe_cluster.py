@@ -22,7 +22,6 @@ async def test_the_cluster_as_this_listener_sees_it(node: Node, version: int) ->
 
 
 async def test_authorized_operations_are_a_bit_field_when_asked(node: Node) -> None:
-    """T25."""
     assert (await describe(node, include_operations=True))["operations"] == 8096
     assert (await describe(node))["operations"] == -(2**31)
 
