@@ -1,7 +1,9 @@
 """Copies that were made while a node was away: they go when they are told to, and not before it is
 back with its own."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -49,14 +51,26 @@ async def closed_segments(made: Cluster, count: int) -> dict[int, bytes]:
     return known
 
 
-async def test_copies_for_a_node_that_is_back_go_and_nothing_else_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class Grown:
+    """A cluster in which a fourth node has copied what a replica held that is away."""
+
+    made: Cluster
+    replicas: set[int]
+    spare: int
+    away: int
+    known: dict[int, bytes]
+
+
+@asynccontextmanager
+async def grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> AsyncIterator[Grown]:
     monkeypatch.setattr("broker.controller.housekeeping.AWAY_S", 0.0)
     monkeypatch.setattr("broker.controller.housekeeping.CHECK_S", 0.05)
     async with cluster(tmp_path, 4) as made:
         await made.controller(1).create_topic("t", configs={})
-        known = await closed_segments(made, 3)
+        known = await closed_segments(made, count)
         replicas = set(topic(made).last.replicas)
         await until(lambda: all(held >= replicas for held in holders(made)))
         (spare,) = {1, 2, 3, 4} - replicas
@@ -64,6 +78,14 @@ async def test_copies_for_a_node_that_is_back_go_and_nothing_else_does(
         made.raft_leader = topic(made).last.writer
         made.kill(away)
         await until(lambda: all(spare in held for held in holders(made)))
+        yield Grown(made, replicas, spare, away, known)
+
+
+async def test_copies_for_a_node_that_is_back_go_and_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with grown(tmp_path, monkeypatch, 3) as at:
+        made, replicas, spare, away, known = at.made, at.replicas, at.spare, at.away, at.known
         assert await made.broker(spare).drop_surplus() == Dropped(), "the third copies"
 
         await made.start(away)
@@ -95,18 +117,8 @@ async def test_a_copy_that_the_others_lose_just_then_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look and the command a holder dies: the metadata refuses, and the file stays."""
-    monkeypatch.setattr("broker.controller.housekeeping.AWAY_S", 0.0)
-    monkeypatch.setattr("broker.controller.housekeeping.CHECK_S", 0.05)
-    async with cluster(tmp_path, 4) as made:
-        await made.controller(1).create_topic("t", configs={})
-        await closed_segments(made, 1)
-        replicas = set(topic(made).last.replicas)
-        (spare,) = {1, 2, 3, 4} - replicas
-        await until(lambda: all(held >= replicas for held in holders(made)))
-        away = next(node for node in replicas if node != topic(made).last.writer)
-        made.raft_leader = topic(made).last.writer
-        made.kill(away)
-        await until(lambda: all(spare in held for held in holders(made)))
+    async with grown(tmp_path, monkeypatch, 1) as at:
+        made, spare = at.made, at.spare
         (segment,) = topic(made).segments[:1]
         monkeypatch.setattr(placement, "is_surplus", lambda *_: True)
         refused: list[Applied] = []

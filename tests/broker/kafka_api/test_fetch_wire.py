@@ -13,6 +13,7 @@ from broker.kafka_api import fetch_wire
 from broker.kafka_api.fetch_sessions import ID_VERSION_MIN
 from broker.kafka_api.framing import encode
 from broker.kafka_api.wire import codec
+from tests.broker.kafka_api.damage import Damage, damages
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.layouts import FETCH, encode_request
 
@@ -111,21 +112,11 @@ def test_the_usual_request_is_read_the_short_way(version: int) -> None:
     assert same(*body(version, usual(isolation_level=1, max_bytes=100)), version)
 
 
-@given(
-    version=st.sampled_from(QUICK_VERSIONS),
-    place=st.integers(0, 90),
-    byte=st.integers(0, 255),
-    cut=st.integers(0, 40),
-    more=st.binary(max_size=5),
-)
-def test_a_damaged_request_is_read_the_same_or_not_at_all(
-    version: int, place: int, byte: int, cut: int, more: bytes
-) -> None:
+@given(version=st.sampled_from(QUICK_VERSIONS), damage=damages)
+def test_a_damaged_request_is_read_the_same_or_not_at_all(version: int, damage: Damage) -> None:
     """Nothing that the general way refuses may be taken."""
     whole, position = body(version, usual())
-    data = bytearray(whole)
-    data[min(position + place, len(data) - 1)] = byte
-    damaged = memoryview(bytes(data[: len(data) - cut]) + more)
+    damaged = damage.of(whole, position)
     try:
         codec(1, version).read(damaged, position)
     except FrameError:

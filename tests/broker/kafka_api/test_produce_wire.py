@@ -12,6 +12,7 @@ from broker.errors import FrameError
 from broker.kafka_api import produce_wire
 from broker.kafka_api.framing import encode
 from broker.kafka_api.wire import codec
+from tests.broker.kafka_api.damage import Damage, damages
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.layouts import PRODUCE, encode_request
 
@@ -72,21 +73,11 @@ def test_the_usual_request_is_read_the_short_way(version: int) -> None:
     assert same(*body(version, usual(acks=1, timeout_ms=-5)), version)
 
 
-@given(
-    version=st.sampled_from(VERSIONS),
-    place=st.integers(0, 60),
-    byte=st.integers(0, 255),
-    cut=st.integers(0, 40),
-    more=st.binary(max_size=5),
-)
-def test_a_damaged_request_is_read_the_same_or_not_at_all(
-    version: int, place: int, byte: int, cut: int, more: bytes
-) -> None:
+@given(version=st.sampled_from(VERSIONS), damage=damages)
+def test_a_damaged_request_is_read_the_same_or_not_at_all(version: int, damage: Damage) -> None:
     """Nothing that the general way refuses may be taken."""
     whole, position = body(version, usual())
-    data = bytearray(whole)
-    data[min(position + place, len(data) - 1)] = byte
-    damaged = memoryview(bytes(data[: len(data) - cut]) + more)
+    damaged = damage.of(whole, position)
     try:
         codec(0, version).read(damaged, position)
     except FrameError:
