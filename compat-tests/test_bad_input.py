@@ -21,11 +21,13 @@ from harness.wire import (
     FETCH,
     METADATA,
     PRODUCE,
+    Produced,
     Wire,
     batch,
     fetch,
     framed,
     metadata,
+    parse_fetch,
     parse_produce,
     produce,
     request,
@@ -313,6 +315,23 @@ def test_more_connections_than_descriptors(launch: Launch) -> None:
             raise AssertionError("nobody is let in any more")
     assert confluent_write(server.kafka, "t", [Message(b"x")]) == [0]
     assert server.stop() == 0
+
+
+def test_more_topics_than_descriptors(launch: Launch) -> None:
+    """Every topic is written, read, and read back at the next start."""
+    server = launch(prefix=["prlimit", "--nofile=160:160"])
+    names = [f"t{i}" for i in range(200)]
+    for start in (0, 1):
+        with Wire(server.kafka_port) as wire:
+            wire.ask(METADATA, 1, metadata(names))
+            for name in names:
+                produced = wire.ask(PRODUCE, 3, produce(name, batch([b"x"])))
+                assert parse_produce(produced) == Produced(0, start)
+            for name in names:
+                assert parse_fetch(wire.ask(FETCH, 11, fetch(name, start))).error == 0
+        assert 0 < server.metric("walrus_storage_open_logs") < 80
+        assert server.stop() == 0
+        server.start()
 
 
 def test_connection_limit(launch: Launch) -> None:

@@ -12,6 +12,7 @@ from engine.backends import Backend
 from engine.batch import Buffer, Offset, Size
 from engine.durability import GroupCommit
 from engine.errors import SegmentClosedError
+from engine.open_files import LogFile, OpenFiles
 
 Done = Callable[[Exception | None], None]
 
@@ -23,6 +24,8 @@ class Appender:
         self,
         backend: Backend,
         commit: GroupCommit,
+        files: OpenFiles,
+        log: LogFile,
         *,
         end_offset: Offset,
         size: Size,
@@ -30,14 +33,21 @@ class Appender:
         on_progress: Callable[[], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
-        """The log has `size` bytes, all synced. `open_log` is called before the first write."""
+        """The log has `size` bytes, all synced. `open_log` is called when `log` is not open, or was
+        never made; it gets a descriptor to use, and to release."""
         self._backend = backend
         self._commit = commit
         self._is_each = commit.policy.is_each
+        self._syncs_alone = commit.policy.interval_ms is not None
+        self._files = files
+        self._log = log
         self._open_log = open_log
         self._on_progress = on_progress
         self._on_failed = on_failed
-        self.file: int | None = None
+        self._file: int | None = None
+        """The descriptor while it is in use: until what was written is synced, if the policy says
+        when. That the kernel could not write it, it tells whoever has the file open, and perhaps
+        nobody else."""
         self.failed: Exception | None = None
         self.written_offset = self.synced_offset = self._queued_offset = end_offset
         self.written_size = self.synced_size = size
@@ -45,6 +55,8 @@ class Appender:
         self._queue_size = 0
         self._busy = False
         self._sync_wanted = False
+        self._is_made = False
+        """The log is known to be there, with its head."""
         self._draining: list[Done] = []
         self._stopping: list[Done] = []
 
@@ -86,6 +98,7 @@ class Appender:
         if self._busy:
             self._stopping.append(on_done)
         else:
+            self._let_go()
             on_done(None)
 
     def want_sync(self) -> None:
@@ -106,44 +119,53 @@ class Appender:
             return
         must_sync = bool(self._draining) or self._sync_wanted or self._is_each
         is_synced = self.synced_size == self.written_size
-        if self._sync_wanted and not is_synced:
-            self._sync()
-        elif self._queue and self.file is None:
-            self._busy = True
-            self._open_log(self._opened)
-        elif self._queue:
-            # A write's own sync is of its bytes alone.
-            self._write(sync=must_sync and is_synced)
-        elif must_sync and not is_synced:
-            self._sync()
-        else:
+        wants_sync = not is_synced and (self._sync_wanted or (must_sync and not self._queue))
+        if not wants_sync and not self._queue:
             self._sync_wanted = False
             self._finish_draining(None)
+        elif (file := self._take()) is None:
+            self._busy = True
+            self._open_log(self._opened)
+        elif wants_sync:
+            self._sync(file)
+        else:
+            # A write's own sync is of its bytes alone.
+            self._write(file, sync=must_sync and is_synced)
 
-    def _sync(self) -> None:
-        assert self.file is not None
+    def _take(self) -> int | None:
+        """The descriptor, if the log is there and open."""
+        if self._file is None and self._is_made:
+            self._file = self._files.take(self._log)
+        return self._file
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file = None
+            self._files.release(self._log)
+
+    def _sync(self, file: int) -> None:
         self._busy = True
         self._sync_wanted = False
-        self._backend.sync(self.file, partial(self._synced, self.written_offset))
+        self._backend.sync(file, partial(self._synced, self.written_offset))
 
     def _opened(self, result: int | Exception) -> None:
         self._busy = False
         if isinstance(result, Exception):
             self.fail(result)
         else:
-            self.file = result
+            self._file, self._is_made = result, True
             self._commit.mark_dirty(self)
-        self._finish_stopping()
+        if self.failed is not None:
+            self._finish_operation()
 
-    def _write(self, *, sync: bool) -> None:
-        assert self.file is not None
+    def _write(self, file: int, *, sync: bool) -> None:
         queue, self._queue = self._queue, []
         size, self._queue_size = self._queue_size, 0
         self._busy = True
         if sync:
             self._sync_wanted = False
         done = partial(self._written, size, self._queued_offset, sync)
-        self._backend.write(self.file, self.written_size, queue, sync=sync, on_done=done)
+        self._backend.write(file, self.written_size, queue, sync=sync, on_done=done)
 
     def _written(self, size: Size, end_offset: Offset, sync: bool, error: OSError | None) -> None:
         self._busy = False
@@ -158,7 +180,7 @@ class Appender:
             else:
                 self._commit.mark_unsynced(self)
             self._progressed()
-        self._finish_stopping()
+        self._finish_operation()
 
     def _synced(self, end_offset: Offset, error: OSError | None) -> None:
         self._busy = False
@@ -168,7 +190,7 @@ class Appender:
             # Nothing was written meanwhile: one operation at a time.
             self.synced_offset, self.synced_size = end_offset, self.written_size
             self._progressed()
-        self._finish_stopping()
+        self._finish_operation()
 
     def _progressed(self) -> None:
         if self._queue or self._sync_wanted:
@@ -186,6 +208,8 @@ class Appender:
             return
         self.failed = error
         self._discard()
+        if not self._busy:
+            self._let_go()
         self._finish_draining(error)
         self._on_failed(error)
 
@@ -198,8 +222,12 @@ class Appender:
         for on_done in draining:
             on_done(error)
 
-    def _finish_stopping(self) -> None:
-        if not self._busy:
-            stopping, self._stopping = self._stopping, []
-            for on_done in stopping:
-                on_done(None)
+    def _finish_operation(self) -> None:
+        is_synced = self.synced_size == self.written_size
+        if is_synced or not self._syncs_alone or self.failed is not None:
+            self._let_go()
+        elif self._files.waiting_count:
+            self.want_sync()
+        stopping, self._stopping = self._stopping, []
+        for on_done in stopping:
+            on_done(None)

@@ -114,9 +114,12 @@ class GroupCommit:
 
     def sync_due(self) -> None:
         """The interval of the policy has passed. Nothing to do under `each` and `none`."""
-        if not self.policy.interval_ms:
-            return
+        if self.policy.interval_ms:
+            self.sync_soon()
+            self.flush()
+
+    def sync_soon(self) -> None:
+        """At the next flush, all that was written and waits for its interval."""
         unsynced, self._unsynced = self._unsynced, {}
         for appender in unsynced:
             appender.want_sync()
-        self.flush()

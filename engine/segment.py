@@ -20,6 +20,7 @@ from engine.errors import SegmentClosedError as SegmentClosedError
 from engine.format import SegmentEnd as SegmentEnd
 from engine.index import POSITION_MAX, SegmentIndex
 from engine.jobs import JobQueue
+from engine.open_files import LogFile
 from engine.segment_files import SegmentFiles
 from engine.segment_reader import SegmentReader
 from engine.services import Services
@@ -83,13 +84,16 @@ class Segment:
         self._services = services
         self._files = files
         self._jobs = JobQueue(services.backend)
+        self._log = LogFile()
         sealed_end = found.end if found.sealed else None
         self._reader = SegmentReader(
-            services, files, self._jobs, base_offset, found.index, sealed_end
+            services, files, self._log, self._jobs, base_offset, found.index, sealed_end
         )
         self._appender = Appender(
             services.backend,
             services.commit,
+            services.open_files,
+            self._log,
             end_offset=found.end.end_offset,
             size=found.end.size,
             open_log=self._open_for_append,
@@ -375,7 +379,7 @@ class Segment:
 
     def forget_file(self) -> None:
         """Close the log as soon as nobody reads it. After `stop`."""
-        self._reader.forget()
+        self._services.open_files.forget(self._log)
 
     def drain(self, on_done: Callable[[], None]) -> None:
         """Write and sync everything queued and finish all jobs. For `Wal.close`."""
@@ -420,13 +424,17 @@ class Segment:
         self._stored_head = head
 
     def _open_for_append(self, on_done: Callable[[int | Exception], None]) -> None:
+        open_files = self._services.open_files
+
         def opened(result: int | Exception) -> None:
-            if not isinstance(result, Exception):
+            if isinstance(result, Exception):
+                open_files.give_up()
+            else:
                 self._created()
-                result = self._reader.hold(result)
+                result = open_files.add(self._log, result)
             on_done(result)
 
-        self._jobs.run(self._create_and_open, opened)
+        open_files.when_room(partial(self._jobs.run, self._create_and_open, opened))
 
     def _create_and_open(self) -> int:
         """In a job."""

@@ -13,6 +13,7 @@ from engine.errors import CorruptBatchError, CorruptSegmentError
 from engine.format import SegmentEnd
 from engine.index import SegmentIndex
 from engine.jobs import JobQueue
+from engine.open_files import LogFile
 from engine.reader import BatchRead, CachedReads, Reads
 from engine.recovery import scan_log
 from engine.segment_files import SegmentFiles
@@ -42,6 +43,7 @@ class SegmentReader:
         self,
         services: Services,
         files: SegmentFiles,
+        log: LogFile,
         jobs: JobQueue,
         base_offset: Offset,
         index: SegmentIndex | None,
@@ -53,10 +55,10 @@ class SegmentReader:
         self._services = services
         self._cached = CachedReads(services.backend)
         self._files = files
+        self._log = log
         self._jobs = jobs
         self._base_offset = base_offset
         self._resume: dict[Offset, Position] = {}
-        self._is_held = False
 
     def read(
         self,
@@ -78,7 +80,7 @@ class SegmentReader:
         """`read` without waiting; None where it would have to wait, or fail."""
         if self.index is None:
             return None
-        file = self._services.open_files.take(self._files.log_path)
+        file = self._services.open_files.take(self._log)
         if file is None:
             return None
         results: list[Buffer | Exception] = []
@@ -90,7 +92,7 @@ class SegmentReader:
     def _done_now(
         self, wanted: _Wanted, result: Buffer | Exception, following: tuple[Offset, Position] | None
     ) -> None:
-        self._services.open_files.release(self._files.log_path)
+        self._services.open_files.release(self._log)
         self._remember(following)
         wanted.on_done(result)
 
@@ -133,7 +135,7 @@ class SegmentReader:
         result: Buffer | Exception,
         following: tuple[Offset, Position] | None,
     ) -> None:
-        self._services.open_files.release(self._files.log_path)
+        self._services.open_files.release(self._log)
         if result == b"":
             result = CorruptBatchError(f"no batch reaches offset {wanted.offset}")
         if not isinstance(result, CorruptBatchError):
@@ -152,7 +154,7 @@ class SegmentReader:
         """Have the index in memory; at once if it is."""
 
         def loaded(_: int) -> None:
-            self._services.open_files.release(self._files.log_path)
+            self._services.open_files.release(self._log)
             on_done(None)
 
         if self.index is not None:
@@ -165,24 +167,8 @@ class SegmentReader:
         self.index = index
         self.sealed_end = end
         self._resume.clear()
-        self.let_go()
 
     # -- the descriptor
-
-    def hold(self, file: int) -> int:
-        """Keep the log open for appending until `let_go`; the descriptor to use."""
-        self._is_held = True
-        return self._services.open_files.add(self._files.log_path, file)
-
-    def let_go(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._services.open_files.release(self._files.log_path)
-
-    def forget(self) -> None:
-        """The log is being deleted: close it as soon as nobody reads it."""
-        self.let_go()
-        self._services.open_files.forget(self._files.log_path)
 
     def _with_file(
         self,
@@ -193,21 +179,25 @@ class SegmentReader:
     ) -> None:
         """Call `use` with the open log and the index in memory. `use` releases the file."""
         if self.index is not None:
-            file = self._services.open_files.take(self._files.log_path)
+            file = self._services.open_files.take(self._log)
             if file is not None:
                 use(file)
                 return
 
+        open_files = self._services.open_files
+
         def prepared(result: tuple[int, SegmentIndex] | Exception) -> None:
             if isinstance(result, Exception):
+                open_files.give_up()
                 on_error(result)
                 return
             file, index = result
             if self.index is None:
                 self.index = index
-            use(self._services.open_files.add(self._files.log_path, file))
+            use(open_files.add(self._log, file))
 
-        self._jobs.run(partial(self._prepare, self.index, rebuild), prepared)
+        prepare = partial(self._prepare, self.index, rebuild)
+        open_files.when_room(partial(self._jobs.run, prepare, prepared))
 
     # -- in jobs
 

@@ -26,7 +26,7 @@ from engine.format import (
 )
 from engine.index import INTERVAL_DEFAULT
 from engine.log import TopicLog
-from engine.open_files import OpenFiles
+from engine.open_files import COUNT_MAX, OpenFiles
 from engine.segment_files import remove_tree
 from engine.services import Services
 
@@ -58,17 +58,21 @@ class Wal:
         wake: Callable[[], None],
         index_interval: int = INTERVAL_DEFAULT,
         write_queue_size_max: int = WRITE_QUEUE_SIZE_MAX,
+        open_count_max: int = COUNT_MAX,
     ) -> None:
         """Blocking: makes `directory` if it is missing (its parent must exist). Raises OSError.
 
+        `open_count_max` is how many log files may be open at once; 1 or more.
         `wake()` is called when `flush` should be called soon, at most once until then.
         """
         self.directory = directory
         self.backend = backend
         self.policy = policy
         self._commit = GroupCommit(backend, policy, wake, queue_size_max=write_queue_size_max)
-        self._open_files = OpenFiles(backend.fs)
-        self._services = Services(backend, self._commit, self._open_files, index_interval)
+        self.open_files = OpenFiles(
+            backend.fs, count_max=open_count_max, on_short=self._commit.sync_soon
+        )
+        self._services = Services(backend, self._commit, self.open_files, index_interval)
         self._logs: dict[bytes, TopicLog] = {}
         if not backend.fs.exists(directory):
             backend.fs.mkdir(directory)
@@ -148,7 +152,7 @@ class Wal:
             self._commit.flush()
             self.backend.wait()
             self.backend.reap()
-        self._open_files.close()
+        self.open_files.close()
 
 
 def _directories(fs: Fs, parent: Path) -> list[Path]:

@@ -6,6 +6,7 @@ forwards, so that none of them waits for another. Whoever does not finish the ha
 sends anything else, is closed after a log line that says who and why; there is a limit to how many
 may try at once."""
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,11 @@ minute before an old connection takes note. A new one is there at once."""
 
 IDLE_S = 5
 """Where nothing is said, so often is asked whether the other end is still there."""
+
+ACCEPT_PAUSE_S = 0.1
+"""How long to wait when a connection could not be accepted, most likely for want of descriptors."""
+
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED}
 
 Serve = Callable[[Channel], Awaitable[None]]
 
@@ -89,7 +95,14 @@ class PeerPort:
             bound: int = listener.extra_attributes[SocketAttribute.local_port]()
             async with anyio.create_task_group() as tasks:
                 task_status.started(bound)
-                await listener.serve(self._accepted, tasks)
+                while True:
+                    try:
+                        await listener.serve(self._accepted, tasks)
+                    except (OSError, ExceptionGroup) as failure:
+                        if not _is_passing(failure):
+                            raise
+                        _log.error("another node cannot be let in now", reason=str(failure))
+                        await anyio.sleep(ACCEPT_PAUSE_S)
 
     async def dial(self, host: str, port: int, channel: str) -> Channel:
         """A trusted connection. Raises PeerError (HandshakeError) or OSError, TimeoutError
@@ -170,6 +183,13 @@ def is_refused(failure: BaseException) -> bool:
     if isinstance(failure, ConnectionRefusedError):
         return True
     return failure.__cause__ is not None and is_refused(failure.__cause__)
+
+
+def _is_passing(failure: BaseException) -> bool:
+    """Whether the next connection may well be accepted."""
+    if isinstance(failure, BaseExceptionGroup):
+        return all(map(_is_passing, failure.exceptions))
+    return isinstance(failure, OSError) and failure.errno in _PASSING
 
 
 def check_reachable(host: str, secret: bytes) -> None:

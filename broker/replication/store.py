@@ -24,6 +24,7 @@ from engine.durability import FsyncPolicy
 from engine.errors import CorruptSegmentError, EngineError, SegmentClosedError
 from engine.format import SegmentEnd
 from engine.log import TopicLog
+from engine.open_files import COUNT_MAX
 from engine.segment import Segment
 from engine.wal import WRITE_QUEUE_SIZE_MAX, StoredSegment, Wal
 
@@ -48,9 +49,16 @@ class Store:
     """
 
     def __init__(
-        self, directory: Path, backend: Backend, policy: FsyncPolicy, space: Space | None = None
+        self,
+        directory: Path,
+        backend: Backend,
+        policy: FsyncPolicy,
+        space: Space | None = None,
+        *,
+        logs_max: int = COUNT_MAX,
     ) -> None:
-        """Raises OSError when the directory cannot be made."""
+        """`logs_max` is how many log files may be open at once. Raises OSError when the directory
+        cannot be made."""
         self.backend = backend
         self.policy = policy
         self.space = space or Space()
@@ -61,7 +69,7 @@ class Store:
         self.flushes_soon = True
         """Whether what is appended goes to the disk at the end of the turn. If not, whoever appends
         calls `flush`, which sets this again."""
-        self.wal = Wal(directory, backend, policy, wake=self._wake)
+        self.wal = Wal(directory, backend, policy, wake=self._wake, open_count_max=logs_max)
 
     # -- driving the engine
 

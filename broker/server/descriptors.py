@@ -1,13 +1,19 @@
 """How many files and connections this process may have open.
 
-A node that cannot open a file for want of descriptors takes its disk for failed and stops. So the
-connections of clients, however many come, never take them all.
+Each connection and each log that is open takes a descriptor. Both have limits, so that neither ever
+takes what the other needs, nor what the metadata and the other nodes need.
 """
 
 import resource
 
+from engine.open_files import COUNT_MAX
+
 FOR_FILES_MIN = 512
-"""Descriptors that clients leave to segments, to the metadata, and to the other nodes."""
+"""Descriptors that clients leave to logs, to the metadata, and to the other nodes."""
+
+FOR_OTHERS = 256
+"""What is left beside logs and clients: the metadata, connections between nodes, the admin port,
+and files that are open for a moment. Half of what clients leave, if that is less."""
 
 
 def raise_limit() -> int:
@@ -28,3 +34,11 @@ def for_connections(wanted: int, limit: int) -> int:
         return wanted
     for_files = min(limit // 2, max(FOR_FILES_MIN, limit // 4))
     return max(1, min(wanted, limit - for_files))
+
+
+def for_logs(connections_max: int, limit: int) -> int:
+    """How many logs may be open at once, beside so many connections; pure."""
+    if limit == resource.RLIM_INFINITY:
+        return COUNT_MAX
+    left = limit - connections_max
+    return max(1, min(COUNT_MAX, left - min(FOR_OTHERS, left // 2)))

@@ -36,7 +36,7 @@ from broker.ports import Buffer, NodeStatus
 from broker.replication import messages
 from broker.replication.space import Space
 from broker.replication.store import Store
-from broker.server.descriptors import for_connections, raise_limit
+from broker.server.descriptors import for_connections, for_logs, raise_limit
 from broker.server.founding import settle
 from broker.server.loop import Loop
 from broker.server.membership import Membership
@@ -82,11 +82,22 @@ def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]
         backend = choose(disable_uring=config.disable_io_uring, monotonic=SystemClock().monotonic)
         space = Space(data.free_size, reserve_size=config.disk_reserve_bytes)
         is_settled = not (config.bootstrap and data.is_undecided)
-        store = Store(data.topics_path, backend, FsyncPolicy.parse(config.fsync), space)
+        descriptor_count = raise_limit()
+        limits = _limits(config, descriptor_count)
+        logs_max = for_logs(limits.connections_max, descriptor_count)
+        if limits.connections_max < config.connections_max:
+            _log.warning(
+                "few files may be open: raise the limit, so that more clients can be served",
+                descriptors=descriptor_count,
+                connections_max=limits.connections_max,
+                open_logs_max=logs_max,
+            )
+        policy = FsyncPolicy.parse(config.fsync)
+        store = Store(data.topics_path, backend, policy, space, logs_max=logs_max)
 
         async def main() -> None:
             if is_settled or await settle(config, data):
-                await Node(config, data, store, announce).main()
+                await Node(config, data, store, limits, announce).main()
 
         anyio.run(main, backend_options={"loop_factory": Loop})
     finally:
@@ -102,6 +113,7 @@ class Node:
         config: Config,
         data: DataDir,
         store: Store,
+        limits: Limits,
         announce: Callable[[BannerInfo], None],
     ) -> None:
         self._config = config
@@ -117,7 +129,7 @@ class Node:
         self._raft = self._membership.raft
         self._registry = Registry()
         self._budget = Budget(config.in_flight_size_max)
-        self._net = NetServer(limits=_limits(config), budget=self._budget, clock=self._clock)
+        self._net = NetServer(limits=limits, budget=self._budget, clock=self._clock)
 
     # -- the life of a node
 
@@ -158,6 +170,7 @@ class Node:
             state=lambda: self._controller.seen,
             net=self._net.stats,
             budget=self._budget,
+            open_files=self._store.wal.open_files,
             raft=self._raft,
             clock=self._clock,
             data_path=self._data.path,
@@ -396,14 +409,9 @@ class Node:
         self._announce(BannerInfo(status, native, kafka, admin))
 
 
-def _limits(config: Config) -> Limits:
-    connections_max = for_connections(config.connections_max, raise_limit())
-    if connections_max < config.connections_max:
-        _log.warning(
-            "few files may be open: fewer connections are taken", connections_max=connections_max
-        )
+def _limits(config: Config, descriptor_count: int) -> Limits:
     return Limits(
-        connections_max=connections_max,
+        connections_max=for_connections(config.connections_max, descriptor_count),
         idle_s=config.idle_ms_max / 1000,
         frame_stall_s=config.stall_ms_max / 1000,
         write_stall_s=max(300.0, config.stall_ms_max / 1000),

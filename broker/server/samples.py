@@ -17,6 +17,7 @@ from broker.server.overview import under_replicated
 from broker.telemetry import metrics
 from broker.telemetry.metrics import Sample
 from broker.telemetry.version import walrus_version
+from engine.open_files import OpenFiles
 from raft.node import RaftNode
 from raft.state import ClusterState
 
@@ -32,6 +33,7 @@ class Samples:
         state: Callable[[], ClusterState],
         net: NetStats,
         budget: Budget,
+        open_files: OpenFiles,
         raft: RaftNode,
         clock: Clock,
         data_path: Path,
@@ -41,6 +43,7 @@ class Samples:
         self._state = state
         self._net = net
         self._budget = budget
+        self._open_files = open_files
         self._raft = raft
         self._clock = clock
         self._data_path = data_path
@@ -64,6 +67,8 @@ class Samples:
         yield Sample(metrics.DISK_TOTAL, stat.f_blocks * stat.f_frsize)
         yield Sample(metrics.DISK_FREE, stat.f_bavail * stat.f_frsize)
         yield Sample(metrics.LOG_SIZE, self._controller.stored_size)
+        yield Sample(metrics.OPEN_LOGS, self._open_files.count)
+        yield Sample(metrics.WAITING_FOR_LOGS, self._open_files.waiting_count)
 
     def _network(self) -> Iterator[Sample]:
         yield Sample(metrics.IN_FLIGHT, self._budget.used_size)

@@ -98,6 +98,14 @@ DISK_FREE = Family(
     "walrus_storage_disk_free_bytes", "gauge", "What of it is free for this process."
 )
 LOG_SIZE = Family("walrus_storage_log_bytes", "gauge", "Records that this node's disk holds.")
+OPEN_LOGS = Family(
+    "walrus_storage_open_logs", "gauge", "Log files that are open. Idle ones give way at the limit."
+)
+WAITING_FOR_LOGS = Family(
+    "walrus_storage_waiting_for_descriptors",
+    "gauge",
+    "Reads and writes that wait until another log file may be closed.",
+)
 SEGMENTS = Family("walrus_storage_segments", "gauge", "Segments, by state.", ("state",))
 
 TOPICS = Family("walrus_cluster_topics", "gauge", "Topics, internal ones included.")
@@ -165,6 +173,8 @@ FAMILIES: tuple[Family, ...] = (
     DISK_TOTAL,
     DISK_FREE,
     LOG_SIZE,
+    OPEN_LOGS,
+    WAITING_FOR_LOGS,
     SEGMENTS,
     TOPICS,
     BROKERS,

@@ -20,12 +20,16 @@ WORKER_COUNT = 4
 there."""
 
 
+DESCRIPTOR_PAUSE_S = 0.05
+"""Between two attempts to open a file when the process or the system has no descriptor left."""
+
+
 class PosixFs:
     """`Fs` on the operating system."""
 
     def open(self, path: Path, *, create: bool = False) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        return os.open(path, flags, 0o644)
+        return _when_there_are_descriptors(lambda: os.open(path, flags, 0o644))
 
     def close(self, file: int) -> None:
         os.close(file)
@@ -46,7 +50,7 @@ class PosixFs:
         path.rmdir()
 
     def listdir(self, path: Path) -> list[str]:
-        return os.listdir(path)
+        return _when_there_are_descriptors(lambda: os.listdir(path))
 
     def truncate(self, file: int, size: int) -> None:
         os.ftruncate(file, size)
@@ -77,11 +81,28 @@ class PosixFs:
         os.fsync(file)
 
     def fsync_dir(self, path: Path) -> None:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        directory = _when_there_are_descriptors(lambda: os.open(path, flags))
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _when_there_are_descriptors(opening: Callable[[], T]) -> T:
+    """A disk that has not been asked has not failed: somebody else has all descriptors, and will
+    not have them for ever. Raises OSError for any other reason."""
+    while True:
+        try:
+            return opening()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        _pause()
+
+
+def _pause() -> None:
+    select.select([], [], [], DESCRIPTOR_PAUSE_S)
 
 
 class Completions:

@@ -469,3 +469,38 @@ def test_buffers_are_given_back(real_backend: Backend, tmp_path: Path) -> None:
     view.release()
     batch.append(0)  # BufferError if anybody still holds a view
     backend.fs.close(file)
+
+
+def test_a_disk_is_not_broken_because_all_descriptors_are_taken(
+    monkeypatch: pytest.MonkeyPatch, real_backend: Backend, tmp_path: Path
+) -> None:
+    backend = real_backend
+    (tmp_path / "log").touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+
+    def give_back() -> None:
+        while taken:
+            os.close(taken.pop())
+
+    monkeypatch.setattr("engine.backends._posix._pause", give_back)
+    taken.append(os.dup(backend.fileno()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
+    try:
+        for ask in (
+            lambda: backend.fs.listdir(tmp_path),
+            lambda: backend.fs.fsync_dir(tmp_path),
+            lambda: backend.fs.open(tmp_path / "log"),
+        ):
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    taken.append(os.dup(backend.fileno()))
+            results: list[Any] = []
+            backend.run(ask, results.append)
+            (result,) = finish(backend, results)
+            assert not isinstance(result, Exception)
+            assert not taken, "it was asked again when there were some"
+        backend.fs.close(result)
+    finally:
+        give_back()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

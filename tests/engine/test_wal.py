@@ -191,3 +191,48 @@ def test_operations_take_simulated_time_when_a_schedule_is_given() -> None:
         rig.wal.reap()
         rig.wal.flush()
     assert len(ready) == 2
+
+
+@pytest.mark.parametrize("policy", ["each", "none", "60000"])
+def test_more_topics_than_descriptors_are_written_and_read(policy: str) -> None:
+    """Those who find all logs in use wait for their turn; what is written and not yet synced is
+    synced before its log gives way."""
+    backend = MemoryBackend()
+    rig = Rig(backend, policy=policy, open_count_max=3)
+    topics = [rig.wal.log(f"t{i}", bytes([i]) * 16) for i in range(20)]
+    segments = [topic.open(1, 0, EPOCH, lambda: b"head") for topic in topics]
+    opened = 0
+    for _ in range(2):
+        for segment in segments:
+            rig.append(segment, count=2)
+        while any(segment.durable_offset < segment.end_offset for segment in segments):
+            rig.wal.flush()
+            rig.backend.wait()
+            rig.wal.reap()
+            opened = max(opened, rig.wal.open_files.count)
+    assert opened == 3
+    results: list[object] = []
+    for segment in segments:
+        segment.read(0, size_max=10**6, end_offset=4, on_done=results.append)
+    rig.until(lambda: len(results) == len(segments))
+    assert all(isinstance(result, bytes | memoryview) and len(result) for result in results)
+    assert rig.wal.open_files.count == 3 and rig.wal.open_files.waiting_count == 0
+    for segment in segments:
+        assert rig.seal(segment) is None
+    rig.wal.close()
+    assert backend.fs.open_count == 0
+
+
+def test_a_topic_that_is_deleted_while_its_log_waits_for_a_descriptor() -> None:
+    backend = MemoryBackend()
+    rig = Rig(backend, policy="none", open_count_max=1)
+    first, second = (rig.wal.log(f"t{i}", bytes([i]) * 16) for i in range(2))
+    segments = [topic.open(1, 0, EPOCH, lambda: b"head") for topic in (first, second)]
+    for segment in segments:
+        rig.append(segment)
+    rig.wal.flush()
+    assert rig.wal.open_files.waiting_count == 1
+    assert rig.result(second.delete) is None
+    rig.settle(segments[0])
+    assert [each.topic_id[0] for each in rig.wal.stored()] == [0]
+    assert rig.wal.open_files.waiting_count == 0

@@ -1,5 +1,8 @@
 """The peer port against strangers: little read, nothing executed, everybody else unharmed."""
 
+import asyncio
+import errno
+import os
 import pickle
 import socket
 from collections.abc import AsyncIterator
@@ -50,6 +53,29 @@ async def test_two_nodes_talk(secret: bytes) -> None:
                 heard += await channel.receive()
         assert heard == payloads
         assert (channel.peer.voter_id, channel.name) == ("a", "echo")
+        await channel.aclose()
+
+
+@pytest.mark.parametrize("reason", [errno.EMFILE, errno.ECONNABORTED])
+async def test_a_node_without_descriptors_lets_others_in_when_it_has_some(
+    monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    """Its port, and with it the node, is not the price."""
+    monkeypatch.setattr(port_module, "ACCEPT_PAUSE_S", 0.0)
+    loop = asyncio.get_running_loop()
+    accept, refusals = loop.sock_accept, [OSError(reason, os.strerror(reason))] * 2
+
+    async def scarce(listening: socket.socket) -> object:
+        if refusals:
+            raise refusals.pop()
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    async with listening(node("a")) as bound:
+        channel = await node("b").dial("127.0.0.1", bound, "echo")
+        await channel.send(b"x")
+        assert await channel.receive() == [b"x"]
+        assert not refusals
         await channel.aclose()
 
 
