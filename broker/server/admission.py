@@ -26,6 +26,9 @@ LOOK_S = 0.1
 ASK_TIMEOUT_S = 5.0
 """How long one attempt to be let in may take; then the next one."""
 
+SAY_EVERY = 12
+"""Attempts, of ten seconds at most, between two warnings that a node is not let in yet."""
+
 
 class MembershipError(BrokerError):
     """This node cannot be part of that cluster; the text says why and what to do."""
@@ -63,10 +66,15 @@ class Admission:
 
     async def _ask_to_join(self) -> None:
         _log.info("asking to be let in")
+        failed_count = 0
         while not self._metadata.state.cluster_id:
-            outcome = await self._change(joins=self._raft.voter_id)
-            if outcome is not None:
-                _log.debug("not let in yet", why=str(outcome))
+            if await self._change(joins=self._raft.voter_id) is not None:
+                if failed_count % SAY_EVERY == 0:
+                    _log.warning(
+                        "not let in yet: can a node of the cluster be reached at --join,"
+                        " and has the cluster a majority?"
+                    )
+                failed_count += 1
             with anyio.move_on_after(ASK_TIMEOUT_S):
                 while not self._metadata.state.cluster_id:
                     await self._metadata.changed()

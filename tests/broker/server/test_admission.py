@@ -1,13 +1,17 @@
 """A machine comes back with an empty disk, under the id that it had."""
 
+from functools import partial
 from typing import cast
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from broker.controller.metadata import Metadata
-from broker.server.admission import Admission, MembershipError
+from broker.server.admission import SAY_EVERY, Admission, MembershipError
 from raft import commands as c
+from raft.errors import OutcomeUnknown
+from raft.membership import OnMember
 from raft.node import RaftNode
 from raft.state import ClusterState
 from tests.raft.support import World, world
@@ -85,3 +89,43 @@ async def test_an_id_that_somebody_alive_has_is_refused() -> None:
     made = Cluster(world(3))
     with anyio.fail_after(20), pytest.raises(MembershipError, match="belongs to a live node"):
         await made.take_part()
+
+
+class Unreachable:
+    """Nobody answers at --join until `cluster_id` is there."""
+
+    voter_id = NEW_DISK.hex()
+
+    def __init__(self) -> None:
+        self.state = ClusterState()
+        self.asked_count = 0
+
+    def change_members(self, *, on_done: OnMember, **_: object) -> None:
+        self.asked_count += 1
+        on_done(OutcomeUnknown("nobody said anything"))
+
+    async def changed(self) -> None:
+        await anyio.sleep_forever()
+
+
+async def test_a_node_whose_cluster_cannot_be_reached_says_so_and_not_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A firewall that drops what comes refuses nothing: the node would wait without a word."""
+    monkeypatch.setattr("broker.server.admission.ASK_TIMEOUT_S", 0.001)
+    made = Unreachable()
+    admission = Admission(
+        node=1,
+        raft=cast(RaftNode, made),
+        metadata=cast(Metadata, made),
+        call_soon=lambda call: call(),
+    )
+    with capture_logs() as logs, anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(admission.take_part, joins=True))
+            while made.asked_count <= SAY_EVERY + 1:
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+    warnings = [line for line in logs if line["log_level"] == "warning"]
+    assert len(warnings) == 2
+    assert "--join" in warnings[0]["event"]
