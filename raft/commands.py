@@ -97,6 +97,9 @@ class CreateTopic(Command, frozen=True, tag="create"):
     internal: bool
     pinned: bool
     next: Next
+    unlike_others: bool = False
+    """Refused where a topic has a name that metrics could not tell from this one. False in logs
+    from before this rule."""
 
 
 class DeleteTopic(Command, frozen=True, tag="delete"):

@@ -50,6 +50,7 @@ class Refusal(StrEnum):
     STALE_DISK = "stale disk"
     UNKNOWN_TOPIC = "unknown topic"
     TOPIC_EXISTS = "topic exists"
+    NAME_COLLIDES = "name collides"
     TOPIC_DELETED = "topic deleted"
     STALE_REVISION = "stale revision"
     TOO_MANY_CONFIGS = "too many configs"

@@ -1,6 +1,6 @@
 """Commands about topics as such: their names, configs and log starts (pure)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -33,6 +33,8 @@ def create_topic(draft: Draft, command: CreateTopic) -> Applied:
         topic = draft.state.topics[taken_by]
         return draft.applied(topic.epoch, (topic.topic_id, topic.last.sid, topic.epoch))
     require(taken_by is None and command.topic_id not in draft.state.topics, Refusal.TOPIC_EXISTS)
+    collides = command.unlike_others and alike(command.name, draft.state.names) is not None
+    require(not collides, Refusal.NAME_COLLIDES)
     segments.check_next(draft.state, command.next)
     topic = Topic(
         topic_id=command.topic_id,
@@ -52,6 +54,18 @@ def create_topic(draft: Draft, command: CreateTopic) -> Applied:
     draft.set(names=draft.state.names.set(topic.name, topic.topic_id))
     draft.put_topic(topic)
     return draft.applied(topic.epoch, (topic.topic_id, SID_FIRST, topic.epoch))
+
+
+def alike(name: str, others: Iterable[str]) -> str | None:
+    """Which of the `others` differs from `name` by '.' and '_' only: Kafka's metrics cannot tell
+    these apart, and Kafka takes no such pair."""
+    unified, size = name.replace(".", "_"), len(name)
+    if "_" not in unified:
+        return None
+    for other in others:
+        if len(other) == size and other.replace(".", "_") == unified and other != name:
+            return other
+    return None
 
 
 def delete_topic(draft: Draft, command: DeleteTopic) -> Applied:

@@ -4,12 +4,10 @@ import re
 from collections.abc import Iterable
 
 from broker.errors import InvalidTopic
+from raft.topics import alike
 
 NAME_SIZE_MAX = 249
 """Kafka's limit; with a partition suffix such a name still fits a file name of 255 bytes."""
-
-_ALIKE = "._"
-"""Kafka's metrics cannot tell these apart."""
 
 _LEGAL = re.compile(r"[a-zA-Z0-9._-]+")
 
@@ -31,13 +29,5 @@ def check_topic_name(name: str) -> None:
 def check_collision(name: str, others: Iterable[str]) -> None:
     """Raises InvalidTopic if one of the `others` differs from `name` by '.' and '_' only, as Kafka
     does."""
-    if not any(char in name for char in _ALIKE):
-        return
-    unified, size = _unified(name), len(name)
-    for other in others:
-        if len(other) == size and _unified(other) == unified and other != name:
-            raise InvalidTopic(f"topic {name!r} collides with the existing topic {other!r}")
-
-
-def _unified(name: str) -> str:
-    return name.replace(".", "_")
+    if (other := alike(name, others)) is not None:
+        raise InvalidTopic(f"topic {name!r} collides with the existing topic {other!r}")

@@ -76,12 +76,15 @@ class Topics:
                 internal=is_internal,
                 pinned=is_internal,
                 next=opened,
+                unlike_others=True,
             )
             state, refusal = await self._apply(command, validate_only=validate_only)
             if not refusal:
                 return state.topics[topic_id]
             if name in state.names:
                 raise TopicExists(f"topic {name} exists")
+            # Another node's topic may have come between.
+            check_collision(name, state.names)
         raise MetadataUnavailable(f"topic {name} could not be created: {refusal}")
 
     async def _apply(

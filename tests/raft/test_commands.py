@@ -40,7 +40,7 @@ EXAMPLES: tuple[c.AnyCommand, ...] = (
     c.Abandon(),
 )
 
-GROWN = {c.CommitSealMany, c.CommitRoll}
+GROWN = {c.CreateTopic, c.CommitSealMany, c.CommitRoll}
 """Commands that have got another field since the first golden file: that one stays readable, and a
 second one holds what is written now."""
 

@@ -22,6 +22,24 @@ def test_a_topic_is_created_once_and_a_repeat_is_harmless() -> None:
     assert len(at.state.topics) == 1
 
 
+def test_of_two_names_that_no_metric_could_tell_apart_the_first_is_taken() -> None:
+    """Two nodes that have not heard of each other's topic yet."""
+    at = world()
+    at.ok(create(1, "a.b", at.next(1)))
+    second = msgspec.structs.replace(create(2, "a_b", at.next(1)), unlike_others=True)
+    assert at.refused(second) == "name collides"
+    assert at.refused(msgspec.structs.replace(second, name="a.b")) == "topic exists"
+    at.ok(msgspec.structs.replace(second, name="a-b"))
+    at.ok(c.DeleteTopic(topic_id(1)))
+    at.ok(msgspec.structs.replace(create(3, "a_b", at.next(1)), unlike_others=True))
+
+
+def test_a_log_from_before_the_rule_of_names_is_read_as_it_was_written() -> None:
+    at = world()
+    at.ok(create(1, "a.b", at.next(1)))
+    at.ok(create(2, "a_b", at.next(1)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "refusal"),
     [

@@ -17,7 +17,7 @@ from broker.errors import InvalidConfig, InvalidTopic, TopicExists, UnknownTopic
 from raft import commands as c
 from raft.state import ClusterState, Segment, Topic
 from tests.broker.one_node import TOPICS, put, running
-from tests.raft.support import World, world
+from tests.raft.support import World, create, world
 
 
 def setting(**configs: str) -> Mapping[str, str]:
@@ -50,6 +50,19 @@ class Restless:
         happen, self._happen = self._happen, lambda _: None
         happen(self._at)
         return self._at.do(command)
+
+
+async def test_of_two_nodes_that_take_names_no_metric_could_tell_apart_one_is_refused() -> None:
+    """Neither had heard of the other's topic when it asked."""
+    at = world()
+
+    def another_node(at: World) -> None:
+        at.ok(create(1, "a.b", at.next(1)))
+
+    topics = Topics(cast(Metadata, Restless(at, another_node)))
+    with pytest.raises(InvalidTopic, match="collides with the existing topic 'a.b'"):
+        await topics.create("a_b", configs={})
+    assert list(at.state.names) == ["a.b"]
 
 
 @pytest.mark.parametrize(
