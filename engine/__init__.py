@@ -2,4 +2,19 @@
 no cluster.
 
 Start at `wal.Wal`; `batch` describes the one thing that is stored.
+
+wal.py             the face: all logs under one directory
+log.py             one topic's segments
+segment.py         one copy: append, promise, seal, read
+appender.py        its queue, and its one write in flight
+segment_reader.py  its reads; reader.py finds whole batches in a file
+segment_files.py   its files, and the order in which they become durable
+recovery.py        a log file read back after a restart
+durability.py      when an append counts as durable; group commit
+services.py        what all segments share; jobs.py, open_files.py two of these things
+backends/          the only door to the disk
+errors.py          what is raised
+
+Bytes and values alone (pure): batch.py, records.py, format.py, index.py, producer_state.py (the
+idempotence window).
 """

@@ -15,6 +15,7 @@
     leading.py     what a leader sends          core.py        what gets into the log, and stays
     trails.py      whether nodes have parted    machine.py     what the log drives
     inbox.py       what waits for a thread      replica.py     one member at work
+    groups.py      about consumer groups        errors.py      what can go wrong
     leaving.py     about leaving for good       node.py        its thread, and its doors; the only
                                                                user of pysyncobj
 

@@ -11,6 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
+SOURCES = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("broker", "engine", "raft", "tests", "compat-tests", "bench", "spec")
+    for path in (ROOT / folder).rglob("*.py")
+]
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 each_document = pytest.mark.parametrize(
@@ -53,6 +59,22 @@ def test_link_to_nowhere(path: Path) -> None:
             if anchor:
                 headings = {_anchor(line) for line in _prose(document) if line.startswith("#")}
                 assert anchor in headings, f"{path.name} links to {target}; there is {headings}"
+
+
+def test_page_that_no_page_leads_to() -> None:
+    linked = {
+        (path.parent / target.partition("#")[0]).resolve()
+        for path in DOCUMENTS
+        for target in LINK.findall(path.read_text(encoding="utf-8"))
+    }
+    lost = [path.name for path in (ROOT / "docs").rglob("*.md") if path.resolve() not in linked]
+    assert not lost
+
+
+@each_document
+def test_file_that_only_the_page_knows(path: Path) -> None:
+    for name in re.findall(r"`([\w/]+\.py)`", path.read_text(encoding="utf-8")):
+        assert any(f"/{one}".endswith(f"/{name}") for one in SOURCES), name
 
 
 @each_document

@@ -71,6 +71,9 @@ CROSS_CUTTING: frozenset[str] = frozenset(
 )
 """Tests, as paths below `tests/`, that are about no single module."""
 
+NUMBERED = re.compile(r"k\d\d_")
+"""Handlers: one file per Kafka API, named by its key."""
+
 FORBIDDEN_WORDS = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(home|root|work|Users|opt|mnt)/\w")
@@ -190,6 +193,22 @@ def test_clock_nobody_can_turn() -> None:
                         )
                     ) if name not in {"Random", "SystemRandom", "strftime", "gmtime"}:
                         yield f"{_name(path)}:{node.lineno}: {module}.{name}()"
+
+    _report(offenders())
+
+
+def test_module_that_is_on_no_map() -> None:
+    """The docstring of a package names its modules, and nothing that is not there."""
+
+    def offenders() -> Iterator[str]:
+        for init in (path for path in _python_files(*PACKAGES) if path.name == "__init__.py"):
+            modules = {path.stem for path in init.parent.glob("*.py")} - {"__init__", "__main__"}
+            docstring = ast.get_docstring(_tree(init)) or ""
+            named = set(re.findall(r"\b([a-z0-9_]+)\.py\b", docstring))
+            if NUMBERED.match(min(modules, default="")):
+                continue  # the listing says it
+            yield from (f"{_name(init)}: does not name {name}" for name in modules - named)
+            yield from (f"{_name(init)}: there is no {name}.py" for name in named - modules)
 
     _report(offenders())
 

@@ -2,8 +2,14 @@
 
 The way of a request: `session.py` takes the frame, `header.py` reads who asks what, `apis.py` is
 the table that knows the handler, `skim.py` and `wire.py` turn the body into values,
-`handlers/kNN_name.py` answers, `wire.py` and `framing.py` turn the answer into buffers. Kafka's
-error numbers live in `errors.py`, documents in `docs.py`.
+`handlers/kNN_name.py` answers, `wire.py` and `framing.py` turn the answer into buffers. The usual
+Produce and Fetch have a shorter one: `quick_produce.py` and `quick_fetch.py`, on the bytes that
+`produce_wire.py` and `fetch_wire.py` read and write (pure).
+
+What handlers share: `handler.py` (what one is), `context.py` (what it may use), `fetch_sessions.py`
+(KIP-227, pure), `leaders.py` (who leads what is not led here), `alter.py` and `describe.py`
+(configs), `groups.py` and `errors.py` (Kafka's error numbers). For the metrics `outcome.py`, for
+who came in by the wrong door `strangers.py`, for docs/kafka-api.md `docs.py`.
 """
 
 from typing import Final

@@ -1,5 +1,5 @@
 """The answer to "Kafka is offset based, Walrus is message based": offset = base(segment) + index,
-exactly."""
+exactly. All of it is in map.py."""
 
 from broker.offset_map.map import Located, OffsetMap, Span
 

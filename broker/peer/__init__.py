@@ -5,6 +5,7 @@ handshake.py  how two ends come to trust a connection (pure)
 channel.py    a trusted connection
 port.py       the listener and the dialler
 links.py      Raft's connections, kept up
+wires.py      their two ends, on the thread that Raft runs on
 """
 
 from broker.peer.channel import Channel

@@ -1,5 +1,13 @@
 """The composition root: builds a node, wires it, runs it in one task group, and drains it.
 
-node.py     the node: what is made in which order, and what ends it
-samples.py  what it shows at /metrics and through METRICS
+node.py            the node: what is made in which order, and what ends it
+protocols.py       the two protocols, and their listeners
+membership.py      the peer port, Raft on it, and the way in: founding.py, admission.py,
+                   introductions.py
+samples.py         what it shows at /metrics and through METRICS
+overview.py        what `/v1/cluster` answers (pure)
+broker_configs.py  what DescribeConfigs tells of it (pure)
+loop.py            asyncio's event loop, a little shorter
+memory.py          what it tells Python's collector and the C library
+descriptors.py     how many files it may have open
 """

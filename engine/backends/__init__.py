@@ -1,9 +1,9 @@
 """The only door to the disk: one small completion-based protocol, and the choice of who stands in
 it.
 
-Siblings: `_uring` (io_uring), `_pread` (threads, pwritev and fdatasync), `_memory` (tests and
-simulation: a file system in RAM that can lose what was not synced). Chosen once, at start, best
-first.
+Siblings: _uring.py (io_uring), _pread.py (threads, pwritev and fdatasync), _memory.py (tests and
+simulation, on _memory_fs.py: a file system in RAM that can lose what was not synced). Chosen once,
+at start, best first. The two real ones share _base.py and _posix.py.
 """
 
 import os
