@@ -15,14 +15,11 @@ from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
-import anyio
-import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
 from broker.controller.controller import LocalController
-from broker.errors import InvalidRequest, RequestError, UnknownTopicId
-from broker.groups.expiry import expired
+from broker.errors import InvalidRequest, UnknownTopicId
 from broker.groups.messages import (
     GroupRefused,
     Join,
@@ -39,20 +36,15 @@ from broker.groups.shard import Entry, Shard, Waiting
 from broker.groups.shards import Shards
 from broker.groups.state_log import Durable
 from broker.groups.states import GroupLimits, State
+from broker.groups.sweeper import Sweeper
 from broker.groups.views import GroupDescribed, GroupListed, described, listed, subscribes
 from broker.ports import Clock, Finish, Reply, Wake
 from broker.telemetry.metrics import Sample
 
 _log = structlog.get_logger(__name__)
 
-METADATA_SIZE_MAX: Final = 4096
+METADATA_LENGTH_MAX: Final = 4096
 """Characters a client may attach to a commit; Kafka's `offset.metadata.max.bytes`."""
-
-SWEEP_INTERVAL_S: Final = 600.0
-"""How often what is too old is looked for; Kafka's `offsets.retention.check.interval.ms`."""
-
-SWEEP_PAUSE_EVERY: Final = 200
-"""Groups that are looked at before others may run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +74,14 @@ class Coordinator:
         self._config = config or GroupConfig()
         self._new_id = new_id
         self._shards = Shards(controller, clock, self._config.limits)
+        self.sweeper = Sweeper(
+            controller, clock, self._shards, retention_ms=self._config.offsets_retention_ms
+        )
 
     def start(self, tasks: TaskGroup) -> None:
         """Begin the background work, and loading what this node leads."""
         self._shards.start(tasks)
-        tasks.start_soon(self._sweep_for_ever)
+        tasks.start_soon(self.sweeper.run)
 
     def release(self) -> None:
         """The node stops: whoever waits for a rebalance looks for another coordinator."""
@@ -207,7 +202,7 @@ class Coordinator:
     async def commit(self, group: str, topic_id: UUID, offset: int, metadata: str = "") -> Finish:
         if is_too_large(metadata):
             raise InvalidRequest(
-                f"commit metadata of {len(metadata)} characters, at most {METADATA_SIZE_MAX}"
+                f"commit metadata of {len(metadata)} characters, at most {METADATA_LENGTH_MAX}"
             )
         value = OffsetValue(offset, -1, metadata, self._clock.now_ms())
         try:
@@ -271,56 +266,6 @@ class Coordinator:
         end_offset = self._controller.known_end(topic)
         return None if end_offset is None else (topic.name, end_offset)
 
-    # ---- what is too old -------------------------------------------------------------------------
-
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            await anyio.sleep(SWEEP_INTERVAL_S)
-            await self.sweep()
-
-    async def sweep(self) -> None:
-        """Forget positions in deleted topics, positions that are too old, and groups that have
-        neither members nor positions."""
-        looked_at = 0
-        for shard in self._shards:
-            for entry in shard:
-                try:
-                    self._sweep_entry(shard, entry)
-                except RequestError as error:
-                    _log.warning("old offsets stay for now", error=str(error))
-                    break
-                looked_at += 1
-                if looked_at % SWEEP_PAUSE_EVERY == 0:
-                    await anyio.lowlevel.checkpoint()
-
-    def _sweep_entry(self, shard: Shard, entry: Entry) -> None:
-        group = entry.group
-        if shard.entries.get(group.group_id) is not entry:
-            return
-        gone = expired(
-            group.group_id,
-            entry.offsets,
-            state=group.state,
-            has_had_members=bool(group.protocol_type),
-            empty_since_ms=entry.since_ms,
-            now_ms=self._clock.now_ms(),
-            retention_ms=self._config.offsets_retention_ms,
-            exists=self._has_topic,
-        )
-        if gone:
-            shard.forget(entry, gone)
-            self._shards.counts.expired_offsets += len(gone)
-        if group.is_idle and not entry.offsets:
-            shard.delete(entry)
-
-    def _has_topic(self, topic_id: UUID) -> bool:
-        """Whoever leads a shard has seen every topic that was there when it was last written."""
-        try:
-            self._controller.topic_by_id(topic_id)
-        except UnknownTopicId:
-            return False
-        return True
-
 
 class Position:
     """Implements `ports.QuickPosition`."""
@@ -350,7 +295,7 @@ _BY_HAND: Final = Who("")
 
 def is_too_large(metadata: str) -> bool:
     """Whether a commit may not carry it."""
-    return len(metadata) > METADATA_SIZE_MAX
+    return len(metadata) > METADATA_LENGTH_MAX
 
 
 async def _silently(durable: Durable) -> Reply:

@@ -14,7 +14,8 @@ from broker.config.values import Addresses, Bytes, HostPort, Integer, Listeners,
 from broker.controller import group_config, topic_config
 from broker.controller.definitions import INT_MAX, ConfigType
 from broker.controller.topics import REPLICATION_FACTOR_DEFAULT
-from broker.groups.coordinator import METADATA_SIZE_MAX, SWEEP_INTERVAL_S
+from broker.groups.coordinator import METADATA_LENGTH_MAX
+from broker.groups.sweeper import SWEEP_INTERVAL_S
 from broker.kafka_api import BrokerConfig
 
 KAFKA_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -41,7 +42,7 @@ _FIXED: Final = (
     ),
     BrokerConfig("num.partitions", "1", ConfigType.INT, "A topic has one partition, always."),
     BrokerConfig(
-        "offset.metadata.max.bytes", str(METADATA_SIZE_MAX), ConfigType.INT,
+        "offset.metadata.max.bytes", str(METADATA_LENGTH_MAX), ConfigType.INT,
         "The largest metadata of a committed offset, in characters.",
     ),
     BrokerConfig(

@@ -1,8 +1,6 @@
 """Groups and their offsets through kills, rollovers and deleted topics: nothing goes back."""
 
-import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,39 +12,21 @@ from structlog.testing import capture_logs
 from broker.controller.partition import LocalPartition
 from broker.errors import InvalidRequest, InvalidTopic, Loading, NotLeader, RequestError
 from broker.groups.coordinator import GroupConfig
-from broker.groups.messages import GroupRefused, Join, JoinAnswer, Refusal, Sync, Ticket, Who
+from broker.groups.messages import GroupRefused, Join, JoinAnswer, Refusal, Ticket, Who
 from broker.groups.records import OffsetValue
 from broker.groups.state_log import StateLog
 from broker.groups.states import GroupLimits, State
-from tests.broker.one_node import ManualClock, OneNode, put, running
-
-HOUR_MS = 3_600_000
-
-FAST = GroupConfig(
-    limits=GroupLimits(session_ms_min=1, initial_delay_ms=0), offsets_retention_ms=HOUR_MS
+from tests.broker.groups.support import (
+    FAST,
+    RealClock,
+    commit,
+    commit_as,
+    commit_now,
+    join,
+    position,
+    stable,
 )
-
-
-async def commit(node: OneNode, group: str, offset: int) -> None:
-    partition = await node.topic()
-    finish = await node.groups.commit(group, partition.topic.topic_id, offset)
-    await finish()
-
-
-async def commit_now(node: OneNode, group: str, offset: int) -> None:
-    """Without a task, but for the first one."""
-    partition = await node.topic()
-    kept = node.groups.position_now(group, partition.topic.topic_id)
-    outcome = asyncio.get_running_loop().create_future()
-    if kept is None or not kept.commit_now(offset, outcome.set_result, is_alone=True):
-        await commit(node, group, offset)
-    else:
-        assert await outcome is None
-
-
-async def position(node: OneNode, group: str) -> int | None:
-    partition = await node.topic()
-    return await node.groups.position(group, partition.topic.topic_id)
+from tests.broker.one_node import OneNode, put, running
 
 
 async def test_a_group_that_never_committed_has_no_position_and_makes_no_topic(
@@ -117,65 +97,6 @@ async def test_absurd_commit_metadata_is_refused(tmp_path: Path) -> None:
         topic_id = (await node.topic()).topic.topic_id
         with pytest.raises(InvalidRequest):
             await node.groups.commit("g", topic_id, 1, "x" * 5000)
-
-
-# ---- groups with members -------------------------------------------------------------------------
-
-
-class RealClock(ManualClock):
-    """Wall time under the test's control; sessions run by themselves."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-
-async def join(
-    node: OneNode, group: str, member_id: str = "", *, session_ms: int = 60_000
-) -> JoinAnswer:
-    def event(fresh_id: str, ticket: Ticket) -> Join:
-        return Join(
-            ticket=ticket,
-            member_id=member_id,
-            fresh_id=fresh_id,
-            session_ms=session_ms,
-            rebalance_ms=session_ms,
-            protocol_type="consumer",
-            protocols=(("range", b"\0\0\0\0\0\1\0\1t"),),
-        )
-
-    return await (await node.groups.join(group, event)).answer()
-
-
-async def sync(node: OneNode, group: str, joined: JoinAnswer) -> bytes:
-    def event(ticket: Ticket) -> Sync:
-        return Sync(
-            ticket=ticket,
-            member_id=joined.member_id,
-            generation=joined.generation,
-            assignments={joined.member_id: b"everything"},
-        )
-
-    answer = await (await node.groups.sync(group, event)).answer()
-    assert answer.refusal is None
-    return answer.assignment
-
-
-async def stable(node: OneNode, group: str, *, session_ms: int = 60_000) -> JoinAnswer:
-    """A group of one member."""
-    joined = await join(node, group, session_ms=session_ms)
-    assert await sync(node, group, joined) == b"everything"
-    return joined
-
-
-async def commit_as(node: OneNode, group: str, joined: JoinAnswer, offset: int) -> None:
-    topic_id = (await node.topic()).topic.topic_id
-    durable = await node.groups.commit_offsets(
-        group,
-        Who(joined.member_id),
-        joined.generation,
-        {topic_id: OffsetValue(offset, 3, "note", node.clock.now_ms())},
-    )
-    await durable()
 
 
 async def test_members_that_lose_their_place_when_the_coordinator_restarts(tmp_path: Path) -> None:
@@ -342,9 +263,6 @@ async def test_a_group_whose_disk_refuses_is_answered_and_loaded_anew(tmp_path: 
             await commit_as(node, "g", joined, 6)
 
 
-# ---- offsets of groups with members --------------------------------------------------------------
-
-
 async def test_a_commit_by_hand_under_the_members_feet(tmp_path: Path) -> None:
     async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
         joined = await stable(node, "g")
@@ -371,44 +289,6 @@ async def test_an_offset_that_is_told_and_then_lost(tmp_path: Path) -> None:
         disk = node.backend.crash_clone("none")
     async with running(tmp_path, disk, clock=RealClock(), groups=FAST) as node:
         assert await position(node, "g") == 2
-
-
-# ---- what goes -----------------------------------------------------------------------------------
-
-
-async def test_offsets_of_a_group_with_members_never_expire(tmp_path: Path) -> None:
-    clock = RealClock()
-    async with running(tmp_path, clock=clock, groups=FAST) as node:
-        joined = await stable(node, "g")
-        await commit_as(node, "g", joined, 5)
-        await commit(node, "by hand", 5)
-        clock.wall_ms += HOUR_MS
-        await node.groups.sweep()
-        assert await position(node, "g") == 5
-        assert await position(node, "by hand") is None
-        await node.groups.leave("g", [Who(joined.member_id)])
-        await node.groups.sweep()
-        assert await position(node, "g") == 5, "its hour begins when the last member goes"
-        clock.wall_ms += HOUR_MS
-        await node.groups.sweep()
-        assert await position(node, "g") is None
-        assert await node.groups.list_groups() == []
-        _, durable = await node.groups.offsets("g")
-        await durable()
-        disk = node.backend.crash_clone("none")
-    async with running(tmp_path, disk, clock=clock, groups=FAST) as node:
-        assert await node.groups.list_groups() == []
-
-
-async def test_offsets_in_a_deleted_topic_go(tmp_path: Path) -> None:
-    async with running(tmp_path, clock=RealClock(), groups=FAST) as node:
-        joined = await stable(node, "g")
-        await commit_as(node, "g", joined, 5)
-        await node.controller.delete_topic((await node.topic()).topic.topic_id)
-        assert len((await node.groups.offsets("g"))[0]) == 1
-        await node.groups.sweep()
-        assert (await node.groups.offsets("g"))[0] == {}
-        assert await node.groups.heartbeat("g", Who(joined.member_id), 1) is None
 
 
 async def test_a_deleted_group_that_comes_back(tmp_path: Path) -> None:

@@ -104,10 +104,10 @@ async def test_a_retention_time_of_the_clients_own(node: Node) -> None:
     wanted = {"name": "t", "partitions": [{"partition": 0, "offset": 2}]}
     await node.connect().ask(OFFSET_COMMIT, 2, group="g", retention_ms=1000, topics=[wanted])
     node.clock.wall_ms += 999
-    await node.groups.sweep()
+    await node.groups.sweeper.sweep()
     assert (await Member(node).committed())["offset"] == 2
     node.clock.wall_ms += 1
-    await node.groups.sweep()
+    await node.groups.sweeper.sweep()
     assert (await Member(node).committed())["offset"] == -1
 
 
