@@ -215,6 +215,16 @@ class LocalController:
     async def delete_records(self, topic: TopicView, before_offset: int) -> int:
         return await self._leading.delete_records(self.partition(topic), before_offset)
 
+    async def read_elsewhere(
+        self, partition: LocalPartition, offset: int, *, size_max: int
+    ) -> Buffer:
+        """`Partition.read` where this node's copy is damaged. The segment that is written is closed
+        for it: then others hold it whole, and no more of them has to be read than that. Raises
+        StorageFailed where no other node has it."""
+        if offset >= partition.metadata.last.base_offset:
+            await self._leading.roll_in_place(partition, "the copy of this node is damaged")
+        return await partition.read_elsewhere(offset, size_max=size_max)
+
     async def delete_prefix(self, topic_id: UUID, log_start_offset: int) -> None:
         """Give up everything below `log_start_offset`: wholly covered sealed segments go
         everywhere."""

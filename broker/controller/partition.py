@@ -343,10 +343,23 @@ class LocalPartition:
                 if span.end_offset is None:
                     raise
                 self._go_elsewhere(span.sid, error)
+        return await self._read_elsewhere(span.sid, offset, size_max, end_offset)
+
+    async def read_elsewhere(self, offset: int, *, size_max: int) -> Buffer:
+        """`read` of a sealed segment from another node's copy, for who has found ours damaged. What
+        comes is checked. Raises StorageFailed where no other node holds it."""
+        span = self._map.span_of(offset)
+        if span is None or span.end_offset is None or offset < self.log_start_offset:
+            raise StorageFailed(f"no other node tells offset {offset} of {self._view.name}")
+        return await self._read_elsewhere(span.sid, offset, size_max, span.end_offset)
+
+    async def _read_elsewhere(
+        self, sid: int, offset: int, size_max: int, end_offset: int
+    ) -> Buffer:
         return await self._remote.read(
-            self._holders(span.sid),
+            self._holders(sid),
             self.metadata.topic_id,
-            span.sid,
+            sid,
             offset,
             size_max=size_max,
             end_offset=end_offset,

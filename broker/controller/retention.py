@@ -19,7 +19,7 @@ import structlog
 from broker.controller.metadata import Metadata
 from broker.controller.partition import LocalPartition
 from broker.controller.topic_config import TopicConfig
-from broker.errors import NotLeader, OffsetOutOfRange, RequestError
+from broker.errors import NotLeader, OffsetOutOfRange, RequestError, UnknownTopic
 from broker.ports import Clock
 from raft.commands import DeletePrefix
 from raft.state import Segment, SegmentState, Topic
@@ -145,7 +145,9 @@ class Retention:
         if offset is None:
             return
         gone = [segment for segment in topic.kept[:-1] if segment.end_offset <= offset]
-        await self._metadata.propose(DeletePrefix(topic.topic_id, offset))
+        applied = await self._metadata.propose(DeletePrefix(topic.topic_id, offset))
+        if applied.refusal:
+            return  # It was deleted, and took everything along.
         _log.info(
             "deleted by retention",
             topic=topic.name,
@@ -163,7 +165,7 @@ async def delete_records(
 
     An offset inside the open segment closes that first: the log start never lies in one that is
     written. Raises OffsetOutOfRange beyond the high watermark, NotLeader when the topic moves
-    meanwhile, MetadataUnavailable.
+    meanwhile, UnknownTopic when it is deleted, MetadataUnavailable.
     """
     if offset == HIGH_WATERMARK:
         offset = partition.high_watermark
@@ -179,5 +181,7 @@ async def delete_records(
             await anyio.sleep(ROLL_PAUSE_S)
     if offset > partition.log_start_offset:
         applied = await metadata.propose(DeletePrefix(partition.metadata.topic_id, offset))
+        if applied.refusal:
+            raise UnknownTopic(f"{partition.topic.name} was deleted meanwhile")
         _log.info("records deleted", topic=partition.topic.name, log_start_offset=applied.value)
     return partition.log_start_offset

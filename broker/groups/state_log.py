@@ -19,11 +19,11 @@ import structlog
 from broker import codecs
 from broker.controller.controller import LocalController
 from broker.controller.partition import LocalPartition
-from broker.errors import NotLeader, OffsetOutOfRange, RequestError
+from broker.errors import NotLeader, OffsetOutOfRange, RequestError, StorageFailed
 from broker.gate import Gate
 from broker.groups.keyed import Change, apply_changes, decode_snapshot, encode_snapshot
 from broker.ports import ACKS_ALL, Buffer, Clock, Wake
-from engine.batch import checked_batches
+from engine.batch import CorruptBatchError, checked_batches
 from engine.records import build_pairs, iter_records
 
 _log = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ class StateLog:
     ) -> "StateLog":
         """Read the whole shard back: the snapshot of its first segment, then every change after it.
 
-        Raises NotLeader, StorageFailed, CorruptBatchError for a batch that is damaged, and
+        Raises NotLeader, StorageFailed for what is damaged and no other node has whole, and
         ValueError for what this broker cannot read.
         """
         shard = cls(controller, partition, clock)
@@ -98,13 +98,28 @@ class StateLog:
         offset = start
         self.live = {} if header is None else decode_snapshot(header.keyed)
         try:
-            while data := await self.partition.read(offset, size_max=_READ_SIZE):
-                offset = await anyio.to_thread.run_sync(partial(self._replay, data))
+            while offset < self.partition.high_watermark:
+                offset = await self._read_on(offset)
         except OffsetOutOfRange:
             if self.partition.log_start_offset == start:
                 raise
             return False
         return True
+
+    async def _read_on(self, offset: int) -> int:
+        """Take in some of what follows, and say where that ends. What is damaged here is read from
+        another node's copy: it is the consumers of many groups who would wait."""
+        try:
+            data = await self.partition.read(offset, size_max=_READ_SIZE)
+            if not data:
+                raise StorageFailed(f"this node's copy ends at {offset}")
+            return await anyio.to_thread.run_sync(partial(self._replay, data))
+        except (CorruptBatchError, StorageFailed) as error:
+            name = self.partition.topic.name
+            _log.error("a state log is read from another node", topic=name, error=str(error))
+        # Once more from `offset`: what was taken in already is taken in again, in the same order.
+        data = await self._controller.read_elsewhere(self.partition, offset, size_max=_READ_SIZE)
+        return await anyio.to_thread.run_sync(partial(self._replay, data))
 
     def _replay(self, data: Buffer) -> int:
         next_offset = 0

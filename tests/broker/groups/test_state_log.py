@@ -6,11 +6,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from broker.errors import NotLeader, UnknownTopic
+from broker.errors import NotLeader, StorageFailed, UnknownTopic
 from broker.groups.shards import SHARD_CONFIGS
 from broker.groups.state_log import PACK_SIZE_MAX, StateLog
 from engine.backends._memory import MemoryBackend
-from engine.batch import CorruptBatchError, iter_headers
+from engine.batch import iter_headers
 from engine.format import log_name
 from tests.broker.cluster import cluster
 from tests.broker.one_node import OneNode, running
@@ -30,6 +30,16 @@ async def batches(log: StateLog) -> list[int]:
     """How many changes each batch has."""
     data = await log.partition.read(log.partition.log_start_offset, size_max=1 << 30)
     return [header.record_count for _, header in iter_headers(data)]
+
+
+def decay(log: StateLog, value: bytes) -> None:
+    """One bit of it, on the disk of the node that leads."""
+    segment = log.partition.log.segments()[-1]
+    path = log.partition.log.directory / str(segment.sid) / log_name(segment.base_offset)
+    backend = segment._services.backend
+    assert isinstance(backend, MemoryBackend)
+    stored = backend.fs.contents(path)
+    stored[stored.index(value) + len(value) - 1] ^= 8
 
 
 class SlowDisk:
@@ -208,12 +218,38 @@ async def test_a_position_that_has_decayed_on_the_disk_is_not_believed(tmp_path:
         tasks.start_soon(log.run)
         await log.put([(b"group", b"position 10")])()
         await log.put([(b"another", b"position 20")])()
-        segment = log.partition.log.segments()[-1]
-        path = log.partition.log.directory / str(segment.sid) / log_name(segment.base_offset)
-        stored = node.backend.fs.contents(path)
-        stored[stored.index(b"position 10") + len(b"position ")] ^= 8
-        with pytest.raises(CorruptBatchError, match="CRC"):
+        decay(log, b"position 10")
+        with pytest.raises(StorageFailed, match="cannot be read at offset 0: no holder"):
             await load(node)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["written", "sealed"])
+async def test_positions_that_have_decayed_on_the_leaders_disk_alone(
+    tmp_path: Path, is_sealed: bool
+) -> None:
+    """The other nodes still know them: nobody has to wait for leadership to move."""
+    name = "__consumer_offsets_9"
+    async with cluster(tmp_path) as made, anyio.create_task_group() as tasks:
+        await made.controller(1).create_topic(name, configs=SHARD_CONFIGS, is_internal=True)
+        partition = await made.leader(name)
+        node = partition.topic.leader_id
+        log = await StateLog.load(made.controller(node), partition, made.clock)
+        tasks.start_soon(log.run)
+        for number in range(10):
+            await log.put([(b"group", b"position %d" % number), (b"old", b"there")])()
+        await log.put([(b"old", None)])()
+        decay(log, b"position 5")
+        if is_sealed:
+            assert await made.broker(node).leading.roll_in_place(partition, "a test")
+        log.fail(NotLeader("a test"))
+        await log.ended.wait()
+        again = await StateLog.load(made.controller(node), partition, made.clock)
+        assert again.live == {b"group": b"position 9"}
+        tasks.start_soon(again.run)
+        await again.put([(b"group", b"position 10")])()
+        once_more = await StateLog.load(made.controller(node), partition, made.clock)
+        assert once_more.live == {b"group": b"position 10"}
         tasks.cancel_scope.cancel()
 
 
