@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from broker.controller.housekeeping import Housekeeping
 from broker.controller.partition import LocalPartition
-from broker.controller.retention import HIGH_WATERMARK, Retention, due
+from broker.controller.retention import HIGH_WATERMARK, Retention, delete_records, due
 from broker.controller.topic_config import TopicConfig
-from broker.errors import NotLeader, OffsetOutOfRange
+from broker.errors import NotLeader, OffsetOutOfRange, UnknownTopic
 from broker.ports import ACKS_ALL
 from engine.backends._memory import MemoryBackend
 from raft.state import Segment, SegmentState, Topic
@@ -301,6 +301,21 @@ class TestDeleteRecords:
             with pytest.raises(OffsetOutOfRange):
                 await node.controller.delete_records(partition.topic, offset)
             assert partition.log_start_offset == 0
+
+    async def test_a_topic_that_is_deleted_meanwhile_is_not_said_to_begin_somewhere(
+        self, tmp_path: Path
+    ) -> None:
+        async with running(tmp_path) as node:
+            partition = await node.topic()
+            await fill(partition, 5)
+
+            async def roll(led: LocalPartition, reason: str) -> bool:
+                is_closed = await node.broker.leading.roll_in_place(led, reason)
+                await node.controller.delete_topic(led.topic.topic_id)
+                return is_closed
+
+            with pytest.raises(UnknownTopic):
+                await delete_records(partition, node.broker._metadata, HIGH_WATERMARK, roll=roll)
 
     async def test_a_client_that_gives_up_leaves_a_topic_that_takes_records(
         self, tmp_path: Path
