@@ -25,6 +25,7 @@ Who is alive, and what follows
     supervisor.py fence, and have it sealed            sealing.py   seals given to this node
     placement.py  who writes next, and where (pure)    departures.py who leaves for good
     unclean.py    an operator accepts a loss           written.py   how far followers are
+    clocks.py     what time it is, for who deletes by it
 
 Topics and what is set for them
     topics.py       made and deleted                   everywhere.py seen by every live node

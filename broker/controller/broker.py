@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from anyio.abc import TaskGroup
 
+from broker.controller.clocks import Clocks
 from broker.controller.controller import LocalController
 from broker.controller.departures import Departures
 from broker.controller.everywhere import Everywhere
@@ -67,6 +68,7 @@ class LocalBroker:
         self._on_disk_failure = on_disk_failure
         self._replicas = self._make_replicas(disk)
         self._liveness = self._make_liveness(on_removed)
+        self._clocks = Clocks(node=node_id, metadata=metadata, peers=peers, clock=clock)
         self.leading = Leading(
             node=node_id,
             disk=disk,
@@ -76,6 +78,7 @@ class LocalBroker:
             liveness=self._liveness,
             peers=peers,
             clock=clock,
+            clocks=self._clocks,
             route=self._route,
             limits=limits,
             monitor_interval_ms=monitor_interval_ms,
@@ -152,6 +155,7 @@ class LocalBroker:
             copies=self._replicas.copies,
             leading=self.leading,
             everywhere=self._everywhere,
+            clocks=self._clocks,
             lately=self._lately,
         )
 
@@ -242,6 +246,8 @@ class LocalBroker:
             return await self._everywhere.answer(call)
         if isinstance(call, messages.WrittenAsk):
             return self.written.answer()
+        if isinstance(call, messages.ClockAsk):
+            return self._clocks.answer()
         if isinstance(call, messages.WindowAsk):
             return await self._replicas.windows.answer(call)
         if isinstance(call, messages.AppendAsk):

@@ -8,6 +8,7 @@ table, the bytes in the store. What keeps them going is in `broker.py`.
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from broker.controller.clocks import Clocks
 from broker.controller.everywhere import Everywhere
 from broker.controller.group_configs import GroupConfigs
 from broker.controller.lately import Lately
@@ -44,6 +45,7 @@ class LocalController:
         copies: Copies,
         leading: Leading,
         everywhere: Everywhere,
+        clocks: Clocks,
         lately: Lately,
     ) -> None:
         self._node_id = node_id
@@ -55,6 +57,8 @@ class LocalController:
         self._partitions = leading.leases.partitions
         self._everywhere = everywhere
         self._lately = lately
+        self.other_clocks = clocks.others
+        """For who deletes what is too old."""
         self._views, self._sight = Views(), Sight(node=node_id, metadata=metadata)
         self._topics, self._group_configs = Topics(metadata), GroupConfigs(metadata)
         self._producer_ids = ProducerIds(metadata)

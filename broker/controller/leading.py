@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from broker.controller import placement, retention
+from broker.controller.clocks import Clocks, WallTime
 from broker.controller.handed_on import HandedOn, Route
 from broker.controller.leases import LeaseTable
 from broker.controller.liveness import Liveness
@@ -40,6 +41,7 @@ class Leading:
         liveness: Liveness,
         peers: Peers,
         clock: Clock,
+        clocks: Clocks,
         route: Route,
         limits: RollLimits,
         monitor_interval_ms: int,
@@ -73,7 +75,7 @@ class Leading:
         )
         self._retention = Retention(
             metadata,
-            clock=clock,
+            time=WallTime(clock, clocks.others),
             interval_ms=retention_interval_ms,
             partitions=self.partitions,
             roll=self.roll_in_place,

@@ -16,18 +16,15 @@ from typing import Final
 import anyio
 import structlog
 
+from broker.controller.clocks import WallTime
 from broker.controller.metadata import Metadata
 from broker.controller.partition import LocalPartition
 from broker.controller.topic_config import TopicConfig
 from broker.errors import NotLeader, OffsetOutOfRange, RequestError, UnknownTopic
-from broker.ports import Clock
 from raft.commands import DeletePrefix
 from raft.state import Segment, SegmentState, Topic
 
 _log = structlog.get_logger(__name__)
-
-CLOCK_JUMP_MS_MAX: Final = 3_600_000
-"""A wall clock that has moved by more than this against the monotonic one is not believed."""
 
 HIGH_WATERMARK: Final = -1
 """As the offset of DeleteRecords: everything that consumers can see."""
@@ -99,17 +96,16 @@ class Retention:
         self,
         metadata: Metadata,
         *,
-        clock: Clock,
+        time: WallTime,
         interval_ms: int,
         partitions: Callable[[], Iterable[LocalPartition]],
         roll: Roll,
     ) -> None:
         self._metadata = metadata
-        self._clock = clock
+        self._time = time
         self._interval_s = interval_ms / 1000
         self._partitions = partitions
         self._roll = roll
-        self._ahead_ms = self._wall_ahead_ms()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -118,23 +114,17 @@ class Retention:
             await self.look()
 
     async def look(self) -> None:
-        """Delete what is due, unless the clock cannot be believed."""
-        ahead_ms = self._wall_ahead_ms()
-        moved_ms, self._ahead_ms = ahead_ms - self._ahead_ms, ahead_ms
-        if abs(moved_ms) > CLOCK_JUMP_MS_MAX:
-            _log.warning("the wall clock has jumped: nothing is deleted now", moved_ms=moved_ms)
+        """Delete what is due, unless the time cannot be believed."""
+        now_ms = await self._time.now_ms()
+        if now_ms is None:
             return
         for partition in tuple(self._partitions()):
             try:
-                await self._expire(partition)
+                await self._expire(partition, now_ms)
             except RequestError as error:
                 _log.info("retention waits", topic=partition.topic.name, why=str(error))
 
-    def _wall_ahead_ms(self) -> int:
-        return self._clock.now_ms() - round(self._clock.monotonic() * 1000)
-
-    async def _expire(self, partition: LocalPartition) -> None:
-        now_ms = self._clock.now_ms()
+    async def _expire(self, partition: LocalPartition, now_ms: int) -> None:
         if (reason := outlived(partition, now_ms)) and not await self._roll(partition, reason):
             return
         bucket = partition.bucket

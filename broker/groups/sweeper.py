@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import structlog
 
+from broker.controller.clocks import WallTime
 from broker.controller.controller import LocalController
 from broker.errors import RequestError, UnknownTopicId
 from broker.groups.expiry import expired
@@ -31,7 +32,7 @@ class Sweeper:
         self, controller: LocalController, clock: Clock, shards: Shards, *, retention_ms: int
     ) -> None:
         self._controller = controller
-        self._clock = clock
+        self._time = WallTime(clock, controller.other_clocks)
         self._shards = shards
         self._retention_ms = retention_ms
 
@@ -44,11 +45,11 @@ class Sweeper:
     async def sweep(self) -> None:
         """Forget positions in deleted topics, positions that are too old, and groups that have
         neither members nor positions."""
-        looked_at = 0
+        looked_at, now_ms = 0, await self._time.now_ms()
         for shard in self._shards:
             for entry in shard:
                 try:
-                    self._sweep_entry(shard, entry)
+                    self._sweep_entry(shard, entry, -1 if now_ms is None else now_ms)
                 except RequestError as error:
                     _log.warning("old offsets stay for now", error=str(error))
                     break
@@ -56,7 +57,7 @@ class Sweeper:
                 if looked_at % PAUSE_EVERY == 0:
                     await anyio.lowlevel.checkpoint()
 
-    def _sweep_entry(self, shard: Shard, entry: Entry) -> None:
+    def _sweep_entry(self, shard: Shard, entry: Entry, now_ms: int) -> None:
         group = entry.group
         if shard.entries.get(group.group_id) is not entry:
             return
@@ -66,7 +67,7 @@ class Sweeper:
             state=group.state,
             has_had_members=bool(group.protocol_type),
             empty_since_ms=entry.since_ms,
-            now_ms=self._clock.now_ms(),
+            now_ms=now_ms,
             retention_ms=self._retention_ms,
             exists=self._has_topic,
         )

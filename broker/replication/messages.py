@@ -196,6 +196,16 @@ class WrittenReply(Message, frozen=True, tag="written"):
     topics: list[Written]
 
 
+class ClockAsk(Message, frozen=True, tag="clock?"):
+    """What does your wall clock show?"""
+
+
+class ClockReply(Message, frozen=True, tag="clock"):
+    """Milliseconds since 1970."""
+
+    now_ms: int
+
+
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
     """`node` lives, as `incarnation`."""
 
@@ -271,6 +281,7 @@ Call = (
     | TakeAsk
     | SeenAsk
     | WrittenAsk
+    | ClockAsk
     | Heartbeat
 )
 CallReply = (
@@ -284,6 +295,7 @@ CallReply = (
     | TakeReply
     | SeenReply
     | WrittenReply
+    | ClockReply
     | HeartbeatReply
 )
 ToWriter = Follow | Unfollow | Acknowledge

@@ -39,6 +39,20 @@ class RealClock(ManualClock):
         return anyio.current_time()
 
 
+class NodeClock:
+    """The cluster's clock as one node has it."""
+
+    def __init__(self, cluster: "Cluster", node: int) -> None:
+        self._cluster = cluster
+        self._node = node
+
+    def now_ms(self) -> int:
+        return self._cluster.clock.now_ms() + self._cluster.ahead_ms.get(self._node, 0)
+
+    def monotonic(self) -> float:
+        return self._cluster.clock.monotonic()
+
+
 class Network:
     """Who reaches whom. `cut` holds ordered pairs (from, to)."""
 
@@ -153,6 +167,8 @@ class Cluster:
         self.raft = raft
         self.network = Network()
         self.clock = RealClock()
+        self.ahead_ms: dict[int, int] = {}
+        """By how much the wall clocks of some nodes are wrong."""
         self.disks = {node: MemoryBackend() for node in range(1, count + 1)}
         self.disk_ids = {node: bytes([node]) * 16 for node in self.disks}
         self.free_sizes: dict[int, int] = {}
@@ -179,7 +195,7 @@ class Cluster:
             metadata=Metadata(self.raft, loop.call_soon_threadsafe),
             store=store,
             peers=NetPeers(node, self.network),
-            clock=self.clock,
+            clock=NodeClock(self, node),
             limits=self._limits,
             monitor_interval_ms=self._monitor_interval_ms,
             retention_interval_ms=self._retention_interval_ms,

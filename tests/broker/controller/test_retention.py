@@ -1,20 +1,19 @@
 """Retention: what is due goes from every disk, what is not due stays, and a wrong clock deletes
 nothing."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from broker.controller.housekeeping import Housekeeping
 from broker.controller.partition import LocalPartition
-from broker.controller.retention import HIGH_WATERMARK, Retention, delete_records, due
+from broker.controller.retention import HIGH_WATERMARK, delete_records, due
 from broker.controller.topic_config import TopicConfig
 from broker.errors import NotLeader, OffsetOutOfRange, UnknownTopic
 from broker.ports import ACKS_ALL
@@ -226,50 +225,6 @@ async def test_a_segment_rolls_when_it_is_too_old(tmp_path: Path) -> None:
         assert idle.leader_epoch == 1, "an empty segment has no age"
 
 
-@dataclass
-class Ticking:
-    """Both clocks by hand."""
-
-    wall_ms: int = T0
-    monotonic_s: float = 0.0
-    looked: list[int] = field(default_factory=list)
-
-    def now_ms(self) -> int:
-        return self.wall_ms
-
-    def monotonic(self) -> float:
-        return self.monotonic_s
-
-    def partitions(self) -> list[LocalPartition]:
-        self.looked.append(self.wall_ms)
-        return []
-
-    async def look_after(self, retention: Retention, wall_ms: int, monotonic_s: float) -> bool:
-        """Whether it was looked for what is due."""
-        self.wall_ms += wall_ms
-        self.monotonic_s += monotonic_s
-        before = len(self.looked)
-        await retention.look()
-        return len(self.looked) > before
-
-
-@pytest.mark.parametrize("jump_ms", [3_600_001, -3_600_001, 400 * DAY_MS])
-async def test_a_clock_that_jumps_deletes_nothing(jump_ms: int) -> None:
-    clock = Ticking()
-
-    async def roll(partition: LocalPartition, reason: str) -> bool:
-        raise AssertionError
-
-    retention = Retention(
-        cast(Any, None), clock=clock, interval_ms=1, partitions=clock.partitions, roll=roll
-    )
-    assert await clock.look_after(retention, 0, 0)
-    assert await clock.look_after(retention, 30 * DAY_MS, 30 * DAY_MS / 1000)
-    assert await clock.look_after(retention, 3_600_000, 0), "adjusted, not jumped"
-    assert not await clock.look_after(retention, jump_ms, 0)
-    assert await clock.look_after(retention, 1000, 1)
-
-
 class TestDeleteRecords:
     @pytest.mark.parametrize("offset", [3, 10, 17, 25, HIGH_WATERMARK])
     async def test_the_log_begins_where_it_was_told_to(self, tmp_path: Path, offset: int) -> None:
@@ -373,6 +328,13 @@ class TestDeleteRecords:
             assert found == list(range(partition.log_start_offset, partition.high_watermark))
 
 
+def found(lines: Sequence[Mapping[str, object]], others_are_there: bool) -> list[object]:
+    """What a look says of the time."""
+    if others_are_there:
+        return [line for line in lines if line["event"] == "the wall clock is wrong: others differ"]
+    return [line for line in lines if str(line["event"]).startswith("no other node tells")]
+
+
 class TestSeveralNodes:
     async def test_every_holder_deletes_its_files(self, tmp_path: Path) -> None:
         async with cluster(
@@ -386,6 +348,27 @@ class TestSeveralNodes:
             await self.all_hold_what_is_kept(made)
             offset = await made.put(b"new")
             assert [at for at, _ in await read_all(await made.leader())] == [offset]
+
+    @pytest.mark.parametrize("others_are_there", [True, False])
+    async def test_a_leader_whose_clock_is_years_ahead_deletes_nothing(
+        self, tmp_path: Path, others_are_there: bool
+    ) -> None:
+        """However often it looks: what it deletes is gone from all disks."""
+        async with cluster(tmp_path, retention_interval_ms=20) as made:
+            await made.controller(1).create_topic("t", configs={"retention.ms": str(DAY_MS)})
+            await made.put(b"young")
+            partition = await made.leader()
+            node = partition.topic.leader_id
+            await made.broker(node).leading.roll_in_place(partition, "a test")
+            made.ahead_ms[node] = 4000 * DAY_MS
+            if not others_are_there:
+                made.network.isolate(node)
+            with capture_logs() as lines:
+                await until(lambda: len(found(lines, others_are_there)) > 2)
+            assert partition.log_start_offset == 0
+            made.network.heal()
+            made.clock.wall_ms += DAY_MS + 1
+            await until(lambda: made.controller(1).topic("t").log_start_offset == 1)
 
     async def test_a_node_that_was_away_deletes_when_it_is_back(self, tmp_path: Path) -> None:
         async with cluster(tmp_path, entries_max=5, monitor_interval_ms=20) as made:

@@ -316,6 +316,9 @@ class FakeController:
         self.create_wait = anyio.Event()
         self.create_wait.set()
 
+    async def other_clocks(self) -> list[int]:
+        return []
+
     def brokers(self, listener: str, *, lately: bool = False) -> tuple[BrokerAddress, ...]:
         port_offset = {"PLAINTEXT": 0, "OUTSIDE": 10_000}[listener]
         listed = (*self.live, *self.lived) if lately else self.live
