@@ -108,6 +108,43 @@ class OsDisk:
         return str(self._directory / name)
 
 
+class FrozenDisk:
+    """Another disk, to look at: what is read is there, and what is written goes nowhere."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.read = disk.read
+        self.describe = disk.describe
+
+    def create(self, name: str) -> "_FrozenFile":
+        return _FrozenFile()
+
+    def open(self, name: str) -> "_FrozenFile":
+        return _FrozenFile()
+
+    def replace(self, source: str, target: str) -> None:
+        pass
+
+    def remove(self, name: str) -> None:
+        pass
+
+    def sync_directory(self) -> None:
+        pass
+
+
+class _FrozenFile:
+    def append(self, data: bytes) -> None:
+        pass
+
+    def truncate(self, size: int) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -51,6 +51,12 @@ def _truncate() -> click.Command:
     return truncate
 
 
+def _recover_metadata() -> click.Command:
+    from broker.cli.recover_metadata import recover_metadata
+
+    return recover_metadata
+
+
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         from broker.telemetry.version import walrus_version
@@ -68,6 +74,7 @@ COMMANDS = {
     "doctor": (_doctor, "Look for what would stop or slow a node here."),
     "inspect": (_inspect, "Show what a stored file holds."),
     "truncate": (_truncate, "Give up the end of a damaged log file."),
+    "recover-metadata": (_recover_metadata, "Go on with one node when most disks are lost."),
 }
 """Every command: how it is imported, and its line in `walrus --help`."""
 

@@ -7,6 +7,7 @@ survive it? <data-dir>/raft/       metadata journal and snapshot
 <data-dir>/topics/     segments, see docs/formats/segment.md
 """
 
+import base64
 import fcntl
 import os
 import shutil
@@ -105,12 +106,7 @@ class DataDir:
             identity = Identity(node_id, uuid.uuid4().hex, "", joins)
             write_durably(path, msgspec.json.encode(identity) + b"\n")
             return identity
-        try:
-            identity = msgspec.json.decode(path.read_bytes(), type=Identity)
-        except msgspec.MsgspecError as error:
-            raise DataDirError(
-                f"{path} is not readable: {error}; restore it from a copy"
-            ) from error
+        identity = read_identity(self.path)
         if identity.node_id != node_id:
             raise DataDirError(
                 f"{self.path} belongs to node {identity.node_id}, this process was started as node"
@@ -133,8 +129,12 @@ class DataDir:
                 f"{self.path} belongs to cluster {known}, but the metadata is that of {cluster_id}"
             )
         if not known:
-            self.identity = msgspec.structs.replace(self.identity, cluster_id=cluster_id)
-            write_durably(self.path / "identity", msgspec.json.encode(self.identity) + b"\n")
+            self.belongs_to(cluster_id)
+
+    def belongs_to(self, cluster_id: str) -> None:
+        """Note it, whatever was noted before. "": the metadata alone says which cluster it is."""
+        self.identity = msgspec.structs.replace(self.identity, cluster_id=cluster_id)
+        write_durably(self.path / "identity", msgspec.json.encode(self.identity) + b"\n")
 
     def begin_run(self, *, fsync: str) -> bool:
         """Note that a run begins. True if all that was acknowledged in earlier runs must still be
@@ -174,6 +174,25 @@ class DataDir:
         if self._lock_file >= 0:
             os.close(self._lock_file)
             self._lock_file = -1
+
+
+def read_identity(path: Path) -> Identity:
+    """Whose data directory this is. Raises DataDirError when it has no identity that can be
+    read."""
+    path = path / "identity"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
+    except (msgspec.MsgspecError, OSError) as error:
+        raise DataDirError(f"{path} is not readable: {error}; restore it from a copy") from error
+
+
+def new_cluster_id() -> str:
+    """22 characters, as Kafka's own; never beginning with a dash, which command lines would
+    misread."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
 
 
 def write_durably(path: Path, data: bytes) -> None:

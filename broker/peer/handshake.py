@@ -205,7 +205,11 @@ def _check_identity(me: Identity, peer: Identity) -> None:
     if peer.voter_id == me.voter_id:
         raise HandshakeError("the peer is this very node, or a copy of its data directory")
     if me.cluster_id and peer.cluster_id and me.cluster_id != peer.cluster_id:
-        raise HandshakeError(f"the peer belongs to another cluster, {peer.cluster_id[:64]!r}")
+        raise HandshakeError(
+            f"the peer belongs to another cluster, {peer.cluster_id[:64]!r}, and this node to"
+            f" {me.cluster_id!r}; a disk from before a `walrus recover-metadata` comes in only when"
+            " it has been emptied"
+        )
 
 
 def _keys(secret: bytes, both: bytes) -> tuple[bytes, bytes]:

@@ -6,9 +6,7 @@ in. The order of an end: let begun requests finish, then stop what they stood on
 """
 
 import asyncio
-import base64
 import signal
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -22,7 +20,7 @@ from broker.admin.app import make_app
 from broker.admin.server import serve_admin
 from broker.config import Config, HostPort, Listener, Origins
 from broker.controller.broker import LocalBroker
-from broker.controller.data_dir import DataDir
+from broker.controller.data_dir import DataDir, new_cluster_id
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
 from broker.errors import EndsItself
@@ -276,7 +274,7 @@ class Node:
             clean=is_trusted,
         )
         self._detail = READING_BACK
-        await self._broker.start(tasks, cluster_id=_new_cluster_id(), register=register)
+        await self._broker.start(tasks, cluster_id=new_cluster_id(), register=register)
         await anyio.to_thread.run_sync(self._data.registered)
         await anyio.to_thread.run_sync(self._data.joined, self._controller.cluster_id)
 
@@ -429,12 +427,3 @@ def _group_config(config: Config) -> GroupConfig:
         offsets_retention_ms=config.offsets_retention_minutes * 60_000,
         groups_max=config.groups_max,
     )
-
-
-def _new_cluster_id() -> str:
-    """22 characters, as Kafka's own; never beginning with a dash, which command lines would
-    misread."""
-    while True:
-        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not text.startswith("-"):
-            return text
