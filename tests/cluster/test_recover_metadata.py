@@ -1,0 +1,183 @@
+"""Two of three machines are gone with their disks: what the third one has is there again, and lives
+on without them."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from tests.chaos.verdict import read_all
+from tests.cluster.clients import numbered
+from tests.cluster.conftest import MakeCluster
+from tests.cluster.processes import Cluster, Node, wait_until
+from tests.node_process import ROOT
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+TOPICS = ("logs", "audit")
+GROUP = "readers"
+
+
+def walrus(*args: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "broker.cli.main", *args)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def recover(node: Node, *flags: str) -> subprocess.CompletedProcess[str]:
+    return walrus("recover-metadata", "--data-dir", str(node.data_dir), *flags)
+
+
+def produce(bootstrap: str, topic: str, payloads: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    """All of them acknowledged by acks=all: (offset, value)."""
+    acked: list[tuple[int, bytes]] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        assert error is None, error
+        offset, value = message.offset(), message.value()
+        assert offset is not None and value is not None
+        acked.append((offset, value))
+
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    for payload in payloads:
+        producer.produce(topic, payload, on_delivery=delivered)
+        producer.poll(0)
+        if len(acked) % 7 == 0:
+            producer.flush(60)
+    assert producer.flush(60) == 0
+    return sorted(acked)
+
+
+def commit(bootstrap: str, topic: str, offset: int) -> None:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
+    consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    consumer.close()
+
+
+def committed(bootstrap: str, topic: str) -> int:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
+    (found,) = consumer.committed([TopicPartition(topic, 0)], timeout=60)
+    consumer.close()
+    return int(found.offset)
+
+
+def has_followed(by: Node) -> bool:
+    """Everybody has all of everything."""
+    topics = by.json("/v1/cluster")["topics"]
+    return all(
+        topic["lag"] is not None
+        and not any(topic["lag"].values())
+        and not topic["under_replicated_segments"]
+        for topic in topics
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def waiting(by: Node) -> list[str]:
+    """Topics without a leader."""
+    topics = by.json("/v1/cluster")["topics"]
+    return [topic["name"] for topic in topics if topic["leader_id"] is None]
+
+
+def replace_disk(node: Node, join: Node) -> Path:
+    """The old one is kept; the machine begins with an empty one."""
+    old = node.folder / "old-disk"
+    node.data_dir.rename(old)
+    node.join = join.peer
+    return old
+
+
+def accept_what_is_left(by: Node) -> None:
+    """As the page for operators says."""
+    for name in waiting(by):
+        flags = ("--addr", f"127.0.0.1:{by.admin_port}", "--force", name)
+        done = walrus("cluster", "unclean-seal", name, *flags)
+        assert done.returncode == 0, done.stderr
+    wait_until(lambda: not waiting(by), "every topic goes on")
+
+
+def test_the_last_disk_of_three_becomes_a_cluster_again(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(max_segment_entries=10)
+    acked = {}
+    for topic in TOPICS:
+        cluster.register(topic)
+        acked[topic] = produce(cluster.bootstrap, topic, numbered(topic, range(75)))
+    commit(cluster.bootstrap, "logs", 33)
+    survivor = cluster.nodes[3]
+    wait_until(lambda: has_followed(survivor), "the one that will be left has everything")
+    old_id = survivor.json("/v1/cluster")["cluster_id"]
+    old_disk = _lose_all_but(survivor, cluster)
+
+    refused = recover(survivor, "--force", old_id)
+    assert refused.returncode == 1
+    assert "in use by another process" in refused.stderr
+    survivor.kill()
+    _looking_changes_nothing(survivor, old_id)
+    done = recover(survivor, "--force", old_id)
+    assert done.returncode == 0, done.stderr
+    again = recover(survivor)
+    assert again.returncode == 1
+    assert "nothing to recover" in again.stderr
+
+    survivor.start(wait=True)
+    assert survivor.json("/v1/cluster")["cluster_id"] != old_id
+    assert "logs" in waiting(survivor), "nothing is given up without a word"
+    for node_id in (1, 2):
+        cluster.nodes[node_id].start()
+    cluster.wait_ready()
+    accept_what_is_left(survivor)
+    for topic in TOPICS:
+        assert read_all(cluster.bootstrap, topic) == acked[topic]
+        more = produce(cluster.bootstrap, topic, numbered(f"{topic}-later", range(25)))
+        assert read_all(cluster.bootstrap, topic) == acked[topic] + more
+    assert committed(cluster.bootstrap, "logs") == 33
+    wait_until(lambda: cluster.has_all_copies(survivor), "all copies, on all three", timeout_s=120)
+
+    _an_old_disk_is_refused(cluster, old_disk, survivor, old_id)
+
+
+def _lose_all_but(survivor: Node, cluster: Cluster) -> Path:
+    """Kill the others and take their disks; node 1's comes back later."""
+    others = [node for node in cluster.nodes.values() if node is not survivor]
+    for node in others:
+        node.kill()
+    disks = [replace_disk(node, survivor) for node in others]
+    shutil.rmtree(disks[1])
+    return disks[0]
+
+
+def _looking_changes_nothing(survivor: Node, old_id: str) -> None:
+    before = files(survivor.data_dir)
+    told = recover(survivor)
+    assert told.returncode == 0, told.stderr
+    for text in (f"Node 3 of cluster {old_id}", "gone       node 1", "unclean-seal logs", old_id):
+        assert text in told.stdout
+    wrong = recover(survivor, "--force", "another")
+    assert wrong.returncode == 1
+    assert "nothing changed" in wrong.stderr
+    assert files(survivor.data_dir) == before
+
+
+def _an_old_disk_is_refused(cluster: Cluster, disk: Path, survivor: Node, old_id: str) -> None:
+    node = cluster.nodes[1]
+    node.stop()
+    node.data_dir.rename(node.folder / "new-disk")
+    disk.rename(node.data_dir)
+    node.start()
+    refusal = f"the peer belongs to another cluster, '{old_id}'"
+    wait_until(lambda: refusal in survivor.log(), "the survivor refuses it, and says why")
+    wait_until(lambda: "comes in only when it has been emptied" in node.log(), "it hears so itself")
+    assert not node.is_ready()
+    produce(survivor.kafka, "logs", numbered("without-it", range(5)))
