@@ -110,15 +110,11 @@ def found_anew(disk: Disk, stored: Stored, state: ClusterState, voter: str) -> N
     """
     check_invariants(state)
     journal = open_journal(disk, snapshot.load(disk))
-    try:
-        term = stored.term + TERM_JUMP
-        journal.setCurrentTerm(term, voter)
-        journal.sync()
-        index = stored.index + 1
-        snapshot.write(disk, Snapshot(index, term, Members((voter,)), state))
-        journal.reset(index, term)
-    finally:
-        journal.close()
+    term = stored.term + TERM_JUMP
+    journal.setCurrentTerm(term, voter)
+    journal.sync()
+    journal.close()
+    snapshot.write(disk, Snapshot(stored.index + 1, term, Members((voter,)), state))
 
 
 # ---- the state of the new cluster (pure) ---------------------------------------------------------

@@ -164,7 +164,7 @@ def test_a_crash_leaves_the_old_cluster_or_the_new_one() -> None:
         if is_done:
             break
     assert seen == {"old", "new"}
-    assert step > 8
+    assert step > 6
     assert _whole(disk.after_power_cut()) == "new"
 
 
