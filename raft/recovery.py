@@ -11,10 +11,10 @@ true, which contradicts nothing that is left. (etcd's --force-new-cluster does t
 *What the lost nodes may have given out since.* Raft terms, leader epochs and producer ids only
 grow, and clients, and copies on this disk, remember them. So all of them jump ahead here.
 
-*How it is written.* The new state is a snapshot one entry behind the log, in a term that no journal
-has. Its rename is the one step that decides: before it, all is as it was but for a higher term,
-which any candidate could have brought; after it, every start lets the journal follow the snapshot,
-as it does after a crash between the two (`open_journal`).
+*How it is written.* The new state is a snapshot of the entry after the last one, in a term that no
+journal has. Its rename is the one step that decides: before it, all is as it was; after it, every
+start lets the journal follow the snapshot, as it does when a crash came between a snapshot from the
+leader and the journal (`open_journal`).
 """
 
 from collections.abc import Callable
@@ -106,15 +106,11 @@ def found_anew(disk: Disk, stored: Stored, state: ClusterState, voter: str) -> N
     """Make `voter` the only member of a cluster whose metadata is `state`. `stored` is what `look`
     has just found here.
 
-    A crash leaves what was there, or the new cluster. Raises StoredStateError, OSError.
+    A crash leaves what was there, or the new cluster. Raises OSError.
     """
     check_invariants(state)
-    journal = open_journal(disk, snapshot.load(disk))
-    term = stored.term + TERM_JUMP
-    journal.setCurrentTerm(term, voter)
-    journal.sync()
-    journal.close()
-    snapshot.write(disk, Snapshot(stored.index + 1, term, Members((voter,)), state))
+    members = Members((voter,))
+    snapshot.write(disk, Snapshot(stored.index + 1, stored.term + TERM_JUMP, members, state))
 
 
 # ---- the state of the new cluster (pure) ---------------------------------------------------------
