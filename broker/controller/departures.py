@@ -131,14 +131,17 @@ class Departures:
             await self._metadata.admit(broker.disk.hex())
 
     def _out_and_to_stay(self) -> Broker | None:
-        """None while a member is no broker: it may be about to take the place of one, and then who
-        is out is to stay out."""
+        """Of those that are there: a lost disk is let in by nobody.
+
+        None while a member is no broker: it may be about to take the place of one, and then who is
+        out is to stay out."""
         brokers, members = self._metadata.state.brokers, self._metadata.members
         disks = {broker.disk.hex(): broker for broker in brokers.values()}
         if not disks.keys() >= {*members.voters, *members.learners}:
             return None
-        out = (one for voter, one in disks.items() if voter not in members and not one.leaving)
-        return next(out, None)
+        out = disks.keys() - {*members.voters, *members.learners}
+        there = sorted(out & self._metadata.connected)
+        return next((disks[voter] for voter in there if not disks[voter].leaving), None)
 
     async def _is_removed(self, state: ClusterState) -> bool:
         """Does any node that we knew know better than we do?"""

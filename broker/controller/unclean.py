@@ -29,8 +29,9 @@ class Stuck:
     vouching: tuple[int, ...]
     """Live replicas whose disks hold all that they ever acknowledged."""
     doubtful: tuple[int, ...]
-    """Live replicas whose disks were replaced, or lost writes."""
+    """Replicas whose disks are lost, or lost writes, whether their nodes are back or not."""
     away: tuple[int, ...]
+    """The others that are not there."""
     needed: int
 
     def in_words(self, name: str) -> str:
@@ -60,8 +61,8 @@ def stuck(state: ClusterState, topic: Topic) -> Stuck | None:
         sid=last.sid,
         base_offset=last.base_offset,
         vouching=vouching,
-        doubtful=tuple(node for node in live if node in void),
-        away=tuple(node for node in last.replicas if node not in live),
+        doubtful=tuple(node for node in last.replicas if node in void),
+        away=tuple(node for node in last.replicas if node not in {*live, *void}),
         needed=needed,
     )
 
@@ -84,7 +85,8 @@ async def accept_loss(metadata: Metadata, name: str, *, force: str) -> None:
         )
     if force != name:
         raise InvalidRequest(found.in_words(name))
-    answering = found.vouching or found.doubtful or tuple(placement.live_nodes(state))
+    live = placement.live_nodes(state)
+    answering = found.vouching or [node for node in found.doubtful if node in live] or live
     applied = await metadata.propose(
         AcceptLoss(topic.topic_id, topic.last.sid, topic.epoch, answering[0])
     )

@@ -134,6 +134,8 @@ def test_the_last_disk_of_three_becomes_a_cluster_again(make_cluster: MakeCluste
     survivor.start(wait=True)
     assert survivor.json("/v1/cluster")["cluster_id"] != old_id
     assert "logs" in waiting(survivor), "nothing is given up without a word"
+    roles = {one["node_id"]: one["raft_role"] for one in survivor.json("/v1/cluster")["nodes"]}
+    assert roles == {1: "none", 2: "none", 3: "voter"}, "lost disks take no part"
     for node_id in (1, 2):
         cluster.nodes[node_id].start()
     cluster.wait_ready()

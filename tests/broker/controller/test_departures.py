@@ -23,6 +23,7 @@ class Raft:
         self.state = self.newest = state
         """As this node knows it, and as it is."""
         self.members = Members(tuple(voter.hex() for voter in voters))
+        self.connected = frozenset(one.disk.hex() for one in state.brokers.values())
         self.admitted: list[str] = []
 
     async def propose(self, command: c.AnyCommand) -> c.Applied:
@@ -65,6 +66,13 @@ async def test_a_lost_disk_is_not_let_in_again_while_the_new_one_takes_its_place
     at = world(3)
     at.ok(c.FenceBroker(3, at.state.brokers[3].incarnation))
     assert await looked_through(Raft(at.state, DISKS[1], DISKS[2], b"n" * 16)) == []
+
+
+async def test_a_disk_that_is_not_there_is_not_let_in() -> None:
+    """It may be lost, and its cluster recovered without it."""
+    raft = Raft(world(3).state, DISKS[1])
+    raft.connected = frozenset({DISKS[3].hex()})
+    assert await looked_through(raft) == [DISKS[3].hex()]
 
 
 async def test_a_node_that_was_taken_out_comes_back_in_what_a_new_leader_remembers() -> None:
