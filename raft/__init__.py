@@ -18,6 +18,7 @@
     groups.py      about consumer groups        errors.py      what can go wrong
     leaving.py     about leaving for good       node.py        its thread, and its doors; the only
                                                                user of pysyncobj
+    recovery.py    one disk's metadata, made a cluster when the others are lost
 
 Data never passes through here, and nothing here knows the engine or the broker.
 """

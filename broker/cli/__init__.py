@@ -8,6 +8,7 @@ serve.py     a node; banner.py what it says           dev.py       one or severa
 settings.py  `walrus config`; options.py its flags    doctor.py    advice, from checks.py
 cluster.py   who is in it, who leads what             group.py     groups, by group_calls.py
 inspect.py   what a stored file holds                 truncate.py  the remedy for a corrupt one
+recover_metadata.py  the remedy for most disks lost
 
 decommission.py, forget.py, unclean_seal.py and drop_surplus.py are what an operator does to a
 cluster. They ask by admin_client.py, kafka_client.py and native_client.py; shapes.py is what they

@@ -26,6 +26,7 @@ Who is alive, and what follows
     placement.py  who writes next, and where (pure)    departures.py who leaves for good
     unclean.py    an operator accepts a loss           written.py   how far followers are
     clocks.py     what time it is, for who deletes by it
+    metadata_recovery.py  offline, when most of the metadata's disks are lost
 
 Topics and what is set for them
     topics.py       made and deleted                   everywhere.py seen by every live node
