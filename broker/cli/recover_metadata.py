@@ -30,7 +30,6 @@ def recover_metadata(data_dir: Path, force: str) -> None:
     """
     from broker.controller.data_dir import DataDir, DataDirError, new_cluster_id, read_identity
     from broker.controller.metadata_recovery import MetadataRecovery
-    from raft.errors import StoredStateError
 
     try:
         data = DataDir(data_dir, node_id=read_identity(data_dir).node_id)
@@ -49,7 +48,7 @@ def recover_metadata(data_dir: Path, force: str) -> None:
             found.recover(cluster_id)
         finally:
             data.release()
-    except (DataDirError, StoredStateError, OSError) as error:
+    except (DataDirError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(
         f"\nNode {found.node} is the first of cluster {cluster_id}. The files as they were are in"

@@ -14,6 +14,7 @@ from broker.replication.quorum import seal_quorum
 from engine.format import log_name, topic_directory
 from raft import recovery
 from raft.disk import Disk, OsDisk
+from raft.errors import StoredStateError
 from raft.journal import JOURNAL_NAME
 from raft.recovery import Stored
 from raft.snapshot import SNAPSHOT_NAME
@@ -48,15 +49,18 @@ class MetadataRecovery:
     """Of one data directory, which the caller has locked."""
 
     def __init__(self, data: DataDir, *, disk: Disk | None = None) -> None:
-        """Changes nothing. Raises DataDirError when there is nothing to recover, StoredStateError,
-        OSError."""
+        """Changes nothing. Raises DataDirError when there is nothing to recover, or the metadata is
+        damaged, and OSError."""
         self._data = data
         self.node = data.identity.node_id
         self._me = (self.node, bytes.fromhex(data.identity.disk_id))
         if not data.raft_path.is_dir():
             raise DataDirError(f"{data.path} holds no metadata: this node was never let in")
         self._disk = disk or OsDisk(data.raft_path)
-        stored = recovery.look(self._disk)
+        try:
+            stored = recovery.look(self._disk)
+        except StoredStateError as error:
+            raise DataDirError(str(error)) from error
         if stored is None or not stored.state.cluster_id:
             raise DataDirError(f"{data.path} holds no metadata: this node was never let in")
         self.stored: Stored = stored
@@ -124,7 +128,7 @@ class MetadataRecovery:
     def recover(self, cluster_id: str) -> None:
         """Do it, under this new id. A crash leaves what was there, or all of the new cluster.
 
-        Raises StoredStateError, OSError.
+        Raises OSError.
         """
         state = self._state(cluster_id)
         self._keep()

@@ -11,7 +11,6 @@ import pytest
 
 from broker.controller.data_dir import DataDir, DataDirError, read_identity
 from broker.controller.metadata_recovery import MetadataRecovery
-from raft.errors import CorruptJournalError
 from raft.node import RaftNode
 from raft.state import SegmentState
 from tests.broker.survivors import OLD_CLUSTER, make_survivor
@@ -107,7 +106,7 @@ def test_damaged_metadata_is_refused_as_by_a_start(survivor: Path) -> None:
     data = bytearray(journal.read_bytes())
     data[30] ^= 1
     journal.write_bytes(data)
-    with pytest.raises(CorruptJournalError):
+    with pytest.raises(DataDirError, match="journal, position 20"):
         recovery(survivor)
 
 
