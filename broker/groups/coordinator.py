@@ -15,7 +15,6 @@ from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
-import structlog
 from anyio.abc import TaskGroup
 
 from broker.controller.controller import LocalController
@@ -40,8 +39,6 @@ from broker.groups.sweeper import Sweeper
 from broker.groups.views import GroupDescribed, GroupListed, described, listed, subscribes
 from broker.ports import Clock, Finish, Reply, Wake
 from broker.telemetry.metrics import Sample
-
-_log = structlog.get_logger(__name__)
 
 METADATA_LENGTH_MAX: Final = 4096
 """Characters a client may attach to a commit; Kafka's `offset.metadata.max.bytes`."""
