@@ -77,7 +77,7 @@ class Membership:
                 wish.repeat_at = now + REPEAT_S
                 self._ask(wish.change, connected)
         if self._raft.is_leader:
-            self._promote(now)
+            self._promote()
 
     def _end(self, wish: Wish, error: RaftError | None) -> None:
         self._wishes.remove(wish)
@@ -142,7 +142,7 @@ class Membership:
         best = max(reachable, key=lambda each: (self._raft.match_index(each), each), default=None)
         return best is not None and self._raft.transfer(best)
 
-    def _promote(self, now: float) -> None:
+    def _promote(self) -> None:
         for learner in self._raft.learners_caught_up():
             members = promoted(self._raft.members, learner)
             is_there = self._raft.is_connected(learner) and self._may_vote(learner)

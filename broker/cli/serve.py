@@ -53,7 +53,8 @@ def run_node(config: Config, origins: Origins) -> int:
     for warning in origins.warnings:
         log.warning(warning)
     try:
-        return run(config, origins, announce)
+        run(config, announce)
+        return 0
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
         causes = list(_leaves(error))
         if any(isinstance(cause, KeyboardInterrupt) for cause in causes):

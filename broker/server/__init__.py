@@ -1,6 +1,7 @@
 """The composition root: builds a node, wires it, runs it in one task group, and drains it.
 
-node.py            the node: what is made in which order, and what ends it
+node.py            the node: what is made in which order
+ending.py          what ends it
 protocols.py       the two protocols, and their listeners
 membership.py      the peer port, Raft on it, and the way in: founding.py, admission.py,
                    introductions.py

@@ -6,7 +6,6 @@ in. The order of an end: let begun requests finish, then stop what they stood on
 """
 
 import asyncio
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -18,12 +17,11 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from broker.admin.app import make_app
 from broker.admin.server import serve_admin
-from broker.config import Config, HostPort, Listener, Origins
+from broker.config import Config, HostPort, Listener
 from broker.controller.broker import LocalBroker
 from broker.controller.data_dir import DataDir, new_cluster_id
 from broker.controller.metadata import Metadata
 from broker.controller.monitor import RollLimits
-from broker.errors import EndsItself
 from broker.groups.coordinator import Coordinator, GroupConfig
 from broker.groups.states import GroupLimits
 from broker.kafka_api import warm_up
@@ -35,6 +33,7 @@ from broker.replication import messages
 from broker.replication.space import Space
 from broker.replication.store import Store
 from broker.server.descriptors import for_connections, for_logs, raise_limit
+from broker.server.ending import Ending
 from broker.server.founding import settle
 from broker.server.loop import Loop
 from broker.server.membership import Membership
@@ -54,22 +53,9 @@ _log = structlog.get_logger(__name__)
 READING_BACK = "reading the logs back"
 """What `/readyz` says for as long as that takes."""
 
-SECOND_SIGNAL_S_MIN = 1.0
-"""A second signal ends the node at once, but not one that came with the first: `timeout` and some
-supervisors signal a process and its group."""
 
-
-class TakenOut(EndsItself):
-    """The cluster has removed this node for good."""
-
-
-class DiskFailed(EndsItself):
-    """The disk lost a write it had taken; only a restart, which reads everything back, may go
-    on."""
-
-
-def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]) -> int:
-    """Run a node until it is asked to stop; 0 then. Blocking.
+def run(config: Config, announce: Callable[[BannerInfo], None]) -> None:
+    """Run a node until it is asked to stop. Blocking.
 
     `announce` is called once, when clients are let in. Raises DataDirError, AdminPortError,
     ListenError, CorruptSegmentError, DiskFailed and other errors whose text is for the operator.
@@ -100,7 +86,6 @@ def run(config: Config, origins: Origins, announce: Callable[[BannerInfo], None]
         anyio.run(main, backend_options={"loop_factory": Loop})
     finally:
         data.release()
-    return 0
 
 
 class Node:
@@ -118,12 +103,10 @@ class Node:
         self._data = data
         self._announce = announce
         self._clock = SystemClock()
-        self._failure: EndsItself | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop = anyio.Event()
+        self._ending = Ending(config.node_id, self._clock)
         self._detail = "starting"
         self._store = store
-        self._membership = Membership(config, data, on_failure=self._metadata_failed)
+        self._membership = Membership(config, data, on_failure=self._ending.metadata_failed)
         self._raft = self._membership.raft
         self._registry = Registry()
         self._budget = Budget(config.in_flight_size_max)
@@ -143,12 +126,12 @@ class Node:
             self._store.detach()
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._close)
-        if self._failure is not None:
-            raise self._failure
+        if self._ending.failure is not None:
+            raise self._ending.failure
 
     def _close(self) -> None:
         self._raft.stop()
-        if self._failure is None:
+        if self._ending.failure is None:
             self._store.close()
             try:
                 self._data.end_run()
@@ -156,9 +139,8 @@ class Node:
                 _log.warning("the clean end could not be noted", error=str(error))
 
     async def _serve(self, is_trusted: bool) -> None:
-        self._loop = asyncio.get_running_loop()
         self._store.attach()
-        self._metadata = Metadata(self._raft, self._loop.call_soon_threadsafe)
+        self._metadata = Metadata(self._raft, asyncio.get_running_loop().call_soon_threadsafe)
         self._broker = self._make_broker()
         self._controller = self._broker.controller
         self._groups = Coordinator(self._controller, self._clock, _group_config(self._config))
@@ -187,19 +169,14 @@ class Node:
         self._registry.register(self._protocols.collect)
         self._registry.register(self._groups.collect)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._wait_for_signals)
+            tasks.start_soon(self._ending.await_signals)
             with anyio.CancelScope() as starting:
-                tasks.start_soon(self._cancel_at_stop, starting)
+                tasks.start_soon(self._ending.cancel, starting)
                 await self._begin(tasks, is_trusted)
             if not starting.cancelled_caught:
-                await self._stop.wait()
+                await self._ending.begun()
                 await self._drain()
             tasks.cancel_scope.cancel()
-
-    async def _cancel_at_stop(self, starting: anyio.CancelScope) -> None:
-        """A start may wait for other nodes for ever."""
-        await self._stop.wait()
-        starting.cancel()
 
     async def _begin(self, tasks: TaskGroup, is_trusted: bool) -> None:
         admin_port = await tasks.start(self._serve_admin)
@@ -226,8 +203,8 @@ class Node:
             limits=RollLimits(config.max_segment_entries, config.max_segment_bytes),
             monitor_interval_ms=config.monitor_check_ms,
             retention_interval_ms=config.retention_check_ms,
-            on_disk_failure=self._disk_failed,
-            on_removed=self._taken_out,
+            on_disk_failure=self._ending.disk_failed,
+            on_removed=self._ending.taken_out,
         )
 
     async def _bind(self) -> tuple[HostPort, tuple[Listener, ...]]:
@@ -288,7 +265,7 @@ class Node:
         """Serve on until others lead what this node leads: who is refused before that finds nobody
         else, and librdkafka gives an OffsetFetch up that was refused for a third of a second."""
         self._detail = "stopping"
-        is_well = self._failure is None
+        is_well = self._ending.failure is None
         if is_well:
             _log.info(
                 "stopping: begun requests may finish", grace_ms=self._config.shutdown_grace_ms
@@ -298,42 +275,6 @@ class Node:
         self._protocols.stop()
         if is_well:
             await self._net.drain(self._config.shutdown_grace_ms / 1000)
-
-    # -- what ends it
-
-    async def _wait_for_signals(self) -> None:
-        asked_at = 0.0
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                now = self._clock.monotonic()
-                if not self._stop.is_set():
-                    _log.info("asked to stop", signal=signal.Signals(number).name)
-                    asked_at = now
-                    self._stop.set()
-                elif now - asked_at > SECOND_SIGNAL_S_MIN:
-                    _log.warning("stopping at once", signal=signal.Signals(number).name)
-                    raise KeyboardInterrupt
-
-    def _metadata_failed(self, failure: BaseException) -> None:
-        """On Raft's thread: its disk failed, or a bug showed. Nothing can change any more."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._disk_failed, OSError(f"metadata: {failure}"))
-
-    def _disk_failed(self, error: OSError) -> None:
-        """Never retry a sync: what the kernel could not write it has forgotten."""
-        if self._failure is None:
-            self._failure = DiskFailed(f"the disk failed, nothing more is acknowledged: {error}")
-            _log.critical("the disk failed; stopping", error=str(error))
-            self._stop.set()
-
-    def _taken_out(self) -> None:
-        if self._failure is None:
-            self._failure = TakenOut(
-                f"node {self._config.node_id} was taken out of the cluster; to come back as a new"
-                " one, start it with an empty --data-dir and --join"
-            )
-            _log.critical("this node was taken out of the cluster; stopping")
-            self._stop.set()
 
     # -- what it shows
 

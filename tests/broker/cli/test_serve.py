@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from broker.cli.main import walrus
-from broker.config import SETTINGS, Config, HostPort, Origins
+from broker.config import SETTINGS, Config, HostPort
 from broker.telemetry.start import BannerInfo
 from tests.broker.admin.fakes import status
 
 Announce = Callable[[BannerInfo], None]
-Run = Callable[[Config, Origins, Announce], int]
+Run = Callable[[Config, Announce], None]
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +38,8 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Run], None]]:
 
 
 def keep(seen: list[Any]) -> Run:
-    def serve(config: Config, origins: Origins, announce: Announce) -> int:
+    def serve(config: Config, announce: Announce) -> None:
         seen.append(config)
-        return 0
 
     return serve
 
@@ -49,25 +48,24 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(walrus, list(args))
 
 
-def test_settings_reach_the_node_and_its_exit_code_comes_back(
+def test_settings_reach_the_node_and_what_it_announces_the_terminal(
     node: Callable[[Run], None],
 ) -> None:
     seen: list[Config] = []
 
-    def serve(config: Config, origins: Origins, announce: Announce) -> int:
+    def serve(config: Config, announce: Announce) -> None:
         seen.append(config)
         announce(BannerInfo(status(), HostPort("127.0.0.1", 8080), (), HostPort("127.0.0.1", 1)))
-        return 3
 
     node(serve)
     result = run("serve", "--kafka-port", "0", "--fsync", "none")
-    assert result.exit_code == 3
+    assert result.exit_code == 0
     assert (seen[0].kafka_port, seen[0].fsync) == (0, "none")
     assert "walrus-cli --addr 127.0.0.1:8080 register hello" in result.stdout
 
 
 def test_a_failed_start_is_one_clear_line(node: Callable[[Run], None]) -> None:
-    def fails(*_: object) -> int:
+    def fails(*_: object) -> None:
         raise ExceptionGroup("tasks", [OSError("the port 9092 is taken")])
 
     node(fails)
@@ -77,7 +75,7 @@ def test_a_failed_start_is_one_clear_line(node: Callable[[Run], None]) -> None:
 
 
 def test_a_failed_start_shows_its_traceback_when_asked(node: Callable[[Run], None]) -> None:
-    def fails(*_: object) -> int:
+    def fails(*_: object) -> None:
         raise OSError("the port 9092 is taken")
 
     node(fails)
@@ -87,7 +85,7 @@ def test_a_failed_start_shows_its_traceback_when_asked(node: Callable[[Run], Non
 
 
 def test_a_bug_at_the_start_has_its_name(node: Callable[[Run], None]) -> None:
-    def fails(*_: object) -> int:
+    def fails(*_: object) -> None:
         raise KeyError("x")
 
     node(fails)
@@ -97,7 +95,7 @@ def test_a_bug_at_the_start_has_its_name(node: Callable[[Run], None]) -> None:
 def test_a_node_that_fails_later_leaves_its_traceback_in_the_log(
     node: Callable[[Run], None],
 ) -> None:
-    def fails(config: Config, origins: Origins, announce: Announce) -> int:
+    def fails(config: Config, announce: Announce) -> None:
         announce(BannerInfo(status(), HostPort("127.0.0.1", 1), (), HostPort("127.0.0.1", 2)))
         raise OSError("the disk is gone")
 
@@ -114,7 +112,7 @@ def test_a_node_that_fails_later_leaves_its_traceback_in_the_log(
 def test_a_second_signal_ends_without_a_traceback(
     node: Callable[[Run], None], error: BaseException
 ) -> None:
-    def interrupted(*_: object) -> int:
+    def interrupted(*_: object) -> None:
         raise error
 
     node(interrupted)
@@ -123,7 +121,7 @@ def test_a_second_signal_ends_without_a_traceback(
 
 
 def test_warnings_are_logged_once(node: Callable[[Run], None]) -> None:
-    node(lambda *_: 0)
+    node(lambda *_: None)
     result = run("serve", "--kafka-host", "0.0.0.0")
     assert result.stderr.count("kafka_advertise") == 1
 

@@ -9,7 +9,9 @@ import anyio
 from broker.config import Config
 from broker.groups.messages import Who
 from broker.groups.records import OffsetValue
+from broker.server.ending import Ending
 from broker.server.node import Node
+from broker.telemetry.clock import SystemClock
 from tests.broker.one_node import OneNode, running
 
 
@@ -27,7 +29,7 @@ def stopping(one: OneNode, happened: list[str]) -> Node:
         happened.append("drained")
 
     node = cast(Any, object.__new__(Node))
-    node._failure, node._config, node._detail = None, Config(), ""
+    node._ending, node._config, node._detail = Ending(1, SystemClock()), Config(), ""
     node._groups = one.groups
     node._broker = SimpleNamespace(hand_over=hand_over)
     node._protocols = SimpleNamespace(stop=lambda: happened.append("long polls end"))
