@@ -6,7 +6,7 @@ protocols.py       the two protocols, and their listeners
 membership.py      the peer port, Raft on it, and the way in: founding.py, admission.py,
                    introductions.py
 samples.py         what it shows at /metrics and through METRICS
-overview.py        what `/v1/cluster` answers (pure)
+side_door.py       what an operator sees and may ask; overview.py is `/v1/cluster` (pure)
 broker_configs.py  what DescribeConfigs tells of it (pure)
 loop.py            asyncio's event loop, a little shorter
 memory.py          what it tells Python's collector and the C library

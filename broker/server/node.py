@@ -6,17 +6,14 @@ in. The order of an end: let begun requests finish, then stop what they stood on
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import anyio
 import anyio.to_thread
 import structlog
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
-from broker.admin.app import make_app
-from broker.admin.server import serve_admin
 from broker.config import Config, HostPort, Listener
 from broker.controller.broker import LocalBroker
 from broker.controller.data_dir import DataDir, new_cluster_id
@@ -38,9 +35,9 @@ from broker.server.founding import settle
 from broker.server.loop import Loop
 from broker.server.membership import Membership
 from broker.server.memory import calm_collector, keep_freed_blocks
-from broker.server.overview import overview
 from broker.server.protocols import Protocols
 from broker.server.samples import Samples
+from broker.server.side_door import SideDoor
 from broker.telemetry.clock import SystemClock
 from broker.telemetry.metrics import Registry
 from broker.telemetry.start import BannerInfo
@@ -179,7 +176,16 @@ class Node:
             tasks.cancel_scope.cancel()
 
     async def _begin(self, tasks: TaskGroup, is_trusted: bool) -> None:
-        admin_port = await tasks.start(self._serve_admin)
+        door = SideDoor(
+            self._config,
+            status=self.status,
+            broker=self._broker,
+            metadata=self._metadata,
+            raft=self._raft,
+            raft_leader=self._raft_leader,
+            registry=self._registry,
+        )
+        admin_port = await tasks.start(door.serve)
         native, kafka = await self._bind()
         await self._take_part(tasks, native, kafka, is_trusted)
         self._groups.start(tasks)
@@ -278,30 +284,6 @@ class Node:
 
     # -- what it shows
 
-    async def _serve_admin(self, *, task_status: TaskStatus[int]) -> None:
-        app = make_app(
-            status=self.status,
-            topics=self._controller.topics,
-            cluster=self._overview,
-            registry=self._registry,
-            leave=self._leave,
-            forget=self._broker.departures.forget,
-            unclean_seal=self._unclean_seal,
-            drop_surplus=self._drop_surplus,
-        )
-        await serve_admin(
-            app, self._config.admin_host, self._config.admin_port, started=task_status.started
-        )
-
-    async def _leave(self, node: int, leaving: bool) -> None:
-        await self._broker.departures.mark(node, leaving=leaving)
-
-    async def _unclean_seal(self, topic: str, force: str) -> None:
-        await self._controller.unclean_seal(topic, force=force)
-
-    async def _drop_surplus(self) -> Mapping[str, object]:
-        return asdict(await self._broker.drop_surplus())
-
     def status(self) -> NodeStatus:
         return NodeStatus(
             node_id=self._config.node_id,
@@ -318,18 +300,6 @@ class Node:
         """Nothing if it is. Logs are read back within moments; a majority may be long in coming."""
         is_alone = self._detail == READING_BACK and not self._metadata.reaches_majority
         return "waiting for a majority of the cluster" if is_alone else self._detail
-
-    async def _overview(self) -> Mapping[str, object]:
-        written = await self._broker.written.of_all()
-        reaches_majority = self._metadata.reaches_majority
-        return overview(
-            self._controller.seen,
-            node_id=self._config.node_id,
-            raft_leader=self._raft_leader() if reaches_majority else None,
-            reaches_majority=reaches_majority,
-            members=self._raft.members,
-            written=written,
-        )
 
     def _say_ready(self, native: HostPort, kafka: tuple[Listener, ...], admin: HostPort) -> None:
         status = self.status()
