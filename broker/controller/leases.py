@@ -182,13 +182,14 @@ class LeaseTable:
             partition.install(self._bucket(lease, copy, copy.window, partition, state))
         elif self._tasks is not None and (topic.topic_id, lease.sid) not in self._preparing:
             self._preparing.add((topic.topic_id, lease.sid))
-            self._tasks.start_soon(self._prepare, topic, lease.sid)
+            self._tasks.start_soon(self._prepare, topic.topic_id, lease.sid)
 
-    async def _prepare(self, topic: Topic, sid: int) -> None:
-        """Read the window back, then lead. Given up when the lease is gone."""
+    async def _prepare(self, topic_id: bytes, sid: int) -> None:
+        """Read the window back, then lead. Given up when the lease is gone. Who holds what is
+        before it is looked up each time: those who did at first may be away."""
         try:
-            while self._is_ours(topic.topic_id, sid):
-                copy = self._copies.get(topic.topic_id, sid)
+            while (topic := self._ours(topic_id, sid)) is not None:
+                copy = self._copies.get(topic_id, sid)
                 if copy is not None and copy.window is not None:
                     break
                 try:
@@ -200,14 +201,15 @@ class LeaseTable:
                 if copy is not None:
                     copy.window = window
         finally:
-            self._preparing.discard((topic.topic_id, sid))
-        self._sync((topic.topic_id,))
+            self._preparing.discard((topic_id, sid))
+        self._sync((topic_id,))
 
-    def _is_ours(self, topic_id: bytes, sid: int) -> bool:
+    def _ours(self, topic_id: bytes, sid: int) -> Topic | None:
+        """The topic as of now, if that segment is ours to write."""
         if self._state is None:
-            return False
+            return None
         lease = leases_of(self._state, self._node, self._incarnation, (topic_id,)).get(topic_id)
-        return lease is not None and lease.sid == sid
+        return self._state.topics[topic_id] if lease is not None and lease.sid == sid else None
 
     def _begin(self, topic: Topic, state: ClusterState) -> LocalPartition:
         partition = LocalPartition(

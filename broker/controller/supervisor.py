@@ -190,14 +190,16 @@ class Supervisor:
         self._known: dict[int, int] = {}
         self._sealing_since: dict[bytes, tuple[int, float]] = {}
         self._unsettled = Unsettled()
+        self._looked_at = 0.0
+        """When it last looked, and how long it has done something else since then."""
 
     async def run(self) -> None:
         """Until cancelled."""
-        looked_at = self._clock.monotonic()
+        self._looked_at = self._clock.monotonic()
         while True:
             await anyio.sleep(CHECK_S)
-            now, looked_before = self._clock.monotonic(), looked_at
-            looked_at = now
+            now, looked_before = self._clock.monotonic(), self._looked_at
+            self._looked_at = now
             leader = self._leader()
             if leader != self._node:
                 self._led_since = None
@@ -228,10 +230,14 @@ class Supervisor:
         silence = Silence(
             now, self._liveness.seen, led_since, self._sealing_since, self._predecessor, gone
         )
-        fenced: list[int] = []
-        async with anyio.create_task_group() as tasks:
-            for command in decide(state, silence, topics):
-                tasks.start_soon(self._propose, command, fenced)
+        due, fenced = decide(state, silence, topics), list[int]()
+        if due:
+            began_at = self._clock.monotonic()
+            async with anyio.create_task_group() as tasks:
+                for command in due:
+                    tasks.start_soon(self._propose, command, fenced)
+            # However long that took, it was no standstill: the others were heard meanwhile.
+            self._looked_at += self._clock.monotonic() - began_at
         return bool(fenced)
 
     def _late(self, now: float) -> list[int]:

@@ -18,6 +18,7 @@ from broker.controller.supervisor import (
     decide,
     unsettled,
 )
+from broker.errors import NotProposed
 from broker.ports import Buffer
 from broker.replication.peers import Conversation, PeerGone, PeerUnreachable
 from raft.commands import AnyCommand, Applied, BeginSeal, FenceBroker
@@ -176,14 +177,23 @@ async def fenced_by(
     act: Callable[[Clock, dict[int, float]], None],
     looks: int,
     ports: Ports | None = None,
+    *,
+    proposal_s: float = 0.0,
 ) -> set[int]:
-    """Let node 1 lead three nodes for so many looks; `act` happens before each of them."""
+    """Let node 1 lead three nodes for so many looks; `act` happens before each of them, and a
+    proposal takes so long."""
     monkeypatch.setattr("broker.controller.supervisor.CHECK_S", 0)
     proposed: list[AnyCommand] = []
     clock, seen = Clock(), dict[int, float]()
+    state = cluster(1, 2, 3)
+    if proposal_s:
+        state = with_topic(state, 9, SegmentState.OPEN)  # at each look there is something to do
     left = looks
 
     async def propose(command: AnyCommand) -> Applied:
+        clock.now += proposal_s
+        if isinstance(command, BeginSeal):
+            raise NotProposed("too much at once")
         proposed.append(command)
         return Applied(revision=1, refusal="")
 
@@ -195,7 +205,7 @@ async def fenced_by(
 
     supervisor = Supervisor(
         node=1,
-        metadata=cast(Metadata, SimpleNamespace(state=cluster(1, 2, 3), propose=propose)),
+        metadata=cast(Metadata, SimpleNamespace(state=state, propose=propose)),
         liveness=cast(Liveness, SimpleNamespace(seen=seen)),
         peers=ports or Ports(),
         clock=clock,
@@ -236,6 +246,17 @@ async def test_a_leader_that_stood_still_blames_nobody_for_the_silence(
     assert await fenced_by(monkeypatch, stands_still_once, 60) == set()
 
 
+async def test_a_node_falls_silent_while_every_proposal_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A leader that is busy hears the others all the same: it is not one that stood still."""
+
+    def node_2_speaks(clock: Clock, seen: dict[int, float]) -> None:
+        seen[2] = clock.now
+
+    assert await fenced_by(monkeypatch, node_2_speaks, 20, proposal_s=0.6) == {3}
+
+
 async def test_a_killed_node_is_fenced_long_before_its_time_to_live_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -253,7 +274,7 @@ async def test_a_killed_node_is_fenced_long_before_its_time_to_live_is_over(
         else:
             ports.gone.add(2)
 
-    assert await fenced_by(monkeypatch, kill, 16, ports) == {2}
+    assert await fenced_by(monkeypatch, kill, 15, ports) == {2}
     assert ended_at - killed_at < TIME_TO_LIVE_S
     assert set(ports.asked) == {2}
 
