@@ -7,6 +7,7 @@ from typing import Final
 
 from broker.controller.definitions import ConfigType
 from broker.groups.coordinator import Coordinator
+from broker.kafka_api.behind import Behind
 from broker.kafka_api.fetch_sessions import FetchSessions
 from broker.ports import AdminController, Clock, Memory, Waiter
 from broker.telemetry.metrics import KAFKA_LATENCY, KAFKA_REQUESTS, RequestMeter
@@ -111,6 +112,7 @@ class Context:
     config: KafkaConfig = field(default_factory=KafkaConfig)
     counters: Counters = field(default_factory=Counters)
     client: Client = field(default_factory=Client)
+    behind: Behind = field(default_factory=Behind)
     stopping: Stopping = field(default_factory=Stopping)
     sessions: FetchSessions = field(default_factory=FetchSessions)
     memory: Memory = field(default_factory=Boundless)

@@ -62,6 +62,7 @@ class QuickProduce:
         self._ctx = ctx
         self._monotonic = ctx.clock.monotonic
         self._led = ctx.controller.led
+        self._refused = ctx.behind.topics
         self._wait_s_max = ctx.config.produce_wait_ms_max / 1000
         self._stats = stats
         self._fail = fail
@@ -82,6 +83,8 @@ class QuickProduce:
             return None
         partition = self._led(asked.topic)
         if partition is None or partition.topic.is_internal:
+            return None
+        if asked.topic in self._refused:
             return None
         began_at = self._monotonic()
         pending = PendingProduce(self, frame, correlation_id, asked, began_at)

@@ -11,6 +11,7 @@ from broker import ports
 from broker.errors import PeerError, RequestError, UnsupportedRequest
 from broker.kafka_api import strangers
 from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, FETCH, PRODUCE, Api
+from broker.kafka_api.behind import Behind
 from broker.kafka_api.context import Client, Context
 from broker.kafka_api.framing import encode
 from broker.kafka_api.handler import Finish
@@ -45,7 +46,7 @@ class KafkaSession:
     """
 
     def __init__(self, ctx: Context) -> None:
-        self._ctx = replace(ctx, advertised=ADVERTISED, client=Client())
+        self._ctx = replace(ctx, advertised=ADVERTISED, client=Client(), behind=Behind())
         self._is_first = True
         self._client_field = b""
         """The client id as the last request brought it, length included."""

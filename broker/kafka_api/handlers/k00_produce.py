@@ -13,6 +13,8 @@ Behaviour
   * A batch that waits for a rollover when the leadership moves is sent on to the new leader, before
     the next request of the connection is looked at; so is what comes later, as long as it is little
     (`controller/handed_on.py`). Otherwise the client is told where to go.
+  * What an idempotent producer has sent behind a batch that was refused is refused, too
+    (`behind.py`): it would be out of order.
   * A batch for a topic that nobody leads now is refused, and the refusal waits up to two seconds
     for the next leader.
   * Topics are not created here. Internal topics are refused.
@@ -41,9 +43,12 @@ from broker.errors import (
     InvalidRecord,
     InvalidTopic,
     LeaderMoved,
+    NotEnoughReplicas,
     NotLeader,
+    OutcomeUnknown,
     PeerError,
     RequestError,
+    StorageFailed,
     UnsupportedCompression,
 )
 from broker.kafka_api.context import Context
@@ -62,6 +67,8 @@ _GATE: Final = Struct(">8xi4xb4xh")
 """Of a batch header, what the protocol itself has rules for: length after the 12th byte, magic,
 attributes."""
 _CODEC_MASK: Final = 0b111
+_MAY_COME_AGAIN: Final = (NotLeader, NotEnoughReplicas, OutcomeUnknown, StorageFailed)
+"""After these the same batch may be taken a moment later."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -143,6 +150,8 @@ async def _append(
         if topic.is_internal:
             raise InvalidTopic(f"{name} is an internal topic: clients may not write to it")
         batch = only_batch(wanted.records, request.__version__)
+        if ctx.behind.holds(name, batch):
+            raise NotLeader("a batch before this one was refused: send both again")
         try:
             partition = led_partition(ctx, topic, wanted.index)
             return Written(partition, await partition.append(batch, acks=request.acks))
@@ -155,6 +164,8 @@ async def _append(
                 raise
             return Written(*sent_on)
     except RequestError as error:
+        if isinstance(error, _MAY_COME_AGAIN):
+            ctx.behind.refused(name, wanted.records or b"")
         return error
 
 

@@ -16,6 +16,7 @@ from broker.errors import (
     LeaderMoved,
     NotEnoughReplicas,
     NotLeader,
+    OutcomeUnknown,
     OutOfOrderSequence,
     PeerError,
     RequestError,
@@ -358,3 +359,78 @@ async def test_the_first_batches_after_a_rotation_need_no_pause_of_their_client(
     offsets = [(await connection.produce("t", batch(b"%d" % n)))["base_offset"] for n in range(3)]
     assert offsets == [0, 1, 2]
     assert (successor.high_watermark, partition.high_watermark) == (3, 0)
+
+
+_NOT_LEADER = ErrorCode.not_leader_or_follower
+
+
+def _numbered(sequence: int, *, producer_id: int = 9, epoch: int = 0) -> bytes:
+    return batch(b"%d" % sequence, producer_id=producer_id, epoch=epoch, sequence=sequence)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(
+    "refusal", [NotLeader("not yet"), NotEnoughReplicas("one"), OutcomeUnknown("?")]
+)
+async def test_what_was_sent_behind_a_refused_batch_does_not_overtake_it(
+    is_quick: bool, is_known: bool, refusal: RequestError
+) -> None:
+    """A node that stood still refuses one batch, and leads again when it reads the next. As an
+    out-of-order sequence that makes librdkafka write twice, in other partitions; a producer that
+    the topic does not know would be written in the wrong order."""
+    node = Node(is_quick=is_quick)
+    partition = await node.create("t")
+    connection = node.connect()
+    first = 0
+    if is_known:
+        await connection.produce("t", _numbered(0))
+        first = 1
+    partition.error = refusal
+    refused = await connection.produce("t", _numbered(first))
+    partition.error = None
+    behind = [(await connection.produce("t", _numbered(first + n)))["error"] for n in (1, 2)]
+    assert refused["error"] != 0
+    assert behind == [_NOT_LEADER, _NOT_LEADER]
+    again = [await connection.produce("t", _numbered(first + n)) for n in range(4)]
+    assert [answer["base_offset"] for answer in again] == [first, first + 1, first + 2, first + 3]
+
+
+async def test_a_producer_that_went_elsewhere_with_a_refused_batch_may_come_back(
+    is_quick: bool,
+) -> None:
+    """What it brings next is taken for what it had sent behind that one; but only once."""
+    node = Node(is_quick=is_quick)
+    partition = await node.create("t")
+    connection = node.connect()
+    await connection.produce("t", _numbered(0))
+    partition.error = NotLeader("elsewhere")
+    assert (await connection.produce("t", _numbered(1)))["error"] == _NOT_LEADER
+    partition.error = None
+    await node.connect().produce("t", _numbered(1))
+    assert (await connection.produce("t", _numbered(2)))["error"] == _NOT_LEADER
+    assert (await connection.produce("t", _numbered(2)))["base_offset"] == 2
+
+
+async def test_a_refused_batch_holds_up_no_other_producer_and_no_other_topic(
+    is_quick: bool,
+) -> None:
+    node = Node(is_quick=is_quick)
+    partition = await node.create("t")
+    await node.create("u")
+    connection = node.connect()
+    partition.error = NotLeader("not yet")
+    await connection.produce("t", _numbered(0))
+    partition.error = None
+    assert (await connection.produce("u", _numbered(1)))["error"] == 0
+    assert (await node.connect().produce("t", _numbered(1, producer_id=8)))["error"] == 0
+    assert (await connection.produce("t", batch(b"of nobody")))["error"] == 0
+
+
+async def test_a_new_epoch_behind_a_refused_batch_is_taken(is_quick: bool) -> None:
+    node = Node(is_quick=is_quick)
+    partition = await node.create("t")
+    connection = node.connect()
+    partition.error = NotLeader("not yet")
+    await connection.produce("t", _numbered(0))
+    partition.error = None
+    assert (await connection.produce("t", _numbered(0, epoch=1)))["error"] == 0
