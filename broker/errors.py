@@ -93,7 +93,8 @@ class LeaderMoved(NotLeader):
 
 
 class OutOfTouch(NotLeader):
-    """This node hears from no majority of the cluster. Nothing was appended."""
+    """This node hears from no majority of the cluster, or does not reach the topic's leader.
+    Nothing was appended."""
 
 
 class FencedLeaderEpoch(RequestError):

@@ -19,11 +19,12 @@ from broker.errors import (
     NotEnoughReplicas,
     NotLeader,
     OutcomeUnknown,
+    OutOfTouch,
     RequestError,
 )
 from broker.ports import ACKS_ALL, Appended, Buffer, Partition, TopicView
 from broker.replication import messages
-from broker.replication.peers import Peers, PeerUnreachable
+from broker.replication.peers import NeverConnected, Peers, PeerUnreachable
 
 PATIENCE_S = 10.0
 """How long a request looks for a leader that takes it: longer than a failover."""
@@ -104,6 +105,8 @@ class Routed:
                     return await self._append_once(view, batch, acks)
                 except _REFUSED as error:
                     refusal, doubt = error, before
+                except NeverConnected as error:
+                    refusal, doubt = OutOfTouch(f"its leader cannot be reached: {error}"), before
                 except _UNKNOWN as error:
                     doubt = str(error)
                     if not self._resends:

@@ -18,7 +18,7 @@ from broker.errors import PeerError
 from broker.peer import Channel, PeerPort, is_refused
 from broker.ports import Buffer
 from broker.replication import messages
-from broker.replication.peers import Conversation, PeerGone, PeerUnreachable
+from broker.replication.peers import Conversation, NeverConnected, PeerGone, PeerUnreachable
 
 CALL_CHANNEL = "call"
 FOLLOW_CHANNEL = "follow"
@@ -148,12 +148,13 @@ class Network:
     async def _dial(self, node: int, channel: str) -> Channel:
         address = self._address(node)
         if address is None:
-            raise PeerUnreachable(f"where node {node} is, is not known")
+            raise NeverConnected(f"where node {node} is, is not known")
         try:
             return await self._port.dial(*address, channel)
         except _GONE as error:
-            failure = PeerGone if is_refused(error) else PeerUnreachable
-            raise failure(f"node {node} at {address}: {error}") from error
+            failure = PeerGone if is_refused(error) else NeverConnected
+            host, port = address
+            raise failure(f"node {node} at {host}:{port}: {error}") from error
 
 
 class _Caller:
@@ -171,11 +172,12 @@ class _Caller:
         self._unsent: deque[tuple[int, Sequence[Buffer]]] = deque()
         self._has_unsent = anyio.Event()
         self.is_closed = False
-        self.failure = PeerUnreachable
+        self.failure: type[PeerUnreachable] = PeerUnreachable
         self.why = f"the connection to node {node} broke"
 
     async def ask(self, frame: Sequence[Buffer]) -> memoryview:
-        """The answer. Raises PeerUnreachable (PeerGone) when there is no connection, or it goes."""
+        """The answer. Raises PeerUnreachable when the connection goes, NeverConnected (PeerGone)
+        when there was none."""
         if self.is_closed:
             raise self.failure(self.why)
         self._number = number = (self._number + 1) & 0xFFFFFFFF

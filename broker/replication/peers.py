@@ -12,7 +12,11 @@ class PeerUnreachable(BrokerError):
     """The node cannot be reached, did not answer in time, or closed the conversation."""
 
 
-class PeerGone(PeerUnreachable):
+class NeverConnected(PeerUnreachable):
+    """No connection to the node came about: it has seen nothing of what was asked."""
+
+
+class PeerGone(NeverConnected):
     """Its machine says that nothing listens there: the process has ended, or not begun. Silence, a
     connection that broke and a handshake that failed say nothing of the kind."""
 
@@ -34,7 +38,7 @@ class Peers(Protocol):
     """The other nodes, by broker id."""
 
     async def call(self, node: int, frame: Sequence[Buffer], *, timeout_s: float) -> memoryview:
-        """One question, one answer. Raises PeerUnreachable (PeerGone)."""
+        """One question, one answer. Raises PeerUnreachable (NeverConnected, PeerGone)."""
 
     async def converse(self, node: int) -> Conversation:
         """Open a follow stream to `node`. Raises PeerUnreachable."""

@@ -5,8 +5,17 @@ from pathlib import Path
 import anyio
 import pytest
 
-from broker.errors import BatchTooLarge, LeaderMoved, NotLeader, OffsetOutOfRange, OutcomeUnknown
+from broker.controller.router import Routed
+from broker.errors import (
+    BatchTooLarge,
+    LeaderMoved,
+    NotLeader,
+    OffsetOutOfRange,
+    OutcomeUnknown,
+    OutOfTouch,
+)
 from broker.ports import ACKS_ALL
+from broker.replication.peers import Conversation, NeverConnected
 from tests.broker.cluster import Cluster, cluster
 from tests.broker.one_node import batch, read_all, values
 
@@ -136,3 +145,25 @@ async def test_what_may_not_be_sent_again_is_not_when_its_outcome_is_unknown(
             await routed.append(batch(b"once"), acks=ACKS_ALL)
         assert (await made.leader()).topic.leader_id == leader
         assert values(await read_all(await made.leader())) == [b"once"]
+
+
+class Nobody:
+    """`Peers` of whom none can be reached."""
+
+    async def call(self, node: int, frame: object, *, timeout_s: float) -> memoryview:
+        raise NeverConnected(f"node {node}: Name or service not known")
+
+    async def converse(self, node: int) -> Conversation:
+        raise NotImplementedError
+
+
+async def test_a_record_that_never_left_is_not_said_to_be_stored_perhaps(tmp_path: Path) -> None:
+    """Two of three machines are off, and not even their names are known any more: what a client
+    hears is that its record was refused, and why."""
+    async with cluster(tmp_path) as made:
+        await made.controller(1).create_topic("t", configs={})
+        await made.leader()
+        controller = made.controller(elsewhere(made))
+        routed = Routed(controller.topic("t"), controller, Nobody(), patience_s=0.2)
+        with pytest.raises(OutOfTouch, match=r"leader cannot be reached: node \d: Name or"):
+            await routed.append(batch(b"x", producer=(7, 0, 0)), acks=ACKS_ALL)

@@ -15,7 +15,7 @@ import anyio
 
 from broker.ports import Buffer
 from broker.replication import messages
-from broker.replication.peers import Conversation, PeerGone, PeerUnreachable
+from broker.replication.peers import Conversation, NeverConnected, PeerGone, PeerUnreachable
 from tests.sim.loop import SimLoop
 
 Work = Callable[..., Coroutine[Any, Any, object]]
@@ -55,17 +55,17 @@ class DataNetwork:
         return self.rng.uniform(*self.delay_s)
 
     async def dial(self, source: Listener, node: int) -> "Connection":
-        """A connection to whatever process runs on `node`. Raises PeerUnreachable (PeerGone)."""
+        """A connection to whatever process runs on `node`. Raises NeverConnected (PeerGone)."""
         if node == source.node:
-            raise PeerUnreachable("a node has no connection with itself")
+            raise NeverConnected("a node has no connection with itself")
         await anyio.sleep(self.draw_delay() + self.draw_delay())
         target = self.processes.get(node)
         is_dark = target is None and node in self._dark
         if is_dark or {(source.node, node), (node, source.node)} & self.cut:
             await anyio.sleep(self.rng.uniform(0.1, 3.0))
-            raise PeerUnreachable(f"no way to node {node}")
+            raise NeverConnected(f"no way to node {node}")
         if self.processes.get(source.node) is not source:
-            raise PeerUnreachable("this process is not there any more")
+            raise NeverConnected("this process is not there any more")
         if target is None:
             raise PeerGone(f"node {node} is not there")
         connection = Connection(self, source, target)
