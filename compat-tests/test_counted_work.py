@@ -4,6 +4,7 @@ A bound that is exceeded is a request that became dearer: find out why before ra
 counts belong to the pinned Python and kio; docs/performance.md tells what is in them.
 """
 
+import itertools
 import signal
 import socket
 import struct
@@ -25,6 +26,7 @@ from harness.counted import (
     repeat,
 )
 from harness.server import Server
+from harness.wire import Wire
 
 Ask = Callable[[], None]
 
@@ -37,14 +39,18 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(params=["produce", "fetch", "put", "get"])
+KAFKA = ("produce", "fetch", "session", "tail")
+
+
+@pytest.fixture(params=[*KAFKA, "put", "get"])
 def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
-    """One canonical request: a kilobyte, in one record, on one connection."""
-    is_kafka = request.param in ("produce", "fetch")
+    """One canonical request: a kilobyte, in one record, on one connection. `session`: a Fetch in
+    a fetch session; `tail`: one that waits for the Produce of another connection, and that."""
+    is_kafka = request.param in KAFKA
     port = server.kafka_port if is_kafka else server.native_port
     prefix = struct.Struct(">I" if is_kafka else "<I")
     peer = socket.create_connection(("127.0.0.1", port), timeout=30)
-    with closing(peer), peer.makefile("rb") as replies:
+    with closing(peer), peer.makefile("rb") as replies, Wire(server.kafka_port) as writer:
 
         def exchange(frame: bytes) -> bytes:
             peer.sendall(frame)
@@ -63,6 +69,28 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
             reply = exchange(wire.request(wire.FETCH, 11, 1, wire.fetch("t", 0, size_max=1)))
             assert len(wire.parse_fetch(reply[4:]).records) > 1000
 
+        session_id, epochs = 0, itertools.count()
+
+        def session() -> None:
+            nonlocal session_id
+            body = wire.fetch("t", 0, size_max=1, session=(session_id, next(epochs)))
+            found = wire.parse_fetch(exchange(wire.request(wire.FETCH, 11, 1, body))[4:])
+            assert len(found.records) > 1000
+            assert found.session_id == (session_id or found.session_id) != 0
+            session_id = found.session_id
+
+        end = 1
+
+        def tail() -> None:
+            nonlocal end
+            peer.sendall(wire.request(wire.FETCH, 11, 1, wire.fetch("t", end, wait_ms_max=30_000)))
+            batch = wire.batch([b"x" * 1000])
+            writer.send(wire.request(wire.PRODUCE, 3, 1, wire.produce("t", batch)))
+            assert wire.parse_produce(writer.receive()[1]).error == 0
+            (size,) = prefix.unpack(replies.read(prefix.size))
+            assert len(wire.parse_fetch(replies.read(size)[4:]).records) > 1000
+            end += 1
+
         def put() -> None:
             assert native("PUT t " + "x" * 1000) == b"OK"
 
@@ -71,17 +99,25 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
 
         if is_kafka:
             exchange(wire.request(wire.METADATA, 1, 1, wire.metadata(["t"])))
-            if request.param == "fetch":
+            if request.param in ("fetch", "session", "tail"):
                 produce()
         else:
             assert native("REGISTER t") == b"OK"
             if request.param == "get":
                 for _ in range(1 + ROUNDS_MAX):
                     repeat(put)
-        yield {"produce": produce, "fetch": fetch, "put": put, "get": get}[request.param]
+        asks: tuple[Ask, ...] = (produce, fetch, session, tail, put, get)
+        yield next(one for one in asks if one.__name__ == request.param)
 
 
-INSTRUCTIONS = {"produce": 6_500, "fetch": 3_500, "put": 7_500, "get": 9_500}
+INSTRUCTIONS = {
+    "produce": 6_500,
+    "fetch": 3_500,
+    "session": 3_500,
+    "tail": 9_500,
+    "put": 7_500,
+    "get": 9_500,
+}
 """Of the interpreter, in the thread that serves, per request."""
 
 
@@ -98,7 +134,14 @@ def test_a_request_that_takes_more_instructions(
     assert per_request > INSTRUCTIONS[kind] / 3, f"{kind}: {per_request:.0f}: the bound is stale"
 
 
-MEMORY = {"produce": 60_000, "fetch": 100_000, "put": 100_000, "get": 100_000}
+MEMORY = {
+    "produce": 60_000,
+    "fetch": 100_000,
+    "session": 100_000,
+    "tail": 100_000,
+    "put": 100_000,
+    "get": 100_000,
+}
 """Bytes that are allocated at the same time, at most, while COUNT requests come one after the
 other: what one of them needs, what the log keeps of all, and what the node does beside them."""
 
@@ -116,15 +159,18 @@ def test_a_request_that_takes_more_memory(
         assert sizes["in_cycles"] < COUNT, f"{kind} leaves work for the cycle collector: {sizes}"
 
 
-SYSTEM_CALLS = {"produce": 10, "fetch": 6, "put": 10, "get": 10}
+SYSTEM_CALLS = {"produce": 10, "fetch": 6, "session": 6, "tail": 15, "put": 10, "get": 10}
 """Of the thread that serves, per request; with `--fsync each`."""
 
 _DURABLE = {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 1}
+_IN_MEMORY = {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 0}
 ONE_EACH = {
     "produce": _DURABLE,
     "put": _DURABLE,
     "get": _DURABLE,
-    "fetch": {"recvfrom": 1, "sendmsg": 1, "io_uring_enter": 0},
+    "fetch": _IN_MEMORY,
+    "session": _IN_MEMORY,
+    "tail": {"recvfrom": 2, "sendmsg": 2, "io_uring_enter": 1},
 }
 """The calls that carry bytes: one to receive, one to write and sync, one to answer."""
 

@@ -367,8 +367,10 @@ class LocalPartition:
 
     def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
         high_watermark = self.high_watermark
-        if not self.log_start_offset <= offset < high_watermark:
+        if offset < self._view.log_start_offset:
             return None
+        if offset >= high_watermark:
+            return b"" if offset <= self.end_offset else None
         span = self._map.span_of(offset)
         segment = None if span is None else self.log.get(span.sid)
         if span is None or segment is None:

@@ -14,10 +14,10 @@ sends full requests as before.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from kio.schema.errors import ErrorCode
@@ -25,7 +25,7 @@ from kio.schema.errors import ErrorCode
 from broker.kafka_api.errors import Refused
 
 if TYPE_CHECKING:
-    from kio.schema.fetch.v17.request import FetchPartition, FetchRequest
+    from kio.schema.fetch.v17.request import FetchRequest
 
 NO_SESSION: Final = 0
 """The id that says so; those of sessions are greater."""
@@ -53,21 +53,22 @@ Marks = tuple[int, int]
 """High watermark and log start offset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One partition of a fetch: its topic by name or by id, and what is asked of it."""
+class Asked(NamedTuple):
+    """One partition of a fetch, and what is asked of it. A named tuple, as it is made for every
+    Fetch."""
 
-    name: str | None
-    topic_id: UUID | None
-    wanted: FetchPartition
-
-    @property
-    def topic(self) -> str | UUID | None:
-        return self.topic_id if self.name is None else self.name
+    topic: str | UUID | None
+    """Its name or its id; None for an id of zero."""
+    partition: int
+    leader_epoch: int
+    """-1: whatever it is."""
+    offset: int
+    size_max: int
+    """Bytes."""
 
     @property
     def key(self) -> Key:
-        return self.topic, self.wanted.partition
+        return self[:2]
 
 
 @dataclass(slots=True)
@@ -94,6 +95,15 @@ class Session:
     @property
     def asked(self) -> tuple[Asked, ...]:
         return tuple(entry.asked for entry in self._entries.values())
+
+    def asked_after(self, named: Iterable[Asked]) -> tuple[Asked, ...] | None:
+        """What will be asked when `named` are put; None if one of them is new."""
+        changed = {asked.key: asked for asked in named}
+        if not changed:
+            return self.asked
+        if not changed.keys() <= self._entries.keys():
+            return None
+        return tuple(changed.get(key, entry.asked) for key, entry in self._entries.items())
 
     def put(self, asked: Asked) -> None:
         """A partition that is new, or of which something else is asked than before."""
@@ -122,8 +132,7 @@ class Session:
         return is_news
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What one request is to be answered with."""
 
     asked: tuple[Asked, ...]
@@ -209,10 +218,26 @@ class FetchSessions:
         if not len(session):
             self._end(session_id)
             return Plan(())
+        self._used(session, now)
+        return Plan(session.asked, session, is_full=False)
+
+    def expecting(self, session_id: int, epoch: int, *, by_id: bool) -> Session | None:
+        """The session of which an incremental request comes next; None if it would be refused."""
+        session = self._sessions.get(session_id)
+        if session is None or session.epoch != epoch or session.by_id != by_id:
+            return None
+        return session
+
+    def go_on(self, session: Session, named: Iterable[Asked], now: float) -> None:
+        """Take in a request that `session` expects, and that names nothing new."""
+        for one in named:
+            session.put(one)
+        self._used(session, now)
+
+    def _used(self, session: Session, now: float) -> None:
         session.epoch = 1 if session.epoch == EPOCH_MAX else session.epoch + 1
         session.used_at = now
-        self._sessions.move_to_end(session_id)
-        return Plan(session.asked, session, is_full=False)
+        self._sessions.move_to_end(session.session_id)
 
     def _change(self, session: Session, request: FetchRequest) -> None:
         before = len(session)
@@ -237,6 +262,12 @@ def asked_by(request: FetchRequest) -> Iterator[Asked]:
     """The partitions that a request names, in its order."""
     for topic in request.topics:
         name = getattr(topic, "topic", None)
-        topic_id = getattr(topic, "topic_id", None)
+        named = topic.topic_id if name is None else name
         for wanted in topic.partitions:
-            yield Asked(name, topic_id, wanted)
+            yield Asked(
+                named,
+                wanted.partition,
+                getattr(wanted, "current_leader_epoch", -1),
+                wanted.fetch_offset,
+                wanted.partition_max_bytes,
+            )

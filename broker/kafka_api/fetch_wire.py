@@ -1,18 +1,18 @@
 """The usual Fetch and its usual answer, without kio (pure).
 
-The usual one asks for partition 0 of one topic, in no fetch session, for whatever there is, and
-gets records. As in `produce_wire`, all others take the general way, and a test with random requests
-holds these two functions equal to it.
+The usual one asks for partition 0 of one topic or of several, for whatever there is, and gets
+records or nothing: in no fetch session, or in one that goes on. As in `produce_wire`, all others
+take the general way, and a test with random requests holds these two functions equal to it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from broker.kafka_api.fetch_sessions import EPOCH_FINAL, ID_VERSION_MIN, NO_SESSION
+from broker.kafka_api.fetch_sessions import EPOCH_FINAL, ID_VERSION_MIN, NO_SESSION, Asked
 from broker.kafka_api.framing import BORROW_SIZE_MIN
 from broker.kafka_api.produce_wire import NAME_SIZE_MAX
 from broker.ports import Buffer, Reply
@@ -24,138 +24,186 @@ FLEXIBLE_MIN: Final = 12
 NO_REPLICA_MIN: Final = 15
 """The replica's id has become a tag."""
 
+TOPIC_COUNT_MAX: Final = 64
+"""Of one request. They are read in one turn of the loop."""
+
 _REPLICA_SIZE: Final = 4
 _HEAD: Final = Struct(">iiibii")
 """Wait, size at least, size at most, isolation, session id, session epoch."""
-_NO_SESSION: Final = (NO_SESSION, EPOCH_FINAL)
 _SIZE_MIN_MAX: Final = 1
 """Bytes: who waits for more may not be served at once."""
-_NAME: Final = Struct(">ih")
+_I16: Final = Struct(">h")
 _I32: Final = Struct(">i")
-_FIXED: Final = Struct(">iiiqqii")
-"""Number of partitions, index, leader epoch, offset, log start, size at most; number of topics that
-a session is to forget."""
-_NO_RACK: Final = bytes(2)
+_FIXED: Final = Struct(">iiiqqi")
+"""Number of partitions, index, leader epoch, offset, log start, size at most."""
+_FIXED_END: Final = bytes(4)
+"""Nothing to forget."""
+_FIXED_END_RACK: Final = bytes(6)
+"""The same, and an empty rack."""
 _FLEXIBLE: Final = Struct(">iiqiqi")
 """Index, leader epoch, offset, epoch of the last record, log start, size at most."""
-_FLEXIBLE_END: Final = bytes((0, 0, 1, 1, 0))
-"""No tags of partition and topic, nothing to forget, an empty rack, no tags."""
+_FLEXIBLE_END: Final = bytes((1, 1, 0))
+"""Nothing to forget, an empty rack, no tags."""
 _ID_SIZE: Final = 16
 _NO_ID: Final = bytes(_ID_SIZE)
 
 READ_COMMITTED: Final = 1
 
 
-@dataclass(slots=True)
-class Asked:
+class Usual(NamedTuple):
     """What the usual Fetch says."""
 
     version: int
-    topic: bytes
-    """Name or id, as it came."""
-    leader_epoch: int
-    offset: int
+    wait_ms: int
+    size_min: int
     size_max: int
-    """Bytes, of the request and of the partition."""
+    """Bytes of the whole answer."""
     is_committed: bool
     """Only records of committed transactions are to be read."""
+    session_id: int
+    epoch: int
+    """Of the session: EPOCH_FINAL for none, else greater than 0."""
+    named: tuple[Asked, ...]
 
-    @property
-    def topic_id(self) -> UUID | None:
-        return UUID(bytes=self.topic) if self.version >= ID_VERSION_MIN else None
 
-
-def read(frame: memoryview, position: int, version: int) -> Asked | None:
+def read(frame: memoryview, position: int, version: int) -> Usual | None:
     """The request whose body starts at `position`; None if it is not the usual one."""
     if version < VERSION_MIN:
         return None
     try:
         if version < NO_REPLICA_MIN:
             position += _REPLICA_SIZE
-        _, size_min, size_max, isolation, *session = _HEAD.unpack_from(frame, position)
-        if tuple(session) != _NO_SESSION or size_min > _SIZE_MIN_MAX:
+        head = _HEAD.unpack_from(frame, position)
+        wait_ms, size_min, size_max, isolation, session_id, epoch = head
+        is_alone = session_id == NO_SESSION and epoch == EPOCH_FINAL
+        if size_min > _SIZE_MIN_MAX or not (is_alone or epoch > 0):
             return None
-        position += _HEAD.size
-        if version < FLEXIBLE_MIN:
-            asked = _read_fixed(frame, position, version)
-        else:
-            asked = _read_flexible(frame, position, version)
-    except (StructError, IndexError):
+        read_topics = _read_fixed if version < FLEXIBLE_MIN else _read_flexible
+        named = read_topics(frame, position + _HEAD.size, version)
+    except (StructError, IndexError, ValueError):
         return None  # Whatever is wrong with it, the general way says so.
-    if asked is not None:
-        asked.size_max = max(min(asked.size_max, size_max), 0)
-        asked.is_committed = isolation == READ_COMMITTED
-    return asked
-
-
-def _read_fixed(frame: memoryview, position: int, version: int) -> Asked | None:
-    topic_count, name_size = _NAME.unpack_from(frame, position)
-    start = position + _NAME.size
-    end = start + name_size
-    partition_count, index, epoch, offset, _, size_max, forgotten = _FIXED.unpack_from(frame, end)
-    if (topic_count, partition_count, index, forgotten) != (1, 1, 0, 0) or name_size < 0:
+    if named is None:
         return None
-    if bytes(frame[end + _FIXED.size :]) != (_NO_RACK if version >= RACK_MIN else b""):
+    is_committed = isolation == READ_COMMITTED
+    return Usual(
+        version, wait_ms, size_min, size_max, is_committed, session_id, epoch, tuple(named)
+    )
+
+
+def _read_fixed(frame: memoryview, position: int, version: int) -> list[Asked] | None:
+    (topic_count,) = _I32.unpack_from(frame, position)
+    position += _I32.size
+    if not 0 <= topic_count <= TOPIC_COUNT_MAX:
         return None
-    return Asked(version, bytes(frame[start:end]), epoch, offset, size_max, is_committed=False)
-
-
-def _read_flexible(frame: memoryview, position: int, version: int) -> Asked | None:
-    if version >= ID_VERSION_MIN:
-        start, end = position + 1, position + 1 + _ID_SIZE
-    else:
-        start = position + 2
-        end = start + frame[position + 1] - 1
-        if not start <= end < start + NAME_SIZE_MAX:
+    named = []
+    for _ in range(topic_count):
+        (name_size,) = _I16.unpack_from(frame, position)
+        start = position + _I16.size
+        end = start + name_size
+        partition_count, index, epoch, offset, _, size_max = _FIXED.unpack_from(frame, end)
+        if name_size < 0 or partition_count != 1 or index:
             return None
-    topic = bytes(frame[start:end])
-    if frame[position] != 2 or frame[end] != 2 or topic == _NO_ID:
+        named.append(Asked(str(frame[start:end], "utf-8"), 0, epoch, offset, size_max))
+        position = end + _FIXED.size
+    end_wanted = _FIXED_END_RACK if version >= RACK_MIN else _FIXED_END
+    return named if frame[position:] == end_wanted else None
+
+
+def _read_flexible(frame: memoryview, position: int, version: int) -> list[Asked] | None:
+    topic_count = frame[position] - 1
+    position += 1
+    if not 0 <= topic_count <= TOPIC_COUNT_MAX:
         return None
-    index, epoch, offset, _, _, size_max = _FLEXIBLE.unpack_from(frame, end + 1)
-    if index != 0 or bytes(frame[end + 1 + _FLEXIBLE.size :]) != _FLEXIBLE_END:
-        return None
-    return Asked(version, topic, epoch, offset, size_max, is_committed=False)
+    named = []
+    for _ in range(topic_count):
+        topic: str | UUID
+        if version >= ID_VERSION_MIN:
+            end = position + _ID_SIZE
+            topic_id = bytes(frame[position:end])
+            if topic_id == _NO_ID:
+                return None
+            topic = _id_of(topic_id)
+        else:
+            start = position + 1
+            end = start + frame[position] - 1
+            if not start <= end < start + NAME_SIZE_MAX:
+                return None
+            topic = str(frame[start:end], "utf-8")
+        index, epoch, offset, _, _, size_max = _FLEXIBLE.unpack_from(frame, end + 1)
+        position = end + 1 + _FLEXIBLE.size
+        # One partition; no tags, neither of it nor of the topic.
+        if index or frame[end] != 2 or frame[position] or frame[position + 1]:
+            return None
+        named.append(Asked(topic, 0, epoch, offset, size_max))
+        position += 2
+    return named if frame[position:] == _FLEXIBLE_END else None
+
+
+@lru_cache(maxsize=4096)
+def _id_of(topic_id: bytes) -> UUID:
+    """Always the same object for the same topic: what is looked up by it need not compare."""
+    return UUID(bytes=topic_id)
+
+
+class Row(NamedTuple):
+    """What is told of one partition."""
+
+    topic: str | UUID
+    high_watermark: int
+    log_start_offset: int
+    records: Buffer
 
 
 _PREFIX: Final = Struct(">ii")
 """Size of the reply, correlation id."""
+_TOP: Final = Struct(">ihi")
+"""No throttling, no error, the session."""
 _MARKS: Final = Struct(">qqq")
 """High watermark, last stable offset, log start."""
 _NOBODY: Final = b"\xff\xff\xff\xff"
 """No preferred replica."""
 
 
-def answer(
-    asked: Asked,
-    correlation_id: int,
-    *,
-    high_watermark: int,
-    log_start_offset: int,
-    records: Buffer,
-) -> Reply:
-    """The framed answer that brings `records`."""
-    before, middle, after = _around(asked.version, asked.topic, asked.is_committed)
-    size = len(records)
-    count = _I32.pack(size) if asked.version < FLEXIBLE_MIN else _uvarint(size + 1)
-    marks = _MARKS.pack(high_watermark, high_watermark, log_start_offset)
-    whole = len(before) + len(marks) + len(middle) + len(count) + size + len(after)
-    head = _PREFIX.pack(_I32.size + whole, correlation_id) + before + marks + middle + count
-    if size < BORROW_SIZE_MIN:
-        return (head + records + after,)
-    return (head, records, after) if after else (head, records)
+def answer(usual: Usual, correlation_id: int, rows: Sequence[Row]) -> Reply:
+    """The framed answer of `rows`."""
+    version, is_committed = usual.version, usual.is_committed
+    is_flexible = version >= FLEXIBLE_MIN
+    text = _TOP.pack(0, 0, usual.session_id)
+    if is_flexible:
+        text = b"\0" + text + _uvarint(len(rows) + 1)
+    else:
+        text += _I32.pack(len(rows))
+    reply: list[Buffer] = []
+    for topic, high_watermark, log_start_offset, records in rows:
+        before, middle, after = _around(version, topic, is_committed)
+        size = len(records)
+        marks = _MARKS.pack(high_watermark, high_watermark, log_start_offset)
+        text += before + marks + middle + (_uvarint(size + 1) if is_flexible else _I32.pack(size))
+        if size < BORROW_SIZE_MIN:
+            text = text + records + after
+        else:
+            reply += (text, records)
+            text = after
+    if is_flexible:
+        text += b"\0"
+    if text:
+        reply.append(text)
+    size = sum(map(len, reply))
+    reply[0] = b"".join((_PREFIX.pack(_I32.size + size, correlation_id), reply[0]))
+    return reply
 
 
 @lru_cache(maxsize=4096)
-def _around(version: int, topic: bytes, is_committed: bool) -> tuple[bytes, bytes, bytes]:
-    """What is the same in all answers: before the marks, between them and the size of the records,
-    and at the end."""
-    top = bytes(10)  # no throttling, no error, no session
+def _around(version: int, topic: str | UUID, is_committed: bool) -> tuple[bytes, bytes, bytes]:
+    """What is the same in all answers about a topic: before the marks, between them and the size of
+    the records, and at its end."""
+    name = topic.encode() if isinstance(topic, str) else topic.bytes
     partition = bytes(6)  # index 0, no error
     if version >= FLEXIBLE_MIN:
-        name = topic if version >= ID_VERSION_MIN else bytes((len(topic) + 1,)) + topic
-        before = b"\0" + top + b"\2" + name + b"\2" + partition
-        return before, (b"\1" if is_committed else b"\0") + _NOBODY, bytes(3)
-    before = top + _NAME.pack(1, len(topic)) + topic + _I32.pack(1) + partition
+        if version < ID_VERSION_MIN:
+            name = _uvarint(len(name) + 1) + name
+        return name + b"\2" + partition, (b"\1" if is_committed else b"\0") + _NOBODY, bytes(2)
+    before = _I16.pack(len(name)) + name + _I32.pack(1) + partition
     aborted = _I32.pack(0 if is_committed else -1)
     return before, aborted + (_NOBODY if version >= RACK_MIN else b""), b""
 

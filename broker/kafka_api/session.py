@@ -13,9 +13,10 @@ from broker.kafka_api import strangers
 from broker.kafka_api.apis import ADVERTISED, API_VERSIONS_KEY, BY_KEY, FETCH, PRODUCE, Api
 from broker.kafka_api.behind import Behind
 from broker.kafka_api.context import Client, Context
+from broker.kafka_api.fetch_sessions import Plan
 from broker.kafka_api.framing import encode
 from broker.kafka_api.handler import Finish
-from broker.kafka_api.handlers import k00_produce, k18_api_versions
+from broker.kafka_api.handlers import k00_produce, k01_fetch, k18_api_versions
 from broker.kafka_api.header import (
     PREFIX,
     PREFIX_SIZE,
@@ -31,6 +32,7 @@ from broker.kafka_api.wire import LOADED, Request, Response, codec, load
 from broker.ports import Reply
 
 if TYPE_CHECKING:
+    from kio.schema.fetch.v17.request import FetchRequest
     from kio.schema.produce.v12.request import ProduceRequest
 
 log = structlog.get_logger(__name__)
@@ -53,7 +55,9 @@ class KafkaSession:
         self._quick_produce = QuickProduce(
             self._ctx, ctx.counters.requests.of(PRODUCE.name), self._fail_produce
         )
-        self._quick_fetch = QuickFetch(self._ctx, ctx.counters.requests.of(FETCH.name))
+        self._quick_fetch = QuickFetch(
+            self._ctx, ctx.counters.requests.of(FETCH.name), self._go_on_fetching
+        )
 
     @property
     def client(self) -> Client:
@@ -173,14 +177,20 @@ class KafkaSession:
 
     def _fail_produce(self, frame: memoryview, error: Exception, began_at: float) -> Reply:
         """The answer to a Produce that was begun the quick way."""
-        frame, prefix = frame.toreadonly(), read_prefix(frame)
-        _, position = read_client_id(frame, is_flexible=PRODUCE.is_flexible(prefix.version))
-        request = codec(PRODUCE.key, prefix.version).read(frame, position)
+        prefix, request = _read(PRODUCE, frame)
         if isinstance(error, RequestError):
             response = k00_produce.refused(self._ctx, cast("ProduceRequest", request), error)
         else:
             response = self._failed(PRODUCE, request, error)
         return self._encode(PRODUCE, prefix, response, began_at)
+
+    def _go_on_fetching(
+        self, frame: memoryview, plan: Plan, deadline: float, began_at: float
+    ) -> ports.Finish:
+        """Stage 2 of a Fetch that was begun the quick way."""
+        prefix, request = _read(FETCH, frame)
+        finish = partial(k01_fetch.finish, self._ctx, cast("FetchRequest", request), plan, deadline)
+        return partial(self._finish, FETCH, prefix, request, finish, began_at)
 
     def _failed(self, api: Api, request: Request, error: Exception) -> Response:
         """A mistake of ours costs this one request, and nobody else notices."""
@@ -193,3 +203,10 @@ class KafkaSession:
             exc_info=error,
         )
         return api.handler.failed(self._ctx, request, ErrorCode.unknown_server_error)
+
+
+def _read(api: Api, frame: memoryview) -> tuple[Prefix, Request]:
+    """A request that has been understood before."""
+    frame, prefix = frame.toreadonly(), read_prefix(frame)
+    _, position = read_client_id(frame, is_flexible=api.is_flexible(prefix.version))
+    return prefix, codec(api.key, prefix.version).read(frame, position)

@@ -160,7 +160,7 @@ class TopicReader:
 
     def _read_now(self, partition: QuickPartition, offset: int) -> _Batch | None:
         data = partition.read_now(offset, size_max=READ_SIZE)
-        return None if data is None else self._take(data, offset)
+        return self._take(data, offset) if data else None
 
     def _take(self, data: Buffer, offset: int) -> _Batch | None:
         view = memoryview(data)

@@ -41,7 +41,7 @@ from broker.net.framing import PREFIX_SIZE, FrameDecoder
 from broker.net.limits import Limits, ListenerStats
 from broker.net.outbox import Outbox
 from broker.net.stream import Stream
-from broker.ports import Buffer, Clock, Finish, Pending, Reply, Session
+from broker.ports import Buffer, Clock, Finish, Pending, Reply, Session, Unfinished
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -110,6 +110,9 @@ class Connection:
         finally:
             self._account.close()
             self._stream.close()
+            for slot in self._slots:
+                if slot is not None and isinstance(slot[0], Pending):
+                    slot[0].drop()
             # What is left must not wait for the garbage collector.
             self._slots.clear()
             self._outbox.drop()
@@ -243,6 +246,10 @@ class Connection:
                 break
             try:
                 reply = pending.take()
+            except Unfinished as rest:
+                slots[0] = (rest.finish, size)
+                self._slot_put.ring()
+                break
             except Exception as error:  # noqa: BLE001  Also answered by that loop.
                 slots[0] = (partial(_raise, error), size)
                 self._slot_put.ring()

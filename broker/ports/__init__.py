@@ -13,7 +13,17 @@ since 1970 unless the name says otherwise.
 """
 
 from broker.ports.cluster import AdminController, Controller, EditConfigs
-from broker.ports.exchange import Buffer, Clock, Finish, Memory, Pending, Reply, Session, Wake
+from broker.ports.exchange import (
+    Buffer,
+    Clock,
+    Finish,
+    Memory,
+    Pending,
+    Reply,
+    Session,
+    Unfinished,
+    Wake,
+)
 from broker.ports.log import (
     ACKS_ALL,
     ACKS_LEADER,
@@ -57,6 +67,7 @@ __all__ = [
     "StoredLog",
     "TimestampedOffset",
     "TopicView",
+    "Unfinished",
     "Waiter",
     "Wake",
 ]

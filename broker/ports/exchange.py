@@ -36,12 +36,23 @@ class Pending:
         self.on_ready()
 
     def take(self) -> Reply:
-        """The reply, once it is ready, in the order of the requests. Raises PeerError."""
+        """The reply, once it is ready, in the order of the requests. Raises PeerError, and
+        Unfinished if a task has to wait for it after all."""
         return ()
+
+    def drop(self) -> None:
+        """Nobody will take the reply."""
 
 
 def _nobody() -> None:
     return
+
+
+class Unfinished(Exception):
+    """What a `Pending` was begun for turned out to need a task, which is to await `finish`."""
+
+    def __init__(self, finish: Finish) -> None:
+        self.finish = finish
 
 
 class Session(Protocol):

@@ -134,7 +134,8 @@ class QuickPartition(Partition, Protocol):
     """A partition that one may read, and write to, without a task."""
 
     def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
-        """What `read` returns, if that is something and nothing has to be waited for; else None."""
+        """What `read` returns, if nothing has to be waited for; else None, and where it would
+        raise."""
 
     def append_now(
         self,

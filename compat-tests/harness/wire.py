@@ -82,10 +82,11 @@ def fetch(
     size_min: int = 1,
     size_max: int = 1 << 20,
     partition: int = 0,
+    session: tuple[int, int] = (0, -1),
 ) -> bytes:
-    """The body of Fetch 11 for one partition of one topic, in no session."""
+    """The body of Fetch 11 for one partition of one topic. `session` is its id and epoch."""
     return (
-        struct.pack(">iiiibiii", -1, wait_ms_max, size_min, size_max, 0, 0, -1, 1)
+        struct.pack(">iiiibiii", -1, wait_ms_max, size_min, size_max, 0, *session, 1)
         + string(topic)
         + struct.pack(">iiiqqiih", 1, partition, -1, offset, -1, size_max, 0, 0)
     )
@@ -98,11 +99,12 @@ class Fetched:
     error: int
     high_watermark: int
     records: bytes
+    session_id: int
 
 
 def parse_fetch(body: bytes) -> Fetched:
     """The reply of Fetch 11 to a request for one partition."""
-    (topic_size,) = struct.unpack_from(">h", body, 14)
+    session_id, _, topic_size = struct.unpack_from(">iih", body, 6)
     position = 14 + 2 + topic_size + 4
     _, error, high_watermark, _, _, aborted_count, _ = struct.unpack_from(
         ">ihqqqii", body, position
@@ -111,7 +113,8 @@ def parse_fetch(body: bytes) -> Fetched:
     position += 38
     (size,) = struct.unpack_from(">i", body, position)
     assert size >= 0, "null records break clients"
-    return Fetched(error, high_watermark, body[position + 4 : position + 4 + size])
+    records = body[position + 4 : position + 4 + size]
+    return Fetched(error, high_watermark, records, session_id)
 
 
 def metadata(topics: list[str]) -> bytes:

@@ -108,7 +108,7 @@ async def begin(ctx: Context, request: FetchRequest) -> Finish:
     except Refused as refused:
         return ready(_refusal(request, refused.code))
     wait_s = min(request.max_wait.total_seconds(), ctx.config.fetch_wait_ms_max / 1000)
-    return partial(_finish, ctx, request, plan, now + wait_s)
+    return partial(finish, ctx, request, plan, now + wait_s)
 
 
 def failed(ctx: Context, request: FetchRequest, code: ErrorCode) -> Response:
@@ -124,10 +124,11 @@ def _refusal(request: FetchRequest, code: ErrorCode) -> Response:
     return response
 
 
-async def _finish(ctx: Context, request: FetchRequest, plan: Plan, deadline: float) -> Response:
+async def finish(ctx: Context, request: FetchRequest, plan: Plan, deadline: float) -> Response:
+    """Stage 2. `deadline` is monotonic seconds."""
     size_max = max(min(request.max_bytes, ctx.config.fetch_size_max), 0)
     size_min = min(request.min_bytes, size_max)
-    size_asked = sum(max(asked.wanted.partition_max_bytes, 0) for asked in plan.asked)
+    size_asked = sum(max(asked.size_max, 0) for asked in plan.asked)
     size_reserved = min(size_max, size_asked)
     async with ctx.memory.reserve(size_reserved):
         outcomes = await _read_all(ctx, request, plan, size_max)
@@ -247,19 +248,19 @@ async def _read_all(
 async def _read(
     ctx: Context, request: FetchRequest, asked: Asked, size_left: int, is_first: bool
 ) -> _Read:
-    wanted = asked.wanted
+    offset = asked.offset
     view, partition = _readable(ctx, request, asked)
-    partition.check_epoch(getattr(wanted, "current_leader_epoch", -1))
+    partition.check_epoch(asked.leader_epoch)
     # Who names no rack may not know what a preferred replica is: aiokafka then asks on for ever.
     if request.__version__ >= SENT_AWAY_VERSION_MIN and request.rack_id:
-        preferred = partition.preferred_reader(wanted.fetch_offset)
+        preferred = partition.preferred_reader(offset)
         if preferred >= 0:
-            marks = max(partition.high_watermark, wanted.fetch_offset), partition.log_start_offset
+            marks = max(partition.high_watermark, offset), partition.log_start_offset
             return _Read(*marks, b"", is_more_at_once=True, preferred_reader=preferred)
-    size_max = max(min(wanted.partition_max_bytes, size_left), 0)
+    size_max = max(min(asked.size_max, size_left), 0)
     records: Buffer = b""
     if is_first or size_max > 0:
-        records = await partition.read(wanted.fetch_offset, size_max=size_max)
+        records = await partition.read(offset, size_max=size_max)
         if len(records) > size_max and not is_first:
             records = b""  # one batch larger than what is left of the limit: its turn comes
     if request.__version__ < ZSTD_VERSION_MIN:
@@ -268,10 +269,10 @@ async def _read(
     # may be ahead of it for a moment (acks=1), and clients that are told so tear the connection
     # down (kafka-go#1286).
     return _Read(
-        high_watermark=max(partition.high_watermark, wanted.fetch_offset),
+        high_watermark=max(partition.high_watermark, offset),
         log_start_offset=partition.log_start_offset,
         records=records,
-        is_more_at_once=bool(records) and wanted.fetch_offset < view.segments[-1].base_offset,
+        is_more_at_once=bool(records) and offset < view.segments[-1].base_offset,
     )
 
 
@@ -289,15 +290,15 @@ def _readable(ctx: Context, request: FetchRequest, asked: Asked) -> tuple[TopicV
 def _find(ctx: Context, asked: Asked) -> tuple[TopicView, Partition]:
     """Raises UnknownTopic, UnknownTopicId, UnknownPartition, NotLeader."""
     view = _topic(ctx, asked)
-    return view, led_partition(ctx, view, asked.wanted.partition)
+    return view, led_partition(ctx, view, asked.partition)
 
 
 def _topic(ctx: Context, asked: Asked) -> TopicView:
-    if asked.name is not None:
-        return ctx.controller.topic(asked.name)
-    if asked.topic_id is None:
+    if isinstance(asked.topic, str):
+        return ctx.controller.topic(asked.topic)
+    if asked.topic is None:
         raise Refused(ErrorCode.unknown_topic_id, "a topic id of zero")
-    return ctx.controller.topic_by_id(asked.topic_id)
+    return ctx.controller.topic_by_id(asked.topic)
 
 
 def _before_zstd(records: Buffer) -> Buffer:
@@ -331,7 +332,7 @@ def _response(
                 leader = leaders.of(_view(ctx, asked), outcome)
             code, outcome = fetch_code(outcome, by_id=by_id), _NOTHING
         return make.PartitionData(
-            partition_index=asked.wanted.partition,
+            partition_index=asked.partition,
             error_code=code,
             high_watermark=outcome.high_watermark,
             last_stable_offset=outcome.high_watermark,
@@ -393,12 +394,13 @@ def _parts(
     for row in rows:
         parts.setdefault(row[0].topic, []).append(row)
     for part in parts.values():
-        yield part[0][0].name, part[0][0].topic_id, part
+        named = part[0][0].topic
+        yield (named, None, part) if isinstance(named, str) else (None, named, part)
 
 
 def _view(ctx: Context, asked: Asked) -> TopicView | None:
     """By id, which is all that the versions that name leaders have."""
     try:
-        return None if asked.topic_id is None else ctx.controller.topic_by_id(asked.topic_id)
+        return None if asked.topic is None else _topic(ctx, asked)
     except RequestError:
         return None

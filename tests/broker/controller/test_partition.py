@@ -113,7 +113,7 @@ async def test_what_is_read_at_once_is_what_is_read(tmp_path: Path) -> None:
             await put(partition, b"%d" % number)
         for offset in range(-1, 10):
             at_once = partition.read_now(offset, size_max=1)
-            if 0 <= offset < 8:
+            if 0 <= offset <= 8:
                 assert at_once == await partition.read(offset, size_max=1)
             else:
                 assert at_once is None

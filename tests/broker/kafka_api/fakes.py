@@ -253,7 +253,7 @@ class FakePartition:
     def read_now(self, offset: int, *, size_max: int) -> bytes | None:
         if self.error is not None:
             raise self.error
-        if self.must_wait or not self.log_start_offset <= offset < self._high_watermark:
+        if self.must_wait or not self.log_start_offset <= offset <= self.end_offset:
             return None
         self.quick_count += 1
         return self._batches(offset, size_max)

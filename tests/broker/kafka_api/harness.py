@@ -11,7 +11,7 @@ from broker.groups.coordinator import Coordinator
 from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, KafkaSession
 from broker.kafka_api.context import Stopping
 from broker.kafka_api.fetch_sessions import FetchSessions
-from broker.ports import Finish, Pending, Reply
+from broker.ports import Finish, Pending, Reply, Unfinished
 from tests.broker.kafka_api.fakes import FakeClock, FakeController, FakePartition
 from tests.broker.kafka_api.layouts import (
     FETCH,
@@ -119,9 +119,16 @@ class Connection:
 async def _settled(pending: Pending) -> Reply:
     ready = anyio.Event()
     pending.on_ready = ready.set
-    if not pending.is_ready:
-        await ready.wait()
-    return pending.take()
+    try:
+        if not pending.is_ready:
+            await ready.wait()
+    except BaseException:
+        pending.drop()
+        raise
+    try:
+        return pending.take()
+    except Unfinished as rest:
+        return await rest.finish()
 
 
 class Asked:

@@ -10,7 +10,7 @@ from kio.schema.errors import ErrorCode
 
 from broker.errors import FrameError
 from broker.kafka_api import fetch_wire
-from broker.kafka_api.fetch_sessions import ID_VERSION_MIN
+from broker.kafka_api.fetch_sessions import ID_VERSION_MIN, asked_by
 from broker.kafka_api.framing import encode
 from broker.kafka_api.wire import codec
 from tests.broker.kafka_api.damage import Damage, damages
@@ -20,6 +20,7 @@ from tests.broker.kafka_api.layouts import FETCH, encode_request
 VERSIONS = range(4, 18)
 QUICK_VERSIONS = range(fetch_wire.VERSION_MIN, 18)
 TOPIC_ID = uuid.UUID(int=7)
+IN_SESSION: dict[str, Any] = {"session_id": 5, "session_epoch": 7}
 
 i32 = st.integers(-(2**31), 2**31 - 1)
 i64 = st.integers(-(2**63), 2**63 - 1)
@@ -79,23 +80,21 @@ def body(version: int, values: dict[str, Any]) -> tuple[memoryview, int]:
 def same(frame: memoryview, position: int, version: int) -> bool:
     """Whether the short way takes the request; if it does, it must read what the general way
     reads."""
-    asked = fetch_wire.read(frame, position, version)
-    if asked is None:
+    usual = fetch_wire.read(frame, position, version)
+    if usual is None:
         return False
     request: Any = codec(1, version).read(frame, position)
-    ((topic, wanted),) = [(one, two) for one in request.topics for two in one.partitions]
-    assert (request.session_id, request.session_epoch) == (0, -1)
+    assert (request.session_id, request.session_epoch) == (usual.session_id, usual.epoch)
+    assert usual.epoch > 0 or (usual.session_id, usual.epoch) == (0, -1)
     assert getattr(request, "rack_id", "") == ""
-    assert (request.forgotten_topics_data, wanted.partition) == ((), 0)
-    assert request.min_bytes <= 1
-    if version >= ID_VERSION_MIN:
-        assert asked.topic_id == topic.topic_id
-    else:
-        assert asked.topic_id is None
-        assert asked.topic.decode() == topic.topic
-    assert (asked.leader_epoch, asked.offset) == (wanted.current_leader_epoch, wanted.fetch_offset)
-    assert asked.size_max == max(min(request.max_bytes, wanted.partition_max_bytes), 0)
-    assert asked.is_committed == (request.isolation_level == 1)
+    assert request.forgotten_topics_data == ()
+    assert all(len(topic.partitions) == 1 for topic in request.topics)
+    assert usual.named == tuple(asked_by(request))
+    assert all(one.partition == 0 and one.topic is not None for one in usual.named)
+    assert usual.size_min == request.min_bytes <= 1
+    assert usual.size_max == request.max_bytes
+    assert usual.wait_ms / 1000 == request.max_wait.total_seconds()
+    assert usual.is_committed == (request.isolation_level == 1)
     return True
 
 
@@ -110,84 +109,92 @@ def test_what_the_short_way_reads_is_what_the_general_way_reads(
 def test_the_usual_request_is_read_the_short_way(version: int) -> None:
     assert same(*body(version, usual()), version)
     assert same(*body(version, usual(isolation_level=1, max_bytes=100)), version)
-
-
-@given(version=st.sampled_from(QUICK_VERSIONS), damage=damages)
-def test_a_damaged_request_is_read_the_same_or_not_at_all(version: int, damage: Damage) -> None:
-    """Nothing that the general way refuses may be taken."""
-    whole, position = body(version, usual())
-    damaged = damage.of(whole, position)
-    try:
-        codec(1, version).read(damaged, position)
-    except FrameError:
-        asked = fetch_wire.read(damaged, position, version)
-        # Such a name leads to no topic, and so to the general way.
-        assert asked is None or not is_text(asked.topic)
-    else:
-        same(damaged, position, version)
-
-
-def is_text(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    in_session = usual(**IN_SESSION)
+    assert same(*body(version, in_session), version)
+    assert same(*body(version, in_session | {"topics": []}), version)
+    partitions = [{"partition": 0, "fetch_offset": 3, "max_bytes": 10}]
+    topics = [
+        {"topic": f"t{number}", "topic_id": uuid.UUID(int=number), "partitions": partitions}
+        for number in range(1, 1 + fetch_wire.TOPIC_COUNT_MAX)
+    ]
+    assert same(*body(version, usual(topics=topics)), version)
+    assert not same(*body(version, usual(topics=[*topics, topics[0]])), version)
 
 
 @given(
     version=st.sampled_from(QUICK_VERSIONS),
-    name=st.text(max_size=126).filter(lambda name: len(name.encode()) <= 126),
-    correlation_id=i32,
-    offsets=st.tuples(i64, i64),
-    is_committed=st.booleans(),
-    record_count=st.sampled_from([1, 100, 127, 128, 2047, 2048, 16_384, 3_000_000]),
+    changes=st.sampled_from([{}, IN_SESSION, IN_SESSION | {"topics": []}]),
+    damage=damages,
 )
-@example(10, "t", 1, (12, 0), False, 1)
-@example(17, "t", 1, (12, 0), True, 3_000_000)
+def test_a_damaged_request_is_read_the_same_or_not_at_all(
+    version: int, changes: dict[str, Any], damage: Damage
+) -> None:
+    """Nothing that the general way refuses may be taken."""
+    whole, position = body(version, usual(**changes))
+    damaged = damage.of(whole, position)
+    try:
+        codec(1, version).read(damaged, position)
+    except FrameError:
+        assert fetch_wire.read(damaged, position, version) is None
+    else:
+        same(damaged, position, version)
+
+
+rows = st.tuples(
+    st.text(max_size=120).filter(lambda name: len(name.encode()) <= 120),
+    i64,
+    i64,
+    st.sampled_from([0, 0, 1, 100, 127, 128, 2047, 2048, 16_384, 3_000_000]),
+)
+
+
+@given(
+    version=st.sampled_from(QUICK_VERSIONS),
+    correlation_id=i32,
+    session_id=st.integers(0, 2**31 - 1),
+    is_committed=st.booleans(),
+    values=st.lists(rows, max_size=3),
+)
+@example(10, 1, 0, False, [("t", 12, 0, 1)])
+@example(17, 1, 5, True, [("t", 12, 0, 3_000_000), ("u", 5, 5, 0)])
+@example(17, 1, 5, True, [])
 def test_the_short_answer_is_the_general_one_to_the_byte(
     version: int,
-    name: str,
     correlation_id: int,
-    offsets: tuple[int, int],
+    session_id: int,
     is_committed: bool,
-    record_count: int,
+    values: list[tuple[str, int, int, int]],
 ) -> None:
-    high_watermark, log_start_offset = offsets
-    records = memoryview((batch(b"value") * 50_000)[:record_count])
     make = codec(1, version).maker
-    partition = make.PartitionData(
-        partition_index=0,
-        error_code=ErrorCode.none,
-        high_watermark=high_watermark,
-        last_stable_offset=high_watermark,
-        log_start_offset=log_start_offset,
-        aborted_transactions=() if is_committed else None,
-        preferred_read_replica=-1,
-        records=records,
-        current_leader=make.LeaderIdAndEpoch(),
-    )
-    topic = make.FetchableTopicResponse(topic=name, topic_id=TOPIC_ID, partitions=(partition,))
+    topics, told = [], []
+    for number, (name, high_watermark, log_start_offset, record_size) in enumerate(values, 1):
+        topic_id = uuid.UUID(int=number)
+        records = memoryview((batch(b"value") * 50_000)[:record_size])
+        partition = make.PartitionData(
+            partition_index=0,
+            error_code=ErrorCode.none,
+            high_watermark=high_watermark,
+            last_stable_offset=high_watermark,
+            log_start_offset=log_start_offset,
+            aborted_transactions=() if is_committed else None,
+            preferred_read_replica=-1,
+            records=records,
+            current_leader=make.LeaderIdAndEpoch(),
+        )
+        topics.append(
+            make.FetchableTopicResponse(topic=name, topic_id=topic_id, partitions=(partition,))
+        )
+        topic = topic_id if version >= ID_VERSION_MIN else name
+        told.append(fetch_wire.Row(topic, high_watermark, log_start_offset, records))
     response = make.FetchResponse(
-        error_code=ErrorCode.none, session_id=0, responses=(topic,), node_endpoints=()
+        error_code=ErrorCode.none, session_id=session_id, responses=tuple(topics), node_endpoints=()
     )
-    has_flexible_header = version >= FETCH.first_flexible
     general = encode(
-        codec(1, version), correlation_id, response, has_flexible_header=has_flexible_header
-    )
-    asked = fetch_wire.Asked(
-        version,
-        TOPIC_ID.bytes if version >= ID_VERSION_MIN else name.encode(),
-        leader_epoch=-1,
-        offset=0,
-        size_max=1,
-        is_committed=is_committed,
-    )
-    short = fetch_wire.answer(
-        asked,
+        codec(1, version),
         correlation_id,
-        high_watermark=high_watermark,
-        log_start_offset=log_start_offset,
-        records=records,
+        response,
+        has_flexible_header=version >= FETCH.first_flexible,
     )
+    asked = fetch_wire.Usual(version, 0, 1, 1, is_committed, session_id, 1, ())
+    short = fetch_wire.answer(asked, correlation_id, told)
     assert b"".join(short) == b"".join(general)

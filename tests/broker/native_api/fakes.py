@@ -147,10 +147,10 @@ class FakePartition:
         return Appended(base_offset, self.end_offset, -1, 0)
 
     def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
-        if not self.is_cached or not self.log_start_offset <= offset < self.high_watermark:
+        if not self.is_cached or not self.log_start_offset <= offset <= self.end_offset:
             return None
-        self.read_count += 1
-        return self._read(offset, size_max) or None
+        self.read_count += offset < self.high_watermark
+        return self._read(offset, size_max)
 
     def forget_appends_of(self, producer_id: int) -> None:
         """As if the last batch of that producer was given up by a seal."""

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 
 from broker.errors import FrameError
 from broker.net import Budget, Limits, Listener, NetServer
-from broker.ports import Finish, Pending, Reply, Session
+from broker.ports import Finish, Pending, Reply, Session, Unfinished
 
 
 class ManualClock:
@@ -80,13 +81,23 @@ class Promise(Pending):
         super().__init__()
         self.body = body
         self.is_ready = not body.startswith(b"wait")
+        self.is_dropped = False
+
+    def drop(self) -> None:
+        self.is_dropped = True
 
     def take(self) -> Reply:
+        if self.body.endswith(b"task"):
+            raise Unfinished(self._finish)
         if self.body.endswith(b"late peer"):
             raise FrameError("this peer is impossible")
         if self.body.endswith(b"late crash"):
             raise ZeroDivisionError("our fault")
         return () if self.body == b"none" else (prefixed(self.body),)
+
+    async def _finish(self) -> Reply:
+        await anyio.lowlevel.checkpoint()
+        return (prefixed(self.body),)
 
 
 class QuickSession(EchoSession):

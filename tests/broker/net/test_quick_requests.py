@@ -191,6 +191,29 @@ async def test_a_peer_that_breaks_the_protocol_gets_what_was_said_before_it(
         assert server.stats.peer_errors == 1
 
 
+async def test_what_turns_out_to_need_a_task_is_answered_by_one_in_its_turn() -> None:
+    session = QuickSession()
+    async with running(lambda peer: session) as server:
+        client = await server.connect()
+        await client.send(b"quick wait for a task", b"quick behind it", b"quick task", b"quick end")
+        await server.until(lambda: len(session.promises) == 4)
+        session.promises[0].settle()
+        replies = [await client.receive() for _ in range(4)]
+        assert replies == [b"wait for a task", b"behind it", b"task", b"end"]
+
+
+async def test_what_waits_is_told_that_its_peer_is_gone() -> None:
+    """What it holds on to would else stay until its time is over."""
+    session = QuickSession()
+    async with running(lambda peer: session) as server:
+        client = await server.connect()
+        await client.send(b"quick wait for ever")
+        await server.until(lambda: len(session.promises) == 1)
+        client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await client.stream.aclose()
+        await server.until(lambda: session.promises[0].is_dropped)
+
+
 @pytest.mark.parametrize("word", [b"quick crash", b"quick late crash"])
 async def test_a_fault_of_ours_ends_that_connection_and_no_other(
     word: bytes, logs: list[EventDict]
