@@ -276,7 +276,7 @@ class Connection:
         except anyio.BrokenResourceError as error:
             self._lost(error)
         except Exception:  # noqa: BLE001  Whatever it is, only this connection may suffer.
-            self._stats.crashes += 1
+            self._stats.faults += 1
             _log.exception("connection closed by a fault of ours", **self._who())
             self._scope.cancel()
 

@@ -56,7 +56,7 @@ class ListenerStats:
     """Closed at once because of `connections_max`."""
     peer_errors: int = 0
     """Connections closed because the peer broke the protocol or a limit."""
-    crashes: int = 0
+    faults: int = 0
     """Connections closed because of a fault of ours."""
     requests: int = 0
     received_size: int = 0

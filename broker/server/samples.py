@@ -77,6 +77,7 @@ class Samples:
             yield Sample(metrics.CONNECTIONS_TOTAL, stats.accepted, (name,))
             yield Sample(metrics.CONNECTIONS_REFUSED, stats.refused, (name,))
             yield Sample(metrics.PEER_ERRORS, stats.peer_errors, (name,))
+            yield Sample(metrics.FAULTS, stats.faults, (name,))
             yield Sample(metrics.BYTES, stats.received_size, (name, "received"))
             yield Sample(metrics.BYTES, stats.sent_size, (name, "sent"))
 

@@ -78,6 +78,12 @@ PEER_ERRORS = Family(
     "Connections closed because of what the peer sent.",
     ("listener",),
 )
+FAULTS = Family(
+    "walrus_connection_faults_total",
+    "counter",
+    "Connections closed because of a fault of ours; the log tells of each.",
+    ("listener",),
+)
 BYTES = Family(
     "walrus_network_bytes_total", "counter", "Bytes received and sent.", ("listener", "direction")
 )
@@ -166,6 +172,7 @@ FAMILIES: tuple[Family, ...] = (
     CONNECTIONS_TOTAL,
     CONNECTIONS_REFUSED,
     PEER_ERRORS,
+    FAULTS,
     BYTES,
     IN_FLIGHT,
     STORAGE_BACKEND,

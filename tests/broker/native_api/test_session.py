@@ -351,5 +351,5 @@ async def test_clients_that_send_rubbish_and_vanish_harm_nobody(seed: int) -> No
             ]
         await node.close_clients()
         await node.until(lambda: stats.connections == 0)
-        assert stats.crashes == 0
+        assert stats.faults == 0
         assert node.budget.used_size == 0

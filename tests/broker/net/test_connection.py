@@ -141,7 +141,7 @@ async def test_a_fault_of_ours_closes_that_connection_and_no_other(
             assert entry["exc_info"]
         await bystander.send(b"still here")
         assert await bystander.receive() == b"still here"
-        assert server.stats.crashes == 2
+        assert server.stats.faults == 2
 
 
 async def test_an_oversize_frame_gets_its_answer_even_with_megabytes_unread() -> None:

@@ -226,7 +226,7 @@ async def test_a_fault_of_ours_ends_that_connection_and_no_other(
         assert logs.pop()["event"] == "connection closed by a fault of ours"
         await bystander.send(b"quick still here")
         assert await bystander.receive() == b"still here"
-        assert server.stats.crashes == 1
+        assert server.stats.faults == 1
 
 
 async def test_a_peer_that_is_gone_before_its_reply_is_ready_harms_nobody() -> None:
