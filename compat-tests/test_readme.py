@@ -18,7 +18,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def block(language: str, containing: str) -> str:
     """The one piece of code up to the chapter about clusters that has this in it."""
     alone = README.split("## Three nodes")[0]
-    blocks = re.findall(rf"```{language}\n(.*?)```", alone, re.DOTALL)
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", alone, re.DOTALL)
     (found,) = [each for each in blocks if containing in each]
     return found
 
