@@ -194,7 +194,6 @@ class TestTheRules:
         assert await reader.fetch() == set(), "a mistake costs nothing but the request"
 
     async def test_a_session_nobody_knows_is_told_at_the_top(self, reader: Reader) -> None:
-        """T26."""
         for session_id in (0, 99):
             reader.session_id, reader.epoch = session_id, 5
             answer = await reader.send()

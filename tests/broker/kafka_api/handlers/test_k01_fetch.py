@@ -57,13 +57,13 @@ async def woken_by(
 
 class TestWhatIsReturned:
     async def test_a_fetch_in_the_middle_of_a_batch_returns_that_batch(self, node: Node) -> None:
-        """T18: the next batch would lose the records between."""
+        """The next batch would lose the records between."""
         partition = await filled(node, batch(b"a", b"b", b"c"), batch(b"d"))
         answer = await node.connect().fetch("t", 1)
         assert answer["records"] == partition.batches[0][2] + partition.batches[1][2]
 
     async def test_one_batch_above_every_limit_is_still_returned(self, node: Node) -> None:
-        """T19: or the consumer never gets past it."""
+        """Or the consumer never gets past it."""
         partition = await filled(node, batch(b"x" * 5000), batch(b"y"))
         answer = await node.connect().fetch("t", 0, max_bytes=1, partition={"max_bytes": 1})
         assert answer["records"] == partition.batches[0][2]
@@ -71,7 +71,7 @@ class TestWhatIsReturned:
     async def test_only_the_first_partition_that_has_data_may_exceed_the_limit(
         self, node: Node
     ) -> None:
-        """T19: the limit of the request is shared."""
+        """The limit of the request is shared."""
         await filled(node, name="empty")
         a = await filled(node, batch(b"x" * 5000), name="a")
         await filled(node, batch(b"y" * 5000), name="b")
@@ -92,7 +92,7 @@ class TestWhatIsReturned:
 
     @pytest.mark.parametrize("version", [4, 11, 17])
     async def test_empty_records_are_empty_and_never_null(self, node: Node, version: int) -> None:
-        """T3: to librdkafka null is a broken protocol, in errors too."""
+        """To librdkafka null is a broken protocol, in errors too."""
         partition = await filled(node)
         topic: Any = partition.view.topic_id if version >= 13 else "t"
         connection = node.connect()
@@ -103,7 +103,7 @@ class TestWhatIsReturned:
         assert answer["error"] in {3, 100}
 
     async def test_the_watermark_is_never_below_what_is_returned_or_asked(self, node: Node) -> None:
-        """T20: kafka-go takes it for a broken connection."""
+        """kafka-go takes it for a broken connection."""
         partition = await filled(node, batch(b"a"))
         connection = node.connect()
         at_end = await connection.fetch("t", 1)
@@ -124,7 +124,6 @@ class TestWhatIsReturned:
         assert answer["error"] == ErrorCode.offset_out_of_range
 
     async def test_every_partition_asked_is_answered_in_order(self, node: Node) -> None:
-        """T5."""
         await filled(node, batch(b"a"))
         wanted = [
             {"topic": "t", "partitions": [{"partition": 1}, {"partition": 0}]},
@@ -145,7 +144,6 @@ class TestWhatIsReturned:
         ]
 
     async def test_aborted_transactions_are_null_unless_asked_for(self, node: Node) -> None:
-        """T28."""
         await filled(node, batch(b"a"))
         connection = node.connect()
         assert (await connection.fetch("t", 0))["aborted"] is None
@@ -187,7 +185,6 @@ class TestCompression:
     async def test_an_old_client_gets_the_batches_before_the_first_zstd_one(
         self, node: Node
     ) -> None:
-        """T22."""
         partition = await filled(node, batch(b"a"), batch(b"b" * 50, codec=ZSTD), batch(b"c"))
         connection = node.connect()
         answer = await connection.fetch("t", 0, version=9)
@@ -211,7 +208,6 @@ class TestTopicIds:
 
     @pytest.mark.parametrize("topic_id", [uuid.UUID(int=0), uuid.UUID(int=7)])
     async def test_an_id_nobody_has_is_an_unknown_id(self, node: Node, topic_id: uuid.UUID) -> None:
-        """T9."""
         answer = await node.connect().fetch(topic_id, 0, version=17, max_wait_ms=LONG_MS)
         assert answer["error"] == ErrorCode.unknown_topic_id
 
@@ -245,7 +241,6 @@ class TestErrors:
     async def test_no_number_that_consumers_choke_on(
         self, node: Node, raised: RequestError, error: int
     ) -> None:
-        """T13."""
         partition = await filled(node, batch(b"a"))
         partition.error = raised
         answer = await node.connect().fetch("t", 0, max_wait_ms=LONG_MS)
@@ -264,7 +259,7 @@ class TestSessions:
     async def test_the_last_fetch_of_a_closing_consumer_is_answered_at_once(
         self, node: Node
     ) -> None:
-        """T27: no topics, epoch -1."""
+        """No topics, epoch -1."""
         answer = await node.connect().ask(FETCH, 12, session_epoch=-1, max_wait_ms=LONG_MS)
         assert (answer["error"], answer["topics"]) == (0, [])
 
@@ -273,7 +268,6 @@ class TestLongPoll:
     async def test_a_fetch_at_the_end_is_parked_and_woken_by_the_append(
         self, node: Node, is_quick: bool
     ) -> None:
-        """T17."""
         partition = await filled(node, batch(b"a"))
 
         async def act() -> None:
@@ -297,7 +291,7 @@ class TestLongPoll:
         assert (answer["error"], answer["records"]) == (0, b"")
 
     async def test_min_bytes_counts_committed_bytes_only(self, node: Node) -> None:
-        """T17: an append that is not committed must not end the wait."""
+        """An append that is not committed must not end the wait."""
         partition = await filled(node)
         partition.is_held = True
 
@@ -395,7 +389,7 @@ class TestLongPoll:
         assert (await woken_by(node, act))["error"] == ErrorCode.unknown_topic_or_partition
 
     async def test_data_that_ends_with_a_sealed_segment_is_not_held_back(self, node: Node) -> None:
-        """T17: the rest lies in the next segment, and no append may ever come."""
+        """The rest lies in the next segment, and no append may ever come."""
         partition = await filled(node, batch(b"a"))
         segments = (SegmentView(0, 0, 1, 1, 3, 70), SegmentView(1, 1, None, 1, 3, None))
         partition.view = replace(partition.view, segments=segments)
