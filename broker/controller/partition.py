@@ -10,9 +10,9 @@ from contextlib import suppress
 from math import inf
 
 import anyio
-import structlog
 
 from broker.controller.bucket import Bucket, DiskBusy
+from broker.controller.chain import SealedChain
 from broker.controller.checks import checked, checked_own
 from broker.controller.lookup import Lookup
 from broker.controller.sealed import NOBODY, other_reader
@@ -51,8 +51,6 @@ from engine.segment import Segment
 from raft.state import Segment as SegmentMetadata
 from raft.state import Topic
 
-_log = structlog.get_logger(__name__)
-
 PARKED_S = 8.0
 """How long an append waits for a rollover to be over: longer than one takes whose followers are
 slow. Beyond that there is no majority to decide it, and its client is to know."""
@@ -77,7 +75,7 @@ class LocalPartition:
         """Internal topics: the state log's live keys, as of everything appended so far."""
         self.bucket: Bucket | None = None
         self._store = store
-        self._remote = remote
+        self._sealed = SealedChain(topic, log, store, remote)
         self._clock = clock
         self._after_append = after_append
         self._committed = Progress(topic.segments[-1].base_offset)
@@ -86,8 +84,6 @@ class LocalPartition:
         self._watchers: set[Waiter] = set()
         self._lookup = Lookup(self)
         self._failure: StorageFailed | None = None
-        self._unreadable: set[int] = set()
-        """Ids of sealed segments whose copy here is damaged, and that was said."""
         # Of the run that begins now. Later the chain may not tell: its segments are deleted.
         self._first_epoch = first_epoch_of_run(topic)
         self.update(topic, view)
@@ -96,7 +92,7 @@ class LocalPartition:
 
     def update(self, topic: Topic, view: TopicView) -> None:
         """The metadata of this topic has changed."""
-        self.metadata = topic
+        self.metadata = self._sealed.topic = topic
         self._view = view
         self._map = offset_map(topic)
         self.config = TopicConfig.of(topic.configs)
@@ -322,28 +318,18 @@ class LocalPartition:
             return b""
         span = self._map.span_of(offset)
         assert span is not None, (offset, high_watermark)
+        if span.end_offset is not None:
+            return await self._sealed.read(span, offset, size_max=size_max)
         segment = self.log.get(span.sid)
-        if span.end_offset is None:
-            if segment is None:  # Deleted, or sealed and deleted, since we have led it.
-                raise NotLeader(f"this node does not lead {self._view.name}")
-            if segment.durable_offset <= offset:
-                # A quorum of followers may be ahead of our own disk. What was acknowledged must not
-                # be read as "nothing there yet"; it is here in a moment.
-                with suppress(StorageFailed):
-                    await self._local.reach(offset + 1)
-            end_offset = min(high_watermark, segment.durable_offset)
-        else:
-            end_offset = span.end_offset
-        if segment is not None and segment.durable_offset >= end_offset:
-            try:
-                return await self._store.read(
-                    segment, offset, size_max=size_max, end_offset=end_offset
-                )
-            except StorageFailed as error:
-                if span.end_offset is None:
-                    raise
-                self._go_elsewhere(span.sid, error)
-        return await self._read_elsewhere(span.sid, offset, size_max, end_offset)
+        if segment is None:  # Deleted, or sealed and deleted, since we have led it.
+            raise NotLeader(f"this node does not lead {self._view.name}")
+        if segment.durable_offset <= offset:
+            # A quorum of followers may be ahead of our own disk. What was acknowledged must not be
+            # read as "nothing there yet"; it is here in a moment.
+            with suppress(StorageFailed):
+                await self._local.reach(offset + 1)
+        end_offset = min(high_watermark, segment.durable_offset)
+        return await self._store.read(segment, offset, size_max=size_max, end_offset=end_offset)
 
     async def read_elsewhere(self, offset: int, *, size_max: int) -> Buffer:
         """`read` of a sealed segment from another node's copy, for who has found ours damaged. What
@@ -351,19 +337,7 @@ class LocalPartition:
         span = self._map.span_of(offset)
         if span is None or span.end_offset is None or offset < self.log_start_offset:
             raise StorageFailed(f"no other node tells offset {offset} of {self._view.name}")
-        return await self._read_elsewhere(span.sid, offset, size_max, span.end_offset)
-
-    async def _read_elsewhere(
-        self, sid: int, offset: int, size_max: int, end_offset: int
-    ) -> Buffer:
-        return await self._remote.read(
-            self._holders(sid),
-            self.metadata.topic_id,
-            sid,
-            offset,
-            size_max=size_max,
-            end_offset=end_offset,
-        )
+        return await self._sealed.read_elsewhere(span, offset, size_max=size_max)
 
     def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
         high_watermark = self.high_watermark
@@ -386,24 +360,9 @@ class LocalPartition:
         span = self._map.span_of(offset)
         if span is None or span.end_offset is None or offset < self.log_start_offset:
             return NOBODY
-        segment = self.log.get(span.sid)
-        if segment is not None and segment.durable_offset >= span.end_offset:
+        if self._sealed.is_here(span):
             return NOBODY
         return other_reader(self._view, self.metadata.segment(span.sid))
-
-    def _go_elsewhere(self, sid: int, error: StorageFailed) -> None:
-        """Our copy of a sealed segment cannot be read. Raises `error` if there is no other."""
-        if not self._holders(sid):
-            raise error
-        if sid not in self._unreadable:
-            self._unreadable.add(sid)
-            _log.error("a segment is read from other nodes", sid=sid, error=str(error))
-
-    def _holders(self, sid: int) -> tuple[int, ...]:
-        """Other nodes that hold all of it."""
-        segment, own = self.metadata.segment(sid), self.metadata.last.writer
-        holders = () if segment is None else segment.holders
-        return tuple(node for node, _ in holders if node != own)
 
     async def offset_before_timestamp(self, segment: Segment, timestamp_ms: int) -> int:
         """Every batch of the segment before this offset is older."""
@@ -416,22 +375,12 @@ class LocalPartition:
         ever written to it. Raises StorageFailed when it cannot be read now."""
         offset = self.log_start_offset
         span = self._map.span_of(offset)
-        segment = None if span is None else self.log.get(span.sid)
-        if span is None or span.end_offset is None:
-            stored = None if segment is None else await self._store.head(segment)
-        elif segment is not None and segment.durable_offset >= span.end_offset:
-            try:
-                stored = await self._store.head(segment)
-            except StorageFailed as error:
-                self._go_elsewhere(span.sid, error)
-                stored = await self._head_elsewhere(span.sid, span.base_offset, span.end_offset)
+        if span is not None and span.end_offset is not None:
+            stored = await self._sealed.head(span)
         else:
-            stored = await self._head_elsewhere(span.sid, span.base_offset, span.end_offset)
+            segment = None if span is None else self.log.get(span.sid)
+            stored = None if segment is None else await self._store.head(segment)
         return offset, decode(stored) if stored else None
-
-    async def _head_elsewhere(self, sid: int, base_offset: int, end_offset: int) -> bytes:
-        holders, topic_id = self._holders(sid), self.metadata.topic_id
-        return await self._remote.head(holders, topic_id, sid, base_offset, end_offset)
 
     def watch(self, waiter: Waiter) -> None:
         self._watchers.add(waiter)
