@@ -181,17 +181,20 @@ def _unpack_slot(slot: bytes) -> SegmentMeta | None:
 # ---- head: the owner's object at the start of a segment
 # -------------------------------------------
 
-HEAD_VERSION = 1
+HEAD_VERSION = 2
 HEAD_SIZE_MAX = 64 * 1024 * 1024
 _HEAD_MAGIC = b"WHED"
 _HEAD = struct.Struct(">4sHII")
+_HEAD_CRC_AT = _HEAD.size - 4
 
 
 def pack_head(content: bytes) -> bytes:
-    """Magic, version, length and CRC-32C, then `content`. Raises ValueError above HEAD_SIZE_MAX."""
+    """Magic, version, length, and the CRC-32C of these and of `content`, which follows. Raises
+    ValueError above HEAD_SIZE_MAX."""
     if len(content) > HEAD_SIZE_MAX:
         raise ValueError(f"a segment head of {len(content)} bytes is above {HEAD_SIZE_MAX}")
-    return _HEAD.pack(_HEAD_MAGIC, HEAD_VERSION, len(content), crc32c(content)) + content
+    begin = _HEAD.pack(_HEAD_MAGIC, HEAD_VERSION, len(content), 0)[:_HEAD_CRC_AT]
+    return begin + crc32c(content, crc32c(begin)).to_bytes(4) + content
 
 
 def unpack_head(data: bytes) -> bytes:
@@ -202,8 +205,10 @@ def unpack_head(data: bytes) -> bytes:
     content = data[_HEAD.size :]
     if magic != _HEAD_MAGIC or version == 0:
         raise FormatError("the segment head does not start as one")
+    # Version 1 did not cover its own number. Later ones do: else damage would look like the future.
+    before = 0 if version == 1 else crc32c(data[:_HEAD_CRC_AT])
+    if len(content) != length or crc32c(content, before) != crc:
+        raise FormatError("the segment head fails its checksum")
     if version > HEAD_VERSION:
         raise FormatVersionError("segment head", version, HEAD_VERSION)
-    if len(content) != length or crc32c(content) != crc:
-        raise FormatError("the segment head fails its checksum")
     return content

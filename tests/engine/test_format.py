@@ -1,5 +1,6 @@
 """The small files: a torn or damaged one must be noticed, an old one read, a new one refused."""
 
+import struct
 from dataclasses import replace
 
 import pytest
@@ -78,12 +79,34 @@ def test_head_survives_and_every_damage_to_it_shows(content: bytes) -> None:
     for position in (*range(14), len(data) - 1):
         damaged = bytearray(data)
         damaged[position] ^= 1
-        with pytest.raises((FormatError, FormatVersionError)):
+        with pytest.raises(FormatError):
             unpack_head(bytes(damaged))
     with pytest.raises(FormatError):
         unpack_head(data[:-1])
     with pytest.raises(FormatError):
         unpack_head(data + b"\0")
+
+
+@pytest.mark.parametrize("bit", range(16))
+def test_a_damaged_version_of_a_head_is_damage_and_not_the_future(bit: int) -> None:
+    """A sealed copy is made anew from others only where its file is known to be damaged."""
+    for data in (pack_head(b"state"), _head_of_version_1(b"state")):
+        damaged = bytearray(data)
+        damaged[4 + bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            unpack_head(bytes(damaged))
+
+
+def test_heads_of_other_versions() -> None:
+    assert unpack_head(_head_of_version_1(b"state")) == b"state"
+    begin = struct.pack(">4sHI", b"WHED", 3, 5)
+    newer = begin + crc32c(begin + b"state").to_bytes(4) + b"state"
+    with pytest.raises(FormatVersionError, match="segment head has format version 3"):
+        unpack_head(newer)
+
+
+def _head_of_version_1(content: bytes) -> bytes:
+    return struct.pack(">4sHII", b"WHED", 1, len(content), crc32c(content)) + content
 
 
 def test_names_of_directories() -> None:

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.backends._memory_fs import _Directory, _File
 from engine.batch import HEADER_SIZE
-from engine.format import META_NAME, FormatError, log_name, unpack_meta
-from engine.format import SegmentState as CopyState
+from engine.format import log_name
 from raft.state import ClusterState, Segment, SegmentState, Topic
-from tests.sim.cluster.durable import directory_of, read_on
+from tests.sim.cluster.copies import file_of, is_closed, kept, put_file, take_away
+from tests.sim.cluster.durable import read_on
 from tests.sim.cluster.model import Key
 from tests.sim.cluster.node import Machine
 
@@ -62,7 +61,7 @@ class Damage:
         """One byte of the disk of a machine that has just lost power."""
         found = [
             (topic, segment, position, 5 if segment in topic.segments[-NEWEST:] else 1)
-            for topic, segment in self._kept()
+            for topic, segment in kept(self._world.newest_state())
             if (machine.disk_id, (topic.topic_id, segment.sid)) not in self.harms
             if self._world.is_elsewhere(machine, topic, segment)
             if (position := self._choose(machine, topic, segment, rng)) is not None
@@ -70,12 +69,12 @@ class Damage:
         if not found:
             return
         ((topic, segment, position, _),) = rng.choices(found, [weight for *_, weight in found])
-        folder, file = _folder_and_log(machine, topic, segment)
-        assert folder is not None and file is not None
+        name = log_name(segment.base_offset)
+        file = file_of(machine, topic, segment, name)
+        assert file is not None
         data = bytearray(file.synced)
         was, data[position] = data[position], data[position] ^ 1 << rng.randrange(8)
-        name = log_name(segment.base_offset)
-        folder.entries[name] = folder.synced[name] = _File(data, bytearray(data))
+        put_file(machine, topic, segment, name, data)
         key = (topic.topic_id, segment.sid)
         self.harms[machine.disk_id, key] = Harm(machine, machine.disk_id, position, was)
 
@@ -88,7 +87,7 @@ class Damage:
             return True
         if topic.is_emptied(segment):
             return False
-        _, file = _folder_and_log(harm.machine, topic, segment)
+        file = file_of(harm.machine, topic, segment, log_name(segment.base_offset))
         if file is None or len(file.synced) != segment.size:
             return True
         return harm.position < segment.size and file.synced[harm.position] != harm.was
@@ -97,7 +96,7 @@ class Damage:
         """Does any last?"""
         return any(
             self.lasts(disk, topic, segment)
-            for topic, segment in self._kept()
+            for topic, segment in kept(self._world.newest_state())
             for disk, key in self.harms
             if key == (topic.topic_id, segment.sid)
         )
@@ -110,32 +109,24 @@ class Damage:
     def mend(self) -> None:
         """An operator takes away what no start has noticed (docs/operations.md): a closed copy,
         below the newest, is made anew if its directory is gone."""
-        for topic, segment in self._kept():
+        for topic, segment in kept(self._world.newest_state()):
             for machine in self._world.machines.values():
-                if self.lasts(machine.disk_id, topic, segment) and _is_closed(
+                if self.lasts(machine.disk_id, topic, segment) and is_closed(
                     machine, topic, segment
                 ):
-                    machine.kill(power=True)
-                    parent = directory_of(machine, topic)
-                    assert parent is not None
-                    del parent.synced[str(segment.sid)]
-                    parent.entries = dict(parent.synced)
-
-    def _kept(self) -> Iterator[tuple[Topic, Segment]]:
-        for topic in self._world.newest_state().topics.values():
-            for segment in topic.kept:
-                yield topic, segment
+                    take_away(machine, topic, segment)
 
     def _choose(
         self, machine: Machine, topic: Topic, segment: Segment, rng: random.Random
     ) -> int | None:
-        _, file = _folder_and_log(machine, topic, segment)
+        file = file_of(machine, topic, segment, log_name(segment.base_offset))
         if file is None:
             return None
         bounds = list(_batches(file.synced, segment.base_offset))
-        is_closed = _is_closed(machine, topic, segment)
-        begin = CRC_BEGINS if is_closed else 0
-        if not is_closed:
+        begin = 0
+        if is_closed(machine, topic, segment):
+            begin = CRC_BEGINS
+        else:
             bounds = bounds[:-1]
         if not bounds:
             return None
@@ -151,26 +142,3 @@ def _batches(data: bytearray, base_offset: int) -> Iterator[tuple[int, int]]:
         end = position + 12 + int.from_bytes(data[position + 8 : position + 12])
         yield position, end
         position = end
-
-
-def _folder_and_log(
-    machine: Machine, topic: Topic, segment: Segment
-) -> tuple[_Directory | None, _File | None]:
-    parent = directory_of(machine, topic)
-    folder = None if parent is None else parent.synced.get(str(segment.sid))
-    if not isinstance(folder, _Directory):
-        return None, None
-    file = folder.synced.get(log_name(segment.base_offset))
-    return folder, file if isinstance(file, _File) else None
-
-
-def _is_closed(machine: Machine, topic: Topic, segment: Segment) -> bool:
-    """As the disk has it."""
-    folder, _ = _folder_and_log(machine, topic, segment)
-    meta = None if folder is None else folder.synced.get(META_NAME)
-    if not isinstance(meta, _File):
-        return False
-    try:
-        return unpack_meta(bytes(meta.synced))[0].state is CopyState.SEALED
-    except FormatError:
-        return False

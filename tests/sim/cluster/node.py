@@ -28,6 +28,7 @@ from broker.server.membership import is_registered
 from engine.durability import FsyncPolicy
 from engine.errors import EngineError
 from raft.commands import AnyCommand, RegisterBroker
+from raft.errors import StoredStateError
 from raft.members import Members
 from raft.state import Topic
 from tests.sim.cluster.disk import SimBackend, Speed, damage_indexes
@@ -195,23 +196,26 @@ class Process:
             async with anyio.create_task_group() as self.tasks:
                 if self.is_alive:
                     await self._serve()
-        except* (BrokerError, EngineError, OSError) as group:
+        except* (BrokerError, EngineError, OSError, StoredStateError) as group:
             self._gave_up(group.exceptions[0])
         except* Exception as group:  # noqa: BLE001  whatever it is, it is what we look for
             if self.is_alive:
                 self.world.violated(f"node {self.node} failed: {_where(_first(group))}")
             self._gave_up(group.exceptions[0])
 
-    def _gave_up(self, _: BaseException) -> None:
-        """A start that cannot be finished now ends the process; somebody starts it again."""
+    def _gave_up(self, error: BaseException) -> None:
+        """A start that cannot be finished now ends the process; somebody starts it again, perhaps
+        with another disk."""
         if self.is_alive:
             self.machine.kill(power=False)
+            self.world.ruin.refused(self.machine, _first(error))
             self.machine.restart_later(1.0)
 
     async def _serve(self) -> None:
         machine, world, loop = self.machine, self.world, self.world.loop
         self._raft = self._make_raft()
         self._raft.open()
+        world.ruin.opened_raft(machine)
         world.raft.attach(self.voter, self)
         world.data.processes[self.node] = self
         self.store = store = Store(TOPICS, self.backend, FsyncPolicy.parse(world.fsync))
@@ -256,6 +260,7 @@ class Process:
         self.groups.start(self.tasks)
         await self.tasks.start(self.native.run)
         self.is_ready = True
+        world.ruin.started(machine)
         await anyio.sleep_forever()
 
     def _disk_failed(self, error: OSError) -> None:

@@ -31,6 +31,7 @@ from tests.sim.cluster.native import Ledger, NativeClient
 from tests.sim.cluster.network import DataNetwork
 from tests.sim.cluster.node import Machine, Process
 from tests.sim.cluster.onlookers import Onlooker
+from tests.sim.cluster.ruin import Ruin
 from tests.sim.cluster.scratch import ScratchTopic
 from tests.sim.cluster.troubles import REPLICAS, TOPIC, Troubles
 from tests.sim.cluster.watch import Watch
@@ -111,6 +112,7 @@ class Run:
         self.watch = Watch(self)
         self.damage = Damage(self)
         self.watch.harmed = self.damage.harms
+        self.ruin = Ruin(self)
         self.history = History()
         self.ledger = Ledger()
         self.clients: list[Client] = []
@@ -217,6 +219,7 @@ class Run:
             if end != "go on":
                 machine.kill(power=end == "blackout")
         self.damage.mend()
+        self.ruin.mend()
         for machine in self.machines.values():
             machine.start()
 
@@ -331,22 +334,29 @@ class Run:
         return {
             node
             for node, disk in segment.holders
-            if disks.get(node) == disk and not self.damage.lasts(disk, topic, segment)
+            if disks.get(node) == disk
+            and not self.damage.lasts(disk, topic, segment)
+            and not self.ruin.lasts(disk, topic, segment)
         }
 
     def _disks(self) -> dict[int, bytes]:
-        machines = self.machines.items()
-        return {node: machine.disk_id for node, machine in machines if not machine.is_gone}
+        """That can be used."""
+        return {
+            node: machine.disk_id
+            for node, machine in self.machines.items()
+            if not machine.is_gone and not self.ruin.is_doomed(machine)
+        }
 
     def may_lose(self, machine: Machine) -> bool:
         """Would everything that was promised outlive its disk, if that were gone now? Each record
         survives the loss of one of its copies, and so does each entry of Raft's log: until what
         was lost before has been made anew, no other one may go."""
-        others = {each.voter for each in self.machines.values() if not each.is_gone}
+        others = {self.machines[node].voter for node in self._disks()}
         members = self._members()
         return (
             not machine.is_gone
             and not self.damage.is_anywhere()
+            and not self.ruin.is_anywhere()
             and len(members) == 1
             and len(members[0].voters) >= REPLICAS
             and others.issuperset(members[0].voters)
@@ -370,7 +380,7 @@ class Run:
         vouches for none of them any more."""
         if segment.state is SegmentState.SEALED:
             return self._may_lose(machine.node, topic, segment)
-        return not self.damage.is_anywhere() and all(
+        return not (self.damage.is_anywhere() or self.ruin.is_anywhere()) and all(
             self._may_lose(machine.node, each, each.last) and not each.last.void
             for each in self.watch.state.topics.values()
             if each.last.state is not SegmentState.SEALED

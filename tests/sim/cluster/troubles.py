@@ -234,6 +234,25 @@ class Troubles:
                 self.world.damage.befall(machine, self.rng)
             machine.restart_later(self._some_time())
 
+    async def damaged_copies(self) -> None:
+        """Of a node that is down, `meta` or `head` decays, of one copy or several."""
+        machine = self._one()
+        if machine.process is not None:
+            may_refuse = self.world.may_lose(machine)
+            machine.kill(power=True)
+            for _ in range(self.rng.choice([1, 1, 3])):
+                self.world.ruin.befall_copy(machine, self.rng, may_refuse=may_refuse)
+                may_refuse = False
+            machine.restart_later(self._some_time())
+
+    async def damaged_metadata(self) -> None:
+        """Raft's journal, or its snapshot."""
+        machine = self._one()
+        if machine.process is not None and self.world.may_lose(machine):
+            machine.kill(power=True)
+            self.world.ruin.befall_raft(machine, self.rng)
+            machine.restart_later(self._some_time())
+
     async def join(self) -> None:
         """One more, as long as there are not too many. It may end before it is let in."""
         machines = self.world.machines
@@ -382,6 +401,8 @@ KINDS: dict[str, _Trouble] = {
     "lost disk": Troubles.lost_disk,
     "damaged indexes": Troubles.damaged_indexes,
     "damaged logs": Troubles.damaged_logs,
+    "damaged copies": Troubles.damaged_copies,
+    "damaged metadata": Troubles.damaged_metadata,
     "join": Troubles.join,
     "leave": Troubles.leave,
     "decommission": Troubles.decommission,
@@ -412,7 +433,7 @@ TOGETHER_RATE = 0.4
 """Of runs that have one of these."""
 
 
-APART = {"damaged logs": 0.1}
+APART = {"damaged logs": 0.1, "damaged copies": 0.06, "damaged metadata": 0.06}
 """Troubles that are dealt by themselves, and to which share of the runs: those that do not have
 them are as they would be without."""
 

@@ -36,6 +36,10 @@ class World(Protocol):
     def damage(self) -> "Damages":
         """What befell the logs."""
 
+    @property
+    def ruin(self) -> "Ruins":
+        """What befell the small files."""
+
     def takes_quick_way(self) -> bool:
         """Where there is a way without a task beside the general one."""
 
@@ -57,3 +61,13 @@ class Damages(Protocol):
 
     def befall(self, machine: "Machine", rng: random.Random) -> None: ...
     def noticed(self, error: Exception) -> None: ...
+
+
+class Ruins(Protocol):
+    """See `ruin.Ruin`."""
+
+    def befall_raft(self, machine: "Machine", rng: random.Random) -> None: ...
+    def befall_copy(self, machine: "Machine", rng: random.Random, *, may_refuse: bool) -> None: ...
+    def opened_raft(self, machine: "Machine") -> None: ...
+    def started(self, machine: "Machine") -> None: ...
+    def refused(self, machine: "Machine", error: BaseException) -> bool: ...
