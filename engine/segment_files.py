@@ -36,7 +36,11 @@ from engine.format import (
 )
 from engine.index import SegmentIndex
 
-_RESTORE = "Restore the segment's directory from another copy"
+_RESTORE = (
+    "Restore it from a copy of this very disk, not from that of another node; in a cluster, empty"
+    " the data directory and let the node join again, so that it copies everything anew"
+)
+"""Another node's copy of an open segment may be shorter than what this one has acknowledged."""
 
 
 class MetaFile:

@@ -68,7 +68,8 @@ def stuck(state: ClusterState, topic: Topic) -> Stuck | None:
 
 
 async def accept_loss(metadata: Metadata, name: str, *, force: str) -> None:
-    """Have the topic go on with what is left. `force` is its name once more.
+    """Have the topic go on with what is left. `force` is its name once more. Who says it again does
+    no harm.
 
     Raises InvalidRequest, which says what may be lost, or that there is no need, and
     MetadataUnavailable.
@@ -86,6 +87,9 @@ async def accept_loss(metadata: Metadata, name: str, *, force: str) -> None:
     if force != name:
         raise InvalidRequest(found.in_words(name))
     live = placement.live_nodes(state)
+    if topic.last.accepts_loss and topic.last.recoverer in live:
+        # Noted already. Another command would only interrupt the attempt that is under way.
+        return
     answering = found.vouching or [node for node in found.doubtful if node in live] or live
     applied = await metadata.propose(
         AcceptLoss(topic.topic_id, topic.last.sid, topic.epoch, answering[0])

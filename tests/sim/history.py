@@ -24,6 +24,8 @@ class Send:
     acknowledged_at: float = -1.0
     has_failed: bool = False
     """Certainly never appended."""
+    is_lost: bool = False
+    """With all disks that had it, and an operator has accepted that."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class History:
     end_offset: int = 0
     """One past the highest of them."""
     anomalies: list[str] = field(default_factory=list)
+    gone: set[bytes] = field(default_factory=set)
+    """Values that were lost for good."""
     acknowledged_count: int = 0
     polled_count: int = 0
     _digest: hashlib.blake2b = field(default_factory=lambda: hashlib.blake2b(digest_size=8))
@@ -77,7 +81,20 @@ class History:
             position = offset + 1
             self._at(offset, value, "polled")
 
+    def lost(self, end_offset: int) -> None:
+        """All that anybody knows from `end_offset` on went with the disks that had it, as an
+        operator has accepted; these offsets will be given out again."""
+        self.note("lost", end_offset)
+        for offset in [offset for offset in self.seen if offset >= end_offset]:
+            self.gone.add(self.seen.pop(offset))
+        self.end_offset = min(self.end_offset, end_offset)
+        for send in self.sends:
+            if send.acknowledged_at >= 0 and send.offset >= end_offset:
+                send.is_lost = True
+
     def _at(self, offset: int, value: bytes, how: str) -> None:
+        if value in self.gone:
+            self.anomaly("came back", f"{value!r} was lost for good, and {how} at {offset}")
         known = self.seen.setdefault(offset, value)
         self.end_offset = max(self.end_offset, offset + 1)
         if known != value:
@@ -110,13 +127,19 @@ class History:
                 continue  # What was acknowledged is in `seen`, and therefore here.
             if send.has_failed:
                 self.anomaly("aborted read", f"{value!r} had failed and is at {found}")
+            if send.is_lost:
+                continue  # It has come back, which was told.
             if send.acknowledged_at >= 0 and send.is_durable and found != send.offset + index:
                 self.anomaly("moved", f"{value!r} from {send.offset + index} to {found}")
 
     def _check_order(self) -> None:
         """What was acknowledged before another send began lies before it."""
         done = sorted(
-            (send for send in self.sends if send.acknowledged_at >= 0 and send.is_durable),
+            (
+                send
+                for send in self.sends
+                if send.acknowledged_at >= 0 and send.is_durable and not send.is_lost
+            ),
             key=lambda send: send.acknowledged_at,
         )
         begun = sorted(done, key=lambda send: send.invoked_at)

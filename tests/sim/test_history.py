@@ -89,3 +89,17 @@ def test_writes_at_the_same_time_have_no_order() -> None:
     sent(history, b"a", 1, 1.0)
     sent(history, b"b", 0, 1.5)
     assert kinds(history, b"b", b"a") == set()
+
+
+def test_what_an_operator_has_given_up_may_be_missing_and_must_not_come_back() -> None:
+    def history() -> History:
+        made = History()
+        sent(made, b"a", 0, 1.0)
+        sent(made, b"b", 1, 3.0)
+        made.lost(1)
+        sent(made, b"c", 1, 5.0)
+        return made
+
+    assert kinds(history(), b"a", b"c") == set()
+    assert kinds(history(), b"b", b"c") == {"inconsistent offsets", "came back", "lost write"}
+    assert kinds(history(), b"a", b"c", b"b") == {"came back"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.deletions import MUTANTS
+from tests.sim.damaged import MUTANTS
 
 
 @pytest.mark.parametrize("name", MUTANTS)

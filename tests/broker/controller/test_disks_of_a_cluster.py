@@ -87,6 +87,10 @@ async def _accept_what_is_left(made: Cluster, kept: int) -> None:
     with pytest.raises(InvalidRequest, match="not stuck"):
         await unclean_seal("u", force="u")
     await unclean_seal("t", force="t")
+    decided = made.raft.state.topic_named("t")
+    await unclean_seal("t", force="t")
+    again = made.raft.state.topic_named("t")
+    assert again == decided, "who says it again does not have the attempt begin anew"
     partition = await made.leader()
     assert len(await read_all(partition)) == 5, "the one copy that was left had it all"
     await put(partition, b"and on")

@@ -18,7 +18,7 @@ import structlog
 
 from tests.sim.cluster.run import Outcome, Run
 from tests.sim.cluster.troubles import KINDS, kinds_of
-from tests.sim.deletions import MUTANTS
+from tests.sim.damaged import MUTANTS
 from tests.sim.loop import OWNER
 
 SHOWN_MAX = 3

@@ -172,6 +172,7 @@ class Producer(Client):
         self._life = 0
         self._sequence = 0
         self._producer_id = -1
+        self._is_over = False
 
     async def run(self) -> None:
         while not self.is_stopping:
@@ -186,13 +187,21 @@ class Producer(Client):
             if not self._window:
                 return
             await self._send_window()
+            if self._is_over:
+                return
             if self.rng.random() < self.crash_rate and not self.is_stopping:
                 return
             await anyio.sleep(self.rng.expovariate(1 / self.rate_s))
             await self.lull()
 
+    def _has_lost(self) -> bool:
+        """What this life was told is stored, and is gone for good."""
+        name = f"{self.name}.{self._life}"
+        return any(send.is_lost for send in self.history.sends if send.producer == name)
+
     async def _begin(self) -> None:
         self._life += 1
+        self._is_over = False
         self._sequence = 0
         self._window.clear()
         self._producer_id = await self.insist(lambda process: process.controller.producer_id())
@@ -224,6 +233,10 @@ class Producer(Client):
         for outcome in outcomes:
             if isinstance(outcome, RequestError):
                 sequence, _, _ = self._window[0]
+                if isinstance(outcome, OutOfOrderSequence) and self._has_lost():
+                    self._window.clear()  # As clients that give up begin again: see `_live`.
+                    self._is_over = True
+                    return
                 if isinstance(outcome, OutOfOrderSequence):
                     self.history.anomaly(
                         "forgotten", f"{self.name} sequence {sequence} is out of order: {outcome}"
@@ -387,6 +400,11 @@ class Consumer(Client):
         """What was deleted on purpose is not there; nothing else may be missing."""
         self.leader = None
         start = self.world.log_start_offset()
+        end = self.world.losses.end_before(self.position)
+        if end is not None:
+            self.position = max(end, start)
+            self.committed = min(self.committed, self.position)
+            return
         if start <= self.position:
             self.history.anomaly("went back", f"{self.name} at {self.position}: {error}")
         self.position = max(self.position, start)

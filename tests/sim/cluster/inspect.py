@@ -42,7 +42,7 @@ def check_disks(
 
 def _files(root: Any, suffix: str) -> Iterator[tuple[tuple[bytes, int], bytes]]:
     fs = MemoryFs()
-    fs.root = root
+    fs.root = fs.root if root is None else root
     if not fs.exists(TOPICS):
         return
     for name in sorted(fs.listdir(TOPICS)):

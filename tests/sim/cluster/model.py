@@ -191,6 +191,17 @@ class Model:
         _require(end in answers.values() and enough, f"ChooseEnd: {end} of {answers}")
         self.attempt[key, epoch] = end
 
+    def accept_end(self, key: Key, epoch: int, end: int) -> None:
+        """As `choose_end`, after an operator has accepted a loss (no action of the specification):
+        what anybody vouched for is there, and nobody has seen the rest."""
+        chosen = self.attempt.get((key, epoch))
+        if chosen is not None:
+            _require(chosen == end, f"AcceptLoss: {end} after {chosen}")
+            return
+        answers = self.answers.get((key, epoch), {})
+        _require(end >= max(answers.values(), default=0), f"AcceptLoss: {end} of {answers}")
+        self.attempt[key, epoch] = end
+
     def repair(self, disk: bytes, key: Key, placed: BatchHeader) -> None:
         """`Repair`, to the end of the attempt that the copy is promised to, or `FetchSealed`, to
         the one that is fixed."""
@@ -205,7 +216,11 @@ class Model:
 
     def commit_seal(self, key: Key, epoch: int, end: int, holders: dict[int, bytes]) -> None:
         """`holders` are those whose disks are still there."""
-        self.choose_end(key, epoch, end)
+        if self.segments[key].accepts_loss:
+            self.accept_end(key, epoch, end)
+            self.acked[key] = min(end, self.acked.get(key, end))
+        else:
+            self.choose_end(key, epoch, end)
         for node, disk in holders.items():
             promised = self.promise.get((disk, key), 0)
             _require(promised >= epoch, f"CommitSeal: node {node} has promised to {promised}")

@@ -72,6 +72,8 @@ class Machine:
         self.joins = joins
         self.is_gone = False
         """For good: it is never started again."""
+        self.is_away = False
+        """Nobody can start it, and nobody expects it any more."""
         self.rng = random.Random(f"{world.seed} machine {node}")
         self.speed = Speed(self.rng)
         self.disks = 0
@@ -96,7 +98,7 @@ class Machine:
         return self.disk_id.hex()
 
     def start(self) -> None:
-        if self.process is None and not self.is_gone:
+        if self.process is None and not self.is_gone and not self.is_away:
             self.starts += 1
             self.process = Process(self)
             self.process.begin()
@@ -113,6 +115,10 @@ class Machine:
             self.raft_disk = self.raft_disk.after_power_cut()
         else:
             self.raft_disk = self.raft_disk.after_kill()
+
+    def newest_root(self) -> Any:
+        """The file system, as a process sees it or would."""
+        return self.root if self.process is None else self.process.backend.fs.root
 
     def has_emptied(self, topic: Topic, sid: int) -> bool:
         """Of a segment whose records are deleted only the window is left here."""

@@ -40,6 +40,7 @@ class Onlooker(Client):
         if found is None:
             return
         self.history.note("end", self.name, known, found)
+        known = min(known, self.history.end_offset)  # Some of it may be lost meanwhile.
         if found < known:
             self.history.anomaly(
                 "stale end", f"the log ended at {known}, {self.name} is told {found}"

@@ -59,8 +59,9 @@ class Ruin:
         self._world = world
         self._harms: dict[tuple[bytes, Key], Harm] = {}
         """(disk, segment) → what befell it, where it can be made anew."""
-        self._doomed: dict[bytes, str] = {}
-        """Disks that no process can use any more → the file that has to be named."""
+        self._doomed: dict[bytes, tuple[str, Key | None]] = {}
+        """Disks that no process can use any more → the file that has to be named, and the segment
+        of which it is."""
         self.refused_count = 0
 
     # ---- what befalls them -----------------------------------------------------------------------
@@ -74,12 +75,19 @@ class Ruin:
             data = machine.raft_disk.read(name)
         if data is None:
             return
-        end = len(data) if name == SNAPSHOT_NAME else _last_frame(data)
-        least = 0 if name == SNAPSHOT_NAME else _first_frame_end(data)
-        damaged = _decay(data, rng, end, shorter_than=least or len(data))
+        within, shorter_than = range(len(data)), len(data)
+        if name == journal.JOURNAL_NAME:
+            frames = _frames(data)
+            shorter_than = frames[1]
+            # Below the last one, if there are several; half of them where a careless start could
+            # take it for a torn write.
+            within = range(max(frames[-2], frames[1]))
+            if rng.random() < 0.5:
+                within = within[frames[1] :] or within
+        damaged = _decay(data, rng, within, shorter_than=shorter_than)
         if damaged is not None:
             machine.raft_disk.write(name, damaged)
-            self._doomed[machine.disk_id] = machine.raft_disk.describe(name)
+            self._doomed[machine.disk_id] = machine.raft_disk.describe(name), None
 
     def befall_copy(self, machine: Machine, rng: random.Random, *, may_refuse: bool) -> None:
         """A machine that has just lost power. `may_refuse`: its disk may be lost."""
@@ -97,14 +105,15 @@ class Ruin:
         file = file_of(machine, topic, segment, name)
         assert file is not None
         was = bytes(file.synced)
-        damaged = _decay(was, rng, len(was), shorter_than=len(was))
+        damaged = _decay(was, rng, range(len(was)), shorter_than=len(was))
         if damaged is None:
             return
         put_file(machine, topic, segment, name, damaged)
         if segment.state is SegmentState.SEALED:
             self._harms[machine.disk_id, (topic.topic_id, segment.sid)] = Harm(machine, name, was)
         elif name == HEAD_NAME or not _is_meta(damaged):
-            self._doomed[machine.disk_id] = f"/{segment.sid}/{name}"
+            key = (topic.topic_id, segment.sid)
+            self._doomed[machine.disk_id] = f"/{segment.sid}/{name}", key
 
     def _may_befall(
         self, machine: Machine, topic: Topic, segment: Segment, *, may_refuse: bool
@@ -144,19 +153,22 @@ class Ruin:
 
     def opened_raft(self, machine: Machine) -> None:
         """A process believes Raft's files of its disk."""
-        name = self._doomed.get(machine.disk_id, "")
-        if name.startswith("disk/"):
+        name, key = self._doomed.get(machine.disk_id, ("", None))
+        if name and key is None:
             self._world.violated(f"node {machine.node} has opened {name}, which is damaged")
 
     def started(self, machine: Machine) -> None:
         """It does without what was damaged: others have closed the segment meanwhile."""
-        self._doomed.pop(machine.disk_id, None)
+        name, key = self._doomed.pop(machine.disk_id, ("", None))
+        topic = None if key is None else self._world.newest_state().topics.get(key[0])
+        if topic is not None and key is not None and topic.last.sid == key[1]:
+            self._world.violated(f"node {machine.node} has started, and {name} is damaged")
 
     def refused(self, machine: Machine, error: BaseException) -> bool:
         """A start was given up. Has an operator another disk put in?"""
         if not isinstance(error, CorruptSegmentError | FormatVersionError | StoredStateError):
             return False
-        name = self._doomed.get(machine.disk_id)
+        name, _ = self._doomed.get(machine.disk_id, (None, None))
         if name is None or name not in str(error):
             self._world.violated(f"node {machine.node} does not start: {error}")
         if name is None:
@@ -185,37 +197,41 @@ def _is_meta(data: bytes) -> bool:
     return True
 
 
-def _decay(data: bytes, rng: random.Random, end: int, *, shorter_than: int) -> bytes | None:
-    """`data` with something below `end` changed, or cut to less than `shorter_than`; None if there
-    is nothing to be changed."""
-    for _ in range(TRIES if end else 0):
-        damaged = rng.choice(_WAYS)(bytearray(data), rng, end, shorter_than)
+def _decay(data: bytes, rng: random.Random, within: range, *, shorter_than: int) -> bytes | None:
+    """`data` with something `within` changed, or cut to less than `shorter_than`; None if there is
+    nothing to be changed."""
+    for _ in range(TRIES if within else 0):
+        damaged = rng.choice(_WAYS)(bytearray(data), rng, within, shorter_than)
         if damaged != data:
             return bytes(damaged)
     return None
 
 
-def _flip(data: bytearray, rng: random.Random, end: int, _: int) -> bytearray:
+def _flip(data: bytearray, rng: random.Random, within: range, _: int) -> bytearray:
     """One bit, or one in each half: `meta` is there twice. Often where a file says what it is."""
-    half = (end + 1) // 2
+    half = (len(within) + 1) // 2
     size = min(half, rng.choice([half, HEADER_SIZE]))
-    for start in rng.choice([[rng.choice([0, end - half])], [0, end - half]]):
-        data[start + rng.randrange(size)] ^= 1 << rng.randrange(8)
+    for start in rng.choice([[rng.choice([0, len(within) - half])], [0, len(within) - half]]):
+        data[within[start + rng.randrange(size)]] ^= 1 << rng.randrange(8)
     return data
 
 
-def _zero(data: bytearray, rng: random.Random, end: int, _: int) -> bytearray:
-    start = rng.randrange(0, end, BLOCK_SIZE)
-    stop = min(end, rng.choice([start + BLOCK_SIZE, end]))
+def _zero(data: bytearray, rng: random.Random, within: range, _: int) -> bytearray:
+    start = rng.choice(within[::BLOCK_SIZE])
+    stop = min(within.stop, rng.choice([start + BLOCK_SIZE, within.stop]))
     data[start:stop] = bytes(stop - start)
     return data
 
 
-def _cut(data: bytearray, rng: random.Random, _: int, shorter_than: int) -> bytearray:
+def _cut(data: bytearray, rng: random.Random, _: range, shorter_than: int) -> bytearray:
     return data[: rng.randrange(shorter_than)]
 
 
-_WAYS: tuple[Callable[[bytearray, random.Random, int, int], bytearray], ...] = (_flip, _zero, _cut)
+_WAYS: tuple[Callable[[bytearray, random.Random, range, int], bytearray], ...] = (
+    _flip,
+    _zero,
+    _cut,
+)
 
 
 def _frames(data: bytes) -> list[int]:
@@ -225,14 +241,3 @@ def _frames(data: bytes) -> list[int]:
     while (records := journal._frame_at(data, positions[-1], generation)) is not None:
         positions.append(positions[-1] + journal._FRAME.size + len(records))
     return positions
-
-
-def _last_frame(data: bytes) -> int:
-    """Below this a journal cannot be damaged without its being noticed."""
-    positions = _frames(data)
-    return positions[-2] if len(positions) > 2 else positions[-1]
-
-
-def _first_frame_end(data: bytes) -> int:
-    positions = _frames(data)
-    return positions[min(1, len(positions) - 1)]

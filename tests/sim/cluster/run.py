@@ -27,6 +27,7 @@ from tests.sim.cluster.clients import (
 from tests.sim.cluster.damage import Damage
 from tests.sim.cluster.inspect import check_disks
 from tests.sim.cluster.keepers import Keeper
+from tests.sim.cluster.losses import MACHINES, Losses
 from tests.sim.cluster.native import Ledger, NativeClient
 from tests.sim.cluster.network import DataNetwork
 from tests.sim.cluster.node import Machine, Process
@@ -114,6 +115,7 @@ class Run:
         self.watch.harmed = self.damage.harms
         self.ruin = Ruin(self)
         self.history = History()
+        self.losses = self.watch.losses = Losses(self)
         self.ledger = Ledger()
         self.clients: list[Client] = []
         self.violations: list[str] = []
@@ -122,6 +124,8 @@ class Run:
 
     def _first_machines(self) -> int:
         """Where others join, it may begin with fewer than a segment has replicas, or more."""
+        if "too many disks" in self.troubles.kinds:
+            return MACHINES
         if "join" in self.troubles.kinds:
             return self.rng.choice([1, 2, REPLICAS])
         may_leave = {"leave", "decommission"} & set(self.troubles.kinds)
@@ -375,6 +379,26 @@ class Run:
         are_there = all(disks.get(each) == disk for each, disk in at_first.items())
         return node not in at_first or (are_there and len(at_first) > 1)
 
+    def is_whole(self) -> bool:
+        """Has nothing that was damaged or lost still to be made anew, and may two voters go?"""
+        members = self._members()
+        voters = {self.machines[node].voter for node in self._disks()}
+        return (
+            not (self.damage.is_anywhere() or self.ruin.is_anywhere())
+            and len(members) == 1
+            and len(members[0].voters) == MACHINES
+            and voters == set(members[0].voters)
+        )
+
+    def may_lose_copies(self, nodes: frozenset[int], topic: Topic, segment: Segment) -> bool:
+        """Would what was promised of this segment outlive all of them?"""
+        if segment.state is SegmentState.SEALED:
+            return bool(self.good_holders(topic, segment) - nodes)
+        disks = self._disks()
+        at_first = self.watch.disks_at_first(topic.topic_id, segment.sid)
+        are_there = all(disks.get(each) == disk for each, disk in at_first.items())
+        return len(nodes & at_first.keys()) <= 1 and are_there and len(at_first) > 2
+
     def is_elsewhere(self, machine: Machine, topic: Topic, segment: Segment) -> bool:
         """Would what was promised outlive this copy? A node that finds an unsealed one damaged
         vouches for none of them any more."""
@@ -405,11 +429,8 @@ class Run:
         return max(states, key=lambda state: state.revision, default=EMPTY)
 
     def _look_at_disks(self) -> None:
-        roots = {
-            node: machine.process.backend.fs.root
-            for node, machine in self.machines.items()
-            if machine.process is not None
-        }
+        disks = self._disks()
+        roots = {node: self.machines[node].newest_root() for node in disks}
         state = self.state()
         self._segments = sum(len(topic.segments) for topic in state.topics.values())
-        self.violations += check_disks(state, roots, self._disks())
+        self.violations += check_disks(state, roots, disks)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.sim.cluster.clients import Client
 from tests.sim.cluster.run import Run
-from tests.sim.deletions import MUTANTS
+from tests.sim.damaged import MUTANTS
 
 ROOT = Path(__file__).parents[3]
 

@@ -253,6 +253,10 @@ class Troubles:
             self.world.ruin.befall_raft(machine, self.rng)
             machine.restart_later(self._some_time())
 
+    async def too_many_disks(self) -> None:
+        """More than a topic's last segment can lose."""
+        await self.world.losses.befall(self.rng)
+
     async def join(self) -> None:
         """One more, as long as there are not too many. It may end before it is let in."""
         machines = self.world.machines
@@ -403,6 +407,7 @@ KINDS: dict[str, _Trouble] = {
     "damaged logs": Troubles.damaged_logs,
     "damaged copies": Troubles.damaged_copies,
     "damaged metadata": Troubles.damaged_metadata,
+    "too many disks": Troubles.too_many_disks,
     "join": Troubles.join,
     "leave": Troubles.leave,
     "decommission": Troubles.decommission,
@@ -433,7 +438,12 @@ TOGETHER_RATE = 0.4
 """Of runs that have one of these."""
 
 
-APART = {"damaged logs": 0.1, "damaged copies": 0.06, "damaged metadata": 0.06}
+APART = {
+    "damaged logs": 0.1,
+    "damaged copies": 0.06,
+    "damaged metadata": 0.06,
+    "too many disks": 0.05,
+}
 """Troubles that are dealt by themselves, and to which share of the runs: those that do not have
 them are as they would be without."""
 

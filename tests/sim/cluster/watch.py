@@ -44,6 +44,13 @@ class Watched(Protocol):
     def violated(self, what: str) -> None: ...
 
 
+class Losing(Protocol):
+    """See `losses.Losses`."""
+
+    def given_up(self, key: Key) -> Iterator[bytes]: ...
+    def ended(self, key: Key, end_offset: int) -> None: ...
+
+
 class Watch:
     """One run's; `looking` while it lasts."""
 
@@ -63,6 +70,7 @@ class Watch:
         """`durable`, at the last look."""
         self.harmed: Container[tuple[bytes, Key]] = ()
         """(disk, segment) of copies that were damaged: no step of anybody's."""
+        self.losses: Losing
         self._writers: WeakKeyDictionary[Writer, Key] = WeakKeyDictionary()
 
     @contextmanager
@@ -90,6 +98,10 @@ class Watch:
     def disks_at_first(self, topic_id: bytes, sid: int) -> dict[int, bytes]:
         """Of the replicas, when the segment was opened."""
         return self._disks_at_first.get((topic_id, sid), {})
+
+    def is_rolling(self, key: Key) -> bool:
+        """May a roll still close it?"""
+        return bool(self._model.rolls.get(key))
 
     @contextmanager
     def _step(self, key: Key) -> Iterator[None]:
@@ -176,7 +188,10 @@ class Watch:
         segment = topic.segment(was.sid)
         end = was.base_offset if segment is None else segment.end_offset
         at = f"{_at(topic, was.sid)} ended at {end}"
-        if model.acked.get(key, 0) > end:
+        if was.accepts_loss:
+            self._check_loss(key, end, at)
+            self.losses.ended(key, end)
+        elif model.acked.get(key, 0) > end:
             self._violated(f"{at}, was acknowledged to {model.acked[key]}")
         with self._step(key):
             if was.state is SegmentState.SEALING:
@@ -191,6 +206,16 @@ class Watch:
             self._violated(f"{at}, where nobody ever wrote")
         if len(segment.holders) < _majority(segment):
             self._violated(f"{at} with holders {segment.holders}")
+
+    def _check_loss(self, key: Key, end: int, at: str) -> None:
+        """An operator has given up some disks: what is on any other is kept."""
+        given_up = set(self.losses.given_up(key))
+        for node, disk in self.disks_at_first(*key).items():
+            is_there = self._world.machines[node].disk_id == disk and disk not in given_up
+            if is_there and (durable := self._durable_end(node, key)) > end:
+                self._violated(f"{at}, and node {node}, which is there, is durable to {durable}")
+        if not given_up:
+            self._violated(f"{at} with a loss that nobody had to accept")
 
     def _check_holders(self, topic: Topic, segment: Segment, before: Holders) -> None:
         """Whoever becomes a holder has all of it, and would have it after a power cut."""
@@ -403,10 +428,12 @@ class Watch:
         async def wrapped(catch_up: CatchUp, ask: messages.CopyAsk) -> int:
             key, model = (ask.topic_id, ask.sid), self._model
             if _process() is not None and key not in model.ends:
+                accepts_loss = model.segments[key].accepts_loss
+                choose = model.accept_end if accepts_loss else model.choose_end
                 with self._step(key):
-                    model.choose_end(key, ask.seal_epoch, ask.end_offset)
+                    choose(key, ask.seal_epoch, ask.end_offset)
                 acked = model.acked.get(key, 0)
-                if ask.end_offset < acked:
+                if ask.end_offset < acked and not accepts_loss:
                     what = f"is to end at {ask.end_offset}, is acknowledged to {acked}"
                     self._violated(f"{self._name(key)} {what}")
             end_offset: int = await copy(catch_up, ask)

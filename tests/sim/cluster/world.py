@@ -40,6 +40,10 @@ class World(Protocol):
     def ruin(self) -> "Ruins":
         """What befell the small files."""
 
+    @property
+    def losses(self) -> "Losses":
+        """What an operator has accepted."""
+
     def takes_quick_way(self) -> bool:
         """Where there is a way without a task beside the general one."""
 
@@ -71,3 +75,10 @@ class Ruins(Protocol):
     def opened_raft(self, machine: "Machine") -> None: ...
     def started(self, machine: "Machine") -> None: ...
     def refused(self, machine: "Machine", error: BaseException) -> bool: ...
+
+
+class Losses(Protocol):
+    """See `losses.Losses`."""
+
+    async def befall(self, rng: random.Random) -> None: ...
+    def end_before(self, position: int) -> int | None: ...
