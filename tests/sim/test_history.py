@@ -101,5 +101,5 @@ def test_what_an_operator_has_given_up_may_be_missing_and_must_not_come_back() -
         return made
 
     assert kinds(history(), b"a", b"c") == set()
-    assert kinds(history(), b"b", b"c") == {"inconsistent offsets", "came back", "lost write"}
+    assert kinds(history(), b"b", b"c") == {"inconsistent offsets", "came back"}
     assert kinds(history(), b"a", b"c", b"b") == {"came back"}
