@@ -4,6 +4,7 @@ docs/simulation.md, and where nothing can, which other line covers it."""
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from broker.controller import sealing
 from broker.controller.housekeeping import Housekeeping
@@ -280,34 +281,26 @@ def a_moved_shard_goes_on() -> Patches:
 # ---- engine --------------------------------------------------------------------------------------
 
 
+def _recover_without(operation: str) -> Any:
+    recover = recovery.recover
+
+    def crippled(fs: Any, *args: Any, **options: Any) -> Any:
+        with patch.object(fs, operation, lambda *_: None):
+            return recover(fs, *args, **options)
+
+    return crippled
+
+
 @mutant
 def a_torn_tail_stays() -> Patches:
     """Recovery finds it, and does not cut it."""
-    recover = recovery.recover
-
-    def uncut(fs: Any, *args: Any, **options: Any) -> Any:
-        truncate, fs.truncate = fs.truncate, lambda *_: None
-        try:
-            return recover(fs, *args, **options)
-        finally:
-            fs.truncate = truncate
-
-    yield log, "recover", uncut
+    yield log, "recover", _recover_without("truncate")
 
 
 @mutant
 def what_is_read_back_is_not_synced() -> Patches:
     """Bytes that a killed process wrote count as durable."""
-    recover = recovery.recover
-
-    def unsynced(fs: Any, *args: Any, **options: Any) -> Any:
-        fsync, fs.fsync = fs.fsync, lambda *_: None
-        try:
-            return recover(fs, *args, **options)
-        finally:
-            fs.fsync = fsync
-
-    yield log, "recover", unsynced
+    yield log, "recover", _recover_without("fsync")
 
 
 @mutant

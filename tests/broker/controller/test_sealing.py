@@ -63,17 +63,21 @@ def _seal(at: World) -> ClusterState:
     return at.state
 
 
+def of_node_1(metadata: object, recoverer: object) -> Sealing:
+    return Sealing(
+        node=1,
+        metadata=cast(Metadata, metadata),
+        recoverer=cast(Recoverer, recoverer),
+        now_ms=lambda: 0,
+    )
+
+
 async def test_an_attempt_of_an_earlier_process_is_not_taken_up() -> None:
     """It may have chosen another end, and have copies repaired to it."""
     at = world(2)
     at.create(1, "a", (2, 1))
     metadata, recoveries = SimpleNamespace(state=_seal(at)), Recoveries()
-    sealing = Sealing(
-        node=1,
-        metadata=cast(Metadata, metadata),
-        recoverer=cast(Recoverer, recoveries),
-        now_ms=lambda: 0,
-    )
+    sealing = of_node_1(metadata, recoveries)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sealing.run)
         await anyio.wait_all_tasks_blocked()
@@ -110,12 +114,7 @@ async def test_topics_that_wait_for_nodes_do_not_double_while_there_is_no_majori
 
     empty = SimpleNamespace(topics=PMap(), brokers={})
     metadata = SimpleNamespace(state=empty, propose=propose)
-    sealing = Sealing(
-        node=1,
-        metadata=cast(Metadata, metadata),
-        recoverer=cast(Recoverer, SimpleNamespace(recover=recover)),
-        now_ms=lambda: 0,
-    )
+    sealing = of_node_1(metadata, SimpleNamespace(recover=recover))
     with capture_logs() as logs, anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sealing.run)
@@ -134,12 +133,7 @@ async def test_a_disk_that_is_replaced_after_it_has_answered_is_no_holder() -> N
     at = world(2)
     at.create(1, "a", (2, 1))
     metadata, answers = Proposals(_seal(at)), Answers()
-    sealing = Sealing(
-        node=1,
-        metadata=cast(Metadata, metadata),
-        recoverer=cast(Recoverer, answers),
-        now_ms=lambda: 0,
-    )
+    sealing = of_node_1(metadata, answers)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sealing.run)
         await anyio.wait_all_tasks_blocked()
