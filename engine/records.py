@@ -8,7 +8,7 @@ null, timestamps and offsets are deltas to those of the batch:
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from crc32c import crc32c
@@ -38,6 +38,10 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
     """Keys that are not UTF-8 survive as surrogate escapes."""
+
+
+_as_record = partial(tuple.__new__, Record)
+"""From all five fields."""
 
 
 def build(
@@ -108,6 +112,9 @@ def build_pairs(
 
 _NO_HEADER = bytes(HEADER_SIZE)
 _NULL = b"\1"  # zigzag of -1
+_PLAIN_OVERHEAD = 6
+"""Bytes of a plain record beside its value: attributes, timestamp, offset, no key, one byte of the
+value's length, no headers."""
 
 
 @lru_cache(maxsize=4096)
@@ -164,9 +171,26 @@ def iter_records(payload: Buffer, count: int) -> Iterator[Record]:
         if length < 0 or start + length > len(data):
             raise CorruptBatchError(f"a record of {length} bytes at {position} leaves its batch")
         position = start + length
-        yield _record(data, start, position)
+        yield _plain_record(data, start, position) or _record(data, start, position)
     if position != len(data):
         raise CorruptBatchError(f"{len(data) - position} bytes after the last record")
+
+
+def _plain_record(data: bytes, position: Position, end: Position) -> Record | None:
+    """`_record` of one without key and headers, whose numbers take a byte, or two for the value's
+    length: what PUT writes. None for any other."""
+    if end - position < _PLAIN_OVERHEAD or data[position + 3] != _NULL[0] or data[end - 1] != 0:
+        return None
+    size = end - position - _PLAIN_OVERHEAD
+    if size > 0x3F:
+        size -= 1  # Its length has a second byte.
+    start = end - 1 - size
+    timestamp, offset = data[position + 1], data[position + 2]
+    if data[position + 4 : start] != _encoded(size) or timestamp > 0x7F or offset > 0x7F:
+        return None
+    timestamp = (timestamp >> 1) ^ -(timestamp & 1)
+    offset = (offset >> 1) ^ -(offset & 1)
+    return _as_record((offset, timestamp, None, data[start : end - 1], ()))
 
 
 def _record(data: bytes, position: Position, end: Position) -> Record:
@@ -191,8 +215,13 @@ def _record(data: bytes, position: Position, end: Position) -> Record:
 
 def _varint(data: bytes, position: Position, bits: int = 32) -> tuple[int, Position]:
     """Zigzag varint of at most `bits` bits; (value, position after it)."""
-    if position < len(data) and (number := data[position]) < 0x80:
-        return (number >> 1) ^ -(number & 1), position + 1
+    if position + 1 < len(data):  # Most take a byte or two.
+        number = data[position]
+        if number < 0x80:
+            return (number >> 1) ^ -(number & 1), position + 1
+        if (second := data[position + 1]) < 0x80:
+            number = number & 0x7F | second << 7
+            return (number >> 1) ^ -(number & 1), position + 2
     number = shift = 0
     while True:
         if position >= len(data) or shift >= bits:

@@ -22,7 +22,6 @@ each time, and the cursor stays.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -42,6 +41,7 @@ from broker.ports import (
     Finish,
     GroupOffsets,
     Pending,
+    QuickPosition,
     TopicView,
 )
 
@@ -163,19 +163,28 @@ class Cursors:
 
     def get_now(
         self, topic: TopicView, refused: Callable[[Ticket], None] | None = None, *, is_alone: bool
-    ) -> Ticket:
-        """`get`, served without a task if nothing has to be waited for. `is_alone`: no other GET is
+    ) -> Ticket | None:
+        """`get`, served without a task if nothing has to be waited for; None, and nothing has
+        happened, where the cursor is not kept here or was never moved. `is_alone`: no other GET is
         to be expected in this turn that could share its round."""
         assert self._loop is not None, "the cursors are not running"
+        lane = self._lanes.get(topic.topic_id)
+        if lane is not None and lane.is_serving:
+            return self._queue(topic, refused)[1]
+        position = self._position_now(topic)
+        if position is None:
+            return None
         lane, ticket = self._queue(topic, refused)
-        if not lane.is_serving:
-            lane.is_serving = True
-            self._due_count += 1
-            if is_alone:
-                self._serve_now(topic, lane)
-            else:
-                self._loop.call_soon(self._serve_now, topic, lane)
+        lane.is_serving = True
+        self._due_count += 1
+        if is_alone:
+            self._serve_now(topic, lane, position)
+        else:
+            self._loop.call_soon(self._serve_now, topic, lane)
         return ticket
+
+    def _position_now(self, topic: TopicView) -> QuickPosition | None:
+        return self._offsets.position_now(group_of(topic.name), topic.topic_id)
 
     def _queue(
         self, topic: TopicView, refused: Callable[[Ticket], None] | None
@@ -188,12 +197,19 @@ class Cursors:
         lane.waiting.append(ticket)
         return lane, ticket
 
-    def _serve_now(self, topic: TopicView, lane: _Lane) -> None:
-        """One round, at the end of the turn, of those who came in it."""
+    def _serve_now(
+        self, topic: TopicView, lane: _Lane, position: QuickPosition | None = None
+    ) -> None:
+        """One round, at the end of the turn, of those who came in it. `position` is the cursor's,
+        if it was just asked for."""
         self._due_count -= 1
         size_before = lane.reader.size
-        with suppress(Exception):  # The task meets it again and knows what to do.
-            self._round_now(topic, lane, is_alone=not self._due_count)
+        try:
+            position = position or self._position_now(topic)
+            if position is not None:
+                self._round_now(topic, lane, position, is_alone=not self._due_count)
+        except Exception:  # noqa: BLE001, S110  The task meets it again and knows what to do.
+            pass
         self.held_size += lane.reader.size - size_before
         if lane.waiting:
             assert self._tasks is not None
@@ -202,11 +218,12 @@ class Cursors:
         lane.is_serving = False
         self._trim(lane)
 
-    def _round_now(self, topic: TopicView, lane: _Lane, *, is_alone: bool) -> None:
+    def _round_now(
+        self, topic: TopicView, lane: _Lane, position: QuickPosition, *, is_alone: bool
+    ) -> None:
         """As `_round`, as far as nothing has to be waited for. Who is served leaves the line."""
         partition = self._controller.led(topic.name)
-        position = self._offsets.position_now(group_of(topic.name), topic.topic_id)
-        if partition is None or position is None or partition.topic.topic_id != topic.topic_id:
+        if partition is None or partition.topic.topic_id != topic.topic_id:
             return
         waiting = lane.waiting
         offset = max(position.offset, partition.log_start_offset)

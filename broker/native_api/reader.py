@@ -2,14 +2,13 @@
 unpacked."""
 
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 
 import anyio
 import anyio.to_thread
 
 from broker.errors import OffsetOutOfRange, RequestError, StorageFailed
-from broker.native_api.unpack import Unpacked, Unreadable
+from broker.native_api.unpack import Found, Unpacked, Unreadable
 from broker.ports import AnyPartition, Buffer, QuickPartition
 from engine.batch import BatchHeader, CorruptBatchError, iter_headers
 
@@ -38,15 +37,6 @@ class UnreadableBatch(RequestError):
             f" and are skipped: {reason}"
         )
         self.next_offset = header.next_offset
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One record."""
-
-    offset: int
-    value: bytes
-    """b"" for a null value."""
 
 
 class Unpacker:
@@ -135,7 +125,7 @@ class TopicReader:
         except Unreadable as reason:
             self._unpacked = None  # It has been read up to there; who asks again begins anew.
             raise UnreadableBatch(topic, unpacked.header, reason) from reason
-        return None if found is None else Found(*found)
+        return found
 
     def _ahead(self, offset: int) -> _Batch | None:
         """The batch that contains `offset`, if it was read ahead."""

@@ -90,11 +90,9 @@ class NativeSession:
         if self._unsettled or not self._gets.value:
             return None
         try:
-            command = parse(data)
-            assert isinstance(command, Get)
-            topic = handlers.public_topic(self._ctx, command.topic)
-        except (CommandError, RequestError):
-            return None  # The general way has the words for it.
+            topic = handlers.public_topic(self._ctx, data[4:].decode())
+        except (UnicodeDecodeError, RequestError):
+            return None  # The general way has the words for it, or knows what stands behind.
         began_at = self._monotonic()
         ticket = self._ctx.cursors.get_now(topic, is_alone=is_alone)
         if ticket is None:

@@ -60,8 +60,6 @@ class SharedCursors:
     def get_now(self, topic: TopicView, *, is_alone: bool) -> Ticket | None:
         """`get` without a task, where this node keeps the cursor and has moved it before; else
         None. See `Cursors.get_now`."""
-        if self._offsets.position_now(group_of(topic.name), topic.topic_id) is None:
-            return None
         return self._cursors.get_now(topic, partial(self.look_elsewhere, topic), is_alone=is_alone)
 
     def look_elsewhere(self, topic: TopicView, ticket: Ticket) -> None:

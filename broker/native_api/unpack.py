@@ -3,6 +3,8 @@
 A batch of a million records is not turned into a million objects because somebody wants the first.
 """
 
+from typing import NamedTuple
+
 from broker.codecs import records_section
 from broker.errors import CorruptBatch, StorageFailed, UnsupportedCompression
 from broker.ports import Buffer
@@ -13,6 +15,14 @@ from engine.records import iter_records
 class Unreadable(Exception):
     """A batch whose CRC holds and whose records nobody can read: its producer's fault, and for
     good."""
+
+
+class Found(NamedTuple):
+    """One record."""
+
+    offset: int
+    value: bytes
+    """b"" for a null value."""
 
 
 class Unpacked:
@@ -46,19 +56,20 @@ class Unpacked:
         """Whether `at(offset)` can be asked: the offset is in the batch and not behind us."""
         return self._next_offset <= offset < self.header.next_offset
 
-    def at(self, offset: int) -> tuple[int, bytes] | None:
-        """The first record at or after `offset`, as (offset, value); a null value is b"".
+    def at(self, offset: int) -> Found | None:
+        """The first record at or after `offset`.
 
         None if the batch has none, which in a control batch is always so. Raises Unreadable.
         """
         if self.header.is_control:
             return None
+        base_offset = self.header.base_offset
         try:
             for record in self._records:
-                found = self.header.base_offset + record.offset_delta
+                found = base_offset + record.offset_delta
                 self._next_offset = found + 1
                 if found >= offset:
-                    return found, record.value or b""
+                    return Found(found, record.value or b"")
         except CorruptBatchError as error:
             raise Unreadable(str(error)) from error
         self._next_offset = self.header.next_offset

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import records
 from engine.batch import HEADER_SIZE, SEQUENCE_MAX, CorruptBatchError, check_batch, parse_header
 from engine.records import Record, build, build_pairs, iter_records
 from tests.engine.support import client_batch
@@ -73,6 +74,43 @@ def test_the_quick_way_to_build_a_batch_that_builds_another_one(
         base_sequence=sequence,
     )
     assert got == expected
+
+
+@given(
+    st.tuples(
+        st.integers(-70, 70),
+        st.integers(-2, 140),
+        st.one_of(st.none(), st.binary(max_size=3)),
+        st.one_of(st.none(), st.integers(0, 200), st.sampled_from([8_190, 8_191, 8_192, 8_193])),
+        st.sampled_from([(), (("name", b"value"),)]),
+    ),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 255)), max_size=2),
+)
+def test_the_quick_way_to_read_a_record_that_reads_another_one(
+    fields: tuple[int, int, bytes | None, int | None, tuple[tuple[str, bytes], ...]],
+    damages: list[tuple[int, int]],
+) -> None:
+    timestamp_delta, offset_delta, key, size, headers = fields
+    value = None if size is None else bytes(size)
+    data = bytearray(
+        records._encode_records([Record(offset_delta, timestamp_delta, key, value, headers)])
+    )
+    _, start = records._varint(bytes(data), 0)
+    for position, byte in damages:
+        data[min(start + position, len(data) - 1)] = byte
+
+    quick = records._plain_record(bytes(data), start, len(data))
+
+    if quick is not None:
+        assert quick == records._record(bytes(data), start, len(data))
+    elif not damages:
+        assert (
+            key is not None
+            or value is None
+            or headers
+            or len(value) > 8_191
+            or (max(timestamp_delta, offset_delta) > 63 or timestamp_delta < -64)
+        )
 
 
 def test_header_key_that_is_no_text_keeps_its_bytes() -> None:

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from broker.errors import NotLeader, OffsetOutOfRange, StorageFailed
-from broker.native_api.cursor import Cursors, group_of
+from broker.native_api.cursor import Cursors, Ticket, group_of
 from broker.native_api.reader import UnreadableBatch
 from tests.broker.native_api.batches import CODECS, batch, garbage_batch, torn_batch
 from tests.broker.native_api.fakes import FakeController, FakeOffsets, FakePartition
@@ -40,10 +40,19 @@ class Shared:
         self.offsets.positions[group_of("logs"), self.logs.topic.topic_id] = offset
 
     async def take(self, partition: FakePartition | None = None) -> bytes | None:
+        return await self.ticket(partition, is_quick=self._is_quick).taken()
+
+    def ticket(
+        self,
+        partition: FakePartition | None = None,
+        *,
+        is_quick: bool,
+        is_alone: bool = False,
+    ) -> Ticket:
+        """A GET's place in the line, as a session asks for one."""
         topic = (partition or self.logs).topic
-        if self._is_quick:
-            return await self.cursors.get_now(topic, is_alone=False).taken()
-        return await self.cursors.get(topic).taken()
+        ticket = self.cursors.get_now(topic, is_alone=is_alone) if is_quick else None
+        return ticket or self.cursors.get(topic)
 
     async def values(self) -> list[bytes]:
         """Everything that is left."""

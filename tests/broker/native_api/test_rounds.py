@@ -29,11 +29,7 @@ def some_batch(rng: random.Random) -> bytes:
 
 async def taken(shared: Shared, count: int, *, is_quick: bool, is_alone: bool) -> list[object]:
     """What so many GETs of one turn get: values, and the texts of errors."""
-    topic = shared.logs.topic
-    tickets = [
-        shared.cursors.get_now(topic, is_alone=is_alone) if is_quick else shared.cursors.get(topic)
-        for _ in range(count)
-    ]
+    tickets = [shared.ticket(is_quick=is_quick, is_alone=is_alone) for _ in range(count)]
     got: list[object] = []
     for ticket in tickets:
         try:
@@ -87,7 +83,7 @@ async def test_gets_of_one_turn_share_one_commit_without_a_task() -> None:
     async with sharing() as shared:
         shared.logs.store(batch([b"%d" % number for number in range(10)]))
         shared.position = 0
-        tickets = [shared.cursors.get_now(shared.logs.topic, is_alone=False) for _ in range(11)]
+        tickets = [shared.ticket(is_quick=True) for _ in range(11)]
         values = [await ticket.taken() for ticket in tickets]
         assert values == [*(b"%d" % number for number in range(10)), None]
         assert shared.offsets.quick_count == shared.offsets.commit_count == 1
