@@ -12,6 +12,7 @@ Rules, those of Kafka (KIP-98, `ProducerStateEntry`):
 
 import struct
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from crc32c import crc32c
@@ -78,6 +79,11 @@ class _Producer(NamedTuple):
     """Oldest first; at most WINDOW_BATCH_COUNT."""
 
 
+_batch = partial(tuple.__new__, _Batch)
+_producer = partial(tuple.__new__, _Producer)
+"""From all fields, at every append."""
+
+
 class ProducerState:
     """The windows of all producers of one topic, ordered by their last append."""
 
@@ -104,17 +110,22 @@ class ProducerState:
 
     def update(self, header: BatchHeader) -> None:
         """Remember an appended batch; `header` has its final base offset."""
-        if header.producer_id < 0:
+        producer_id, epoch = header.producer_id, header.producer_epoch
+        if producer_id < 0:
             return
-        previous = self._producers.pop(header.producer_id, None)
-        kept = previous.batches if previous and previous.epoch == header.producer_epoch else ()
+        timestamp = header.max_timestamp
+        kept: tuple[_Batch, ...] = ()
+        previous = self._producers.pop(producer_id, None)
+        if previous is not None:
+            if previous.epoch == epoch:
+                kept = previous.batches
+            timestamp = max(timestamp, previous.last_timestamp)
         if not header.is_control:
-            batch = _Batch(
-                header.base_sequence, header.last_sequence, header.base_offset, header.next_offset
+            batch = _batch(
+                (header.base_sequence, header.last_sequence, header.base_offset, header.next_offset)
             )
             kept = (*kept, batch)[-WINDOW_BATCH_COUNT:]
-        timestamp = max(header.max_timestamp, previous.last_timestamp if previous else -1)
-        self._producers[header.producer_id] = _Producer(header.producer_epoch, timestamp, kept)
+        self._producers[producer_id] = _producer((epoch, timestamp, kept))
         if len(self._producers) > self._count_max:
             del self._producers[next(iter(self._producers))]
 

@@ -23,8 +23,8 @@ CODEC_POSITION: Final = 22
 
 _FIXED: Final = Struct(">hhiih")
 """Size of the transactional id, acks, timeout, number of topics, size of the first one's name."""
-_FIXED_PARTITION: Final = Struct(">iii")
-"""Number of partitions, index of the first, size of its records."""
+_FIXED_PARTITION: Final = Struct(">ii")
+"""Number of partitions, index of the first."""
 _COMPACT: Final = Struct(">Bhi")
 """Size of the transactional id, plus 1, acks, timeout."""
 _I32: Final = Struct(">i")
@@ -34,69 +34,87 @@ _NO_TAGS_SIZE: Final = 3
 """Bytes after the records of a flexible request: the tags of partition, topic and request."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """What the usual Produce says."""
+    """What the usual Produce says before its records: the same in each request of most clients."""
 
     version: int
     topic: str
     acks: int
     timeout_ms: int
-    records: memoryview
-    """Into the frame."""
+    head: bytes
+    """The bytes that say so."""
 
 
-def read(frame: memoryview, position: int, version: int) -> Asked | None:
-    """The request whose body starts at `position`; None if it is not the usual one."""
+def read(
+    frame: memoryview, position: int, version: int, last: Asked | None = None
+) -> tuple[Asked, memoryview] | None:
+    """The request whose body starts at `position`, and its records, as a view into the frame; None
+    if it is not the usual one. `last` is what an earlier one said: to say it again costs less."""
+    is_flexible = version >= FLEXIBLE_MIN
     try:
-        if version >= FLEXIBLE_MIN:
-            return _read_flexible(frame, position, version)
-        return _read_fixed(frame, position, version)
+        if last is None or last.version != version or not _begins(frame, position, last.head):
+            last = (_flexible_head if is_flexible else _fixed_head)(frame, position, version)
+            if last is None:
+                return None
+        position += len(last.head)
+        records = (_flexible_records if is_flexible else _fixed_records)(frame, position)
+        if version < ZSTD_VERSION_MIN and records is not None:
+            if records[CODEC_POSITION] & CODEC_MASK == ZSTD:
+                return None
     except (StructError, IndexError, ValueError, FrameError):
         return None  # Whatever is wrong with it, the general way says so.
+    return None if records is None else (last, records)
 
 
-def _read_fixed(frame: memoryview, position: int, version: int) -> Asked | None:
+def _begins(frame: memoryview, position: int, head: bytes) -> bool:
+    return frame[position : position + len(head)] == head
+
+
+def _fixed_head(frame: memoryview, position: int, version: int) -> Asked | None:
     id_size, acks, timeout_ms, topic_count, name_size = _FIXED.unpack_from(frame, position)
     name_start = position + _FIXED.size
     name_end = name_start + name_size
-    partition_count, index, size = _FIXED_PARTITION.unpack_from(frame, name_end)
-    start = name_end + _FIXED_PARTITION.size
-    if (id_size, topic_count, partition_count, index) != (-1, 1, 1, 0):
+    partition_count, index = _FIXED_PARTITION.unpack_from(frame, name_end)
+    if (id_size, topic_count, partition_count, index) != (-1, 1, 1, 0) or name_size < 0:
         return None
-    if name_size < 0 or size < HEADER_SIZE or start + size != len(frame):
-        return None
-    if version < ZSTD_VERSION_MIN and frame[start + CODEC_POSITION] & CODEC_MASK == ZSTD:
-        return None
-    return Asked(version, str(frame[name_start:name_end], "utf-8"), acks, timeout_ms, frame[start:])
+    head = bytes(frame[position : name_end + _FIXED_PARTITION.size])
+    return Asked(version, str(frame[name_start:name_end], "utf-8"), acks, timeout_ms, head)
 
 
-def _read_flexible(frame: memoryview, position: int, version: int) -> Asked | None:
+def _fixed_records(frame: memoryview, position: int) -> memoryview | None:
+    """Those whose size is at `position`, if they are all that is left."""
+    (size,) = _I32.unpack_from(frame, position)
+    start = position + _I32.size
+    return None if size < HEADER_SIZE or start + size != len(frame) else frame[start:]
+
+
+def _flexible_head(frame: memoryview, position: int, version: int) -> Asked | None:
     id_size, acks, timeout_ms = _COMPACT.unpack_from(frame, position)
-    position += _COMPACT.size
-    name_start = position + 2
-    name_end = name_start + frame[position + 1] - 1
+    start = position + _COMPACT.size
+    name_start = start + 2
+    name_end = name_start + frame[start + 1] - 1
     if (
         id_size != 0
-        or frame[position] != 2
+        or frame[start] != 2
         or not name_start <= name_end < name_start + NAME_SIZE_MAX
+        or frame[name_end] != 2
     ):
         return None
     (index,) = _I32.unpack_from(frame, name_end + 1)
-    size, start = uvarint(frame, name_end + 1 + _I32.size)
+    if index != 0:
+        return None
+    head = bytes(frame[position : name_end + 1 + _I32.size])
+    return Asked(version, str(frame[name_start:name_end], "utf-8"), acks, timeout_ms, head)
+
+
+def _flexible_records(frame: memoryview, position: int) -> memoryview | None:
+    """Those whose size is at `position`, if nothing but empty tags stands behind them."""
+    size, start = uvarint(frame, position)
     end = start + size - 1
-    if (
-        index != 0
-        or frame[name_end] != 2
-        or size <= HEADER_SIZE
-        or end + _NO_TAGS_SIZE != len(frame)
-    ):
+    if size <= HEADER_SIZE or end + _NO_TAGS_SIZE != len(frame):
         return None
-    if frame[end] or frame[end + 1] or frame[end + 2]:
-        return None
-    return Asked(
-        version, str(frame[name_start:name_end], "utf-8"), acks, timeout_ms, frame[start:end]
-    )
+    return None if frame[end] or frame[end + 1] or frame[end + 2] else frame[start:end]
 
 
 _PREFIX: Final = Struct(">ii")

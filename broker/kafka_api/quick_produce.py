@@ -66,6 +66,7 @@ class QuickProduce:
         self._wait_s_max = ctx.config.produce_wait_ms_max / 1000
         self._stats = stats
         self._fail = fail
+        self._last: Asked | None = None
 
     def begin(
         self,
@@ -78,9 +79,13 @@ class QuickProduce:
     ) -> PendingProduce | None:
         """Append what the Produce brings whose body starts at `position`; None, and nothing was
         done, if it is not a usual one."""
-        asked = produce_wire.read(frame, position, version)
-        if asked is None or asked.acks not in _ACKS:
+        read = produce_wire.read(frame, position, version, self._last)
+        if read is None:
             return None
+        asked, records = read
+        if asked.acks not in _ACKS:
+            return None
+        self._last = asked
         partition = self._led(asked.topic)
         if partition is None or partition.topic.is_internal:
             return None
@@ -89,7 +94,7 @@ class QuickProduce:
         began_at = self._monotonic()
         pending = PendingProduce(self, frame, correlation_id, asked, began_at)
         try:
-            appended = partition.append_now(asked.records, acks=asked.acks, is_alone=is_alone)
+            appended = partition.append_now(records, acks=asked.acks, is_alone=is_alone)
             if appended is None:
                 return None
             pending.appended = appended
