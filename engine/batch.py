@@ -120,10 +120,10 @@ class BatchHeader(NamedTuple):
 
     def placed(self, base_offset: Offset, leader_epoch: int) -> "BatchHeader":
         """The header that `patch` with the same values leaves behind."""
-        return _header((base_offset, self[1], leader_epoch, *self[3:]))
+        return as_header((base_offset, self[1], leader_epoch, *self[3:]))
 
 
-_header = partial(tuple.__new__, BatchHeader)
+as_header = partial(tuple.__new__, BatchHeader)
 """From all thirteen fields. `_make` and `_replace` do the same in three Python calls."""
 
 
@@ -136,7 +136,7 @@ def parse_header(buf: Buffer, position: Position = 0) -> BatchHeader:
         raise CorruptBatchError(
             f"{len(buf) - position} bytes are less than a {HEADER_SIZE}-byte header"
         )
-    header = _header(HEADER.unpack_from(buf, position))
+    header = as_header(HEADER.unpack_from(buf, position))
     if header.magic != MAGIC:
         raise CorruptBatchError(f"magic {header.magic} is not {MAGIC}")
     if header.batch_length < HEADER_SIZE - LENGTH_END:

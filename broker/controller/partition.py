@@ -13,7 +13,7 @@ import anyio
 
 from broker.controller.bucket import Bucket, DiskBusy
 from broker.controller.chain import SealedChain
-from broker.controller.checks import checked, checked_own
+from broker.controller.checks import accepted, checked, checked_own
 from broker.controller.lookup import Lookup
 from broker.controller.sealed import NOBODY, other_reader
 from broker.controller.topic_config import TopicConfig
@@ -244,9 +244,12 @@ class LocalPartition:
             return None
         config, view = self.config, self._view
         now_ms = self._clock.now_ms()
+        header = None
         if is_ours:
             header = checked_own(batch, config, is_internal_append=view.is_internal)
-        else:
+        elif not view.is_internal:
+            header = accepted(batch, config, now_ms=now_ms)
+        if header is None:
             header = checked(batch, config, now_ms=now_ms, is_internal_append=view.is_internal)
         store.flushes_soon = not is_alone
         try:

@@ -165,3 +165,72 @@ def test_timers_and_sleeping_tasks_go_on_beside_the_readers(loop: Loop, pairs: l
             loop.remove_reader(ours)
 
     assert loop.run_until_complete(talk()) == b"a"
+
+
+def test_a_timer_that_a_reader_sets_is_not_slept_through(loop: Loop, pairs: list[Pair]) -> None:
+    ours, theirs = pairs[0]
+
+    async def talk() -> str:
+        fired: asyncio.Future[str] = loop.create_future()
+        hour = loop.call_later(3_600, fired.set_result, "an hour later")
+
+        def read() -> None:
+            ours.recv(1)
+            loop.call_later(0.001, fired.set_result, "in time")
+
+        loop.add_reader(ours, read)
+        theirs.send(b"a")
+        try:
+            return await fired
+        finally:
+            hour.cancel()
+
+    assert loop.run_until_complete(talk()) == "in time"
+
+
+def test_readers_that_always_have_something_to_read_hold_up_no_timer(
+    loop: Loop, pairs: list[Pair]
+) -> None:
+    ours, theirs = pairs[0]
+
+    async def talk() -> None:
+        def read() -> None:
+            theirs.send(ours.recv(1))
+            ours.send(theirs.recv(1))
+            theirs.send(b"a")
+
+        loop.add_reader(ours, read)
+        theirs.send(b"a")
+        await asyncio.sleep(0.005)
+
+    loop.run_until_complete(talk())
+
+
+def test_a_thread_wakes_the_loop_between_two_readers(loop: Loop, pairs: list[Pair]) -> None:
+    ours, theirs = pairs[0]
+    order: list[bytes] = []
+
+    async def talk() -> str:
+        woken: asyncio.Future[str] = loop.create_future()
+
+        def read() -> None:
+            order.append(ours.recv(1))
+            if len(order) == 3:
+                loop.call_soon_threadsafe(woken.set_result, "woken")
+            theirs.send(b"a")
+
+        loop.add_reader(ours, read)
+        theirs.send(b"a")
+        await asyncio.to_thread(order.append, b"thread")
+        return await woken
+
+    assert loop.run_until_complete(talk()) == "woken"
+    assert b"thread" in order
+
+
+def test_a_reader_stops_the_loop(loop: Loop, pairs: list[Pair]) -> None:
+    ours, theirs = pairs[0]
+    loop.add_reader(ours, loop.stop)
+    theirs.send(b"a")
+
+    loop.run_forever()
