@@ -100,7 +100,7 @@ class ProducerState:
             return _FRESH
         if header.producer_epoch < producer.epoch:
             return Fenced(producer.epoch)
-        if header.is_control:
+        if _is_next(producer, header) or header.is_control:
             return _FRESH
         if header.producer_epoch > producer.epoch:
             return _FRESH if header.base_sequence == 0 else Gap(0)
@@ -170,6 +170,14 @@ class ProducerState:
             state._producers[producer_id] = _Producer(epoch, timestamp, batches)
             position = stop
         return state
+
+
+def _is_next(producer: _Producer, header: BatchHeader) -> bool:
+    """What most batches are."""
+    batches = producer.batches
+    if not batches or header.producer_epoch != producer.epoch:
+        return False
+    return header.base_sequence == (batches[-1].last_sequence + 1) & SEQUENCE_MAX
 
 
 def _check_sequence(batches: tuple[_Batch, ...], first: int, last: int) -> Verdict:

@@ -13,6 +13,7 @@ from typing import Final
 
 from broker.codecs import ZSTD
 from broker.errors import FrameError
+from broker.kafka_api.header import PREFIX_SIZE
 from broker.kafka_api.skim import uvarint
 from engine.batch import CODEC_MASK, HEADER_SIZE
 
@@ -21,6 +22,8 @@ ZSTD_VERSION_MIN: Final = 7
 CODEC_POSITION: Final = 22
 """Of the byte of a batch that names its codec."""
 
+_ID_POSITION: Final = 4
+"""Of the correlation id in a frame."""
 _FIXED: Final = Struct(">hhiih")
 """Size of the transactional id, acks, timeout, number of topics, size of the first one's name."""
 _FIXED_PARTITION: Final = Struct(">ii")
@@ -42,33 +45,59 @@ class Asked:
     topic: str
     acks: int
     timeout_ms: int
+    start: bytes
+    """The bytes of the frame before the correlation id, which say which API this is."""
     head: bytes
-    """The bytes that say so."""
+    """Those behind it, the client id included."""
+    end: int
+    """Where in the frame they end."""
 
 
-def read(
-    frame: memoryview, position: int, version: int, last: Asked | None = None
-) -> tuple[Asked, memoryview] | None:
+def read(frame: memoryview, position: int, version: int) -> tuple[Asked, memoryview] | None:
     """The request whose body starts at `position`, and its records, as a view into the frame; None
-    if it is not the usual one. `last` is what an earlier one said: to say it again costs less."""
-    is_flexible = version >= FLEXIBLE_MIN
+    if it is not the usual one."""
     try:
-        if last is None or last.version != version or not _begins(frame, position, last.head):
-            last = (_flexible_head if is_flexible else _fixed_head)(frame, position, version)
-            if last is None:
-                return None
-        position += len(last.head)
-        records = (_flexible_records if is_flexible else _fixed_records)(frame, position)
-        if version < ZSTD_VERSION_MIN and records is not None:
-            if records[CODEC_POSITION] & CODEC_MASK == ZSTD:
-                return None
+        asked = (_flexible_head if version >= FLEXIBLE_MIN else _fixed_head)(
+            frame, position, version
+        )
+        records = None if asked is None else _records(frame, asked)
     except (StructError, IndexError, ValueError, FrameError):
         return None  # Whatever is wrong with it, the general way says so.
-    return None if records is None else (last, records)
+    return None if asked is None or records is None else (asked, records)
 
 
-def _begins(frame: memoryview, position: int, head: bytes) -> bool:
-    return frame[position : position + len(head)] == head
+def is_again(frame: memoryview, last: Asked) -> bool:
+    """Whether a request says the same as `last` before its records, but for its correlation id."""
+    return frame[PREFIX_SIZE : last.end] == last.head and frame[:_ID_POSITION] == last.start
+
+
+def read_again(frame: memoryview, last: Asked) -> tuple[int, memoryview] | None:
+    """The correlation id and the records of a request of which that is so; None if it is not a
+    usual one. What `read` finds, at a third of the cost."""
+    try:
+        records = _records(frame, last)
+    except (StructError, IndexError, FrameError):
+        return None
+    return None if records is None else (_I32.unpack_from(frame, _ID_POSITION)[0], records)
+
+
+def _records(frame: memoryview, asked: Asked) -> memoryview | None:
+    """Those whose size stands behind what is asked, if they are all that is left."""
+    if asked.version >= FLEXIBLE_MIN:
+        return _flexible_records(frame, asked.end)
+    (size,) = _I32.unpack_from(frame, asked.end)
+    start = asked.end + _I32.size
+    if size < HEADER_SIZE or start + size != len(frame):
+        return None
+    is_zstd = frame[start + CODEC_POSITION] & CODEC_MASK == ZSTD
+    return None if is_zstd and asked.version < ZSTD_VERSION_MIN else frame[start:]
+
+
+def _asked(
+    frame: memoryview, version: int, topic: str, acks: int, timeout_ms: int, end: int
+) -> Asked:
+    start, head = bytes(frame[:_ID_POSITION]), bytes(frame[PREFIX_SIZE:end])
+    return Asked(version, topic, acks, timeout_ms, start, head, end)
 
 
 def _fixed_head(frame: memoryview, position: int, version: int) -> Asked | None:
@@ -78,15 +107,8 @@ def _fixed_head(frame: memoryview, position: int, version: int) -> Asked | None:
     partition_count, index = _FIXED_PARTITION.unpack_from(frame, name_end)
     if (id_size, topic_count, partition_count, index) != (-1, 1, 1, 0) or name_size < 0:
         return None
-    head = bytes(frame[position : name_end + _FIXED_PARTITION.size])
-    return Asked(version, str(frame[name_start:name_end], "utf-8"), acks, timeout_ms, head)
-
-
-def _fixed_records(frame: memoryview, position: int) -> memoryview | None:
-    """Those whose size is at `position`, if they are all that is left."""
-    (size,) = _I32.unpack_from(frame, position)
-    start = position + _I32.size
-    return None if size < HEADER_SIZE or start + size != len(frame) else frame[start:]
+    topic, end = str(frame[name_start:name_end], "utf-8"), name_end + _FIXED_PARTITION.size
+    return _asked(frame, version, topic, acks, timeout_ms, end)
 
 
 def _flexible_head(frame: memoryview, position: int, version: int) -> Asked | None:
@@ -104,8 +126,8 @@ def _flexible_head(frame: memoryview, position: int, version: int) -> Asked | No
     (index,) = _I32.unpack_from(frame, name_end + 1)
     if index != 0:
         return None
-    head = bytes(frame[position : name_end + 1 + _I32.size])
-    return Asked(version, str(frame[name_start:name_end], "utf-8"), acks, timeout_ms, head)
+    topic, end = str(frame[name_start:name_end], "utf-8"), name_end + 1 + _I32.size
+    return _asked(frame, version, topic, acks, timeout_ms, end)
 
 
 def _flexible_records(frame: memoryview, position: int) -> memoryview | None:

@@ -67,6 +67,8 @@ class QuickProduce:
         self._stats = stats
         self._fail = fail
         self._last: Asked | None = None
+        self._wait_s = 0.0
+        """How long that one may wait for its followers."""
 
     def begin(
         self,
@@ -79,13 +81,42 @@ class QuickProduce:
     ) -> PendingProduce | None:
         """Append what the Produce brings whose body starts at `position`; None, and nothing was
         done, if it is not a usual one."""
-        read = produce_wire.read(frame, position, version, self._last)
-        if read is None:
+        read = produce_wire.read(frame, position, version)
+        if read is None or read[0].acks not in _ACKS:
             return None
         asked, records = read
-        if asked.acks not in _ACKS:
-            return None
         self._last = asked
+        self._wait_s = min(max(asked.timeout_ms / 1000, 0.0), self._wait_s_max)
+        return self._append(frame, correlation_id, asked, records, is_alone=is_alone)
+
+    def is_again(self, frame: memoryview) -> bool:
+        """It says the same as the last one, before its records: for `begin_again`."""
+        last = self._last
+        return last is not None and produce_wire.is_again(frame, last)
+
+    def begin_again(self, frame: memoryview, *, is_alone: bool) -> PendingProduce | None:
+        """`begin` of one of which that was said."""
+        asked = self._last
+        assert asked is not None
+        read = produce_wire.read_again(frame, asked)
+        if read is None:
+            return None
+        correlation_id, records = read
+        return self._append(frame, correlation_id, asked, records, is_alone=is_alone)
+
+    def forget(self) -> None:
+        """The client says something new of itself."""
+        self._last = None
+
+    def _append(
+        self,
+        frame: memoryview,
+        correlation_id: int,
+        asked: Asked,
+        records: memoryview,
+        *,
+        is_alone: bool,
+    ) -> PendingProduce | None:
         partition = self._led(asked.topic)
         if partition is None or partition.topic.is_internal:
             return None
@@ -98,9 +129,8 @@ class QuickProduce:
             if appended is None:
                 return None
             pending.appended = appended
-            wait_s = min(max(asked.timeout_ms / 1000, 0.0), self._wait_s_max)
             partition.when_committed(
-                appended.end_offset, pending.committed, acks=asked.acks, timeout_s=wait_s
+                appended.end_offset, pending.committed, acks=asked.acks, timeout_s=self._wait_s
             )
         except BatchRefused as refusal:
             pending.committed(refusal)  # It would be refused the general way, too.

@@ -69,6 +69,8 @@ class KafkaSession:
     ) -> ports.Pending | None:
         """Stage 1 of the usual Produce or Fetch of a client that has said who it is; None for all
         else."""
+        if self._quick_produce.is_again(frame):
+            return self._quick_produce.begin_again(frame, is_alone=is_alone)
         size = len(self._client_field)
         if not size or len(frame) <= PREFIX_SIZE + size or frame[0] or frame[1] > FETCH.key:
             return None
@@ -117,8 +119,9 @@ class KafkaSession:
             return self._unserved(api, prefix)
         is_flexible = api.is_flexible(prefix.version)
         client_id, position = read_client_id(frame, is_flexible=is_flexible)
-        self._ctx.client.client_id = client_id
-        self._client_field = client_field(frame)
+        if (field := client_field(frame)) != self._client_field:
+            self._ctx.client.client_id, self._client_field = client_id, field
+            self._quick_produce.forget()
         began_at = self._ctx.clock.monotonic()
         if (api.key, prefix.version) not in LOADED:
             await load(api.key, prefix.version)

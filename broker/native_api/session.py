@@ -66,7 +66,8 @@ class NativeSession:
         return None
 
     def _put_now(self, data: bytes, *, is_alone: bool) -> Pending | None:
-        _drop_done(self._untaken)
+        if self._untaken:
+            _drop_done(self._untaken)
         words = data.split(b" ", 2)
         if self._untaken or len(words) != 3:
             return None
@@ -86,7 +87,8 @@ class NativeSession:
         return put
 
     def _get_now(self, data: bytes, *, is_alone: bool) -> Pending | None:
-        _drop_done(self._unsettled)
+        if self._unsettled:
+            _drop_done(self._unsettled)
         if self._unsettled or not self._gets.value:
             return None
         try:

@@ -30,7 +30,7 @@ from engine.wal import WRITE_QUEUE_SIZE_MAX, StoredSegment, Wal
 
 T = TypeVar("T")
 
-GATHERING_TURNS = 2
+GATHERING_TURNS = 3
 """Of the loop, between a commit and the next one that something waits for already. Who was answered
 by the first asks again meanwhile and shares the second: many clients who each wait for their answer
 would else go on in groups half as large, and each commit costs as much as ten of them."""
@@ -106,7 +106,8 @@ class Store:
         self.flushes_soon = True
         if not self._is_gathering:
             self.wal.flush()
-            self._make_room()
+            if self._room is not None:
+                self._make_room()
 
     def _reap(self) -> None:
         self._is_reaping = True
@@ -114,7 +115,8 @@ class Store:
             self.wal.reap()
         finally:
             self._is_reaping = False
-        self._make_room()
+        if self._room is not None:
+            self._make_room()
 
     def _make_room(self) -> None:
         if self._room is not None and self.wal.queue_size <= WRITE_QUEUE_SIZE_MAX // 2:

@@ -170,9 +170,9 @@ class UringBackend(RealBackend):
                 ring_api.io_uring_sqe_set_flags(entry, ring_api.IOSQE_ASYNC)
         else:
             ring_api.io_uring_prep_fsync(entry, operation.file, ring_api.IORING_FSYNC_DATASYNC)
-        self._next_id += 1
-        ring_api.io_uring_sqe_set_data64(entry, self._next_id)
-        self._operations[self._next_id] = operation
+        self._next_id = key = self._next_id + 1
+        ring_api.io_uring_sqe_set_data64(entry, key)
+        self._operations[key] = operation
 
     def _reap_ring(self, *, call_back: bool = True) -> None:
         for _ in range(ring_api.io_uring_cq_ready(self._ring)):
