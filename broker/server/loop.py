@@ -79,7 +79,7 @@ class _Readers(selectors.EpollSelector):
         loop, others = self._loop, list[_Event]()
         ready, timers = loop._ready, loop._scheduled
         first = timers[0] if timers else None
-        until = None if timeout is None else time.monotonic() + timeout
+        until = None if timeout is None else loop.time() + timeout
         while True:
             try:
                 events = self._poll(timeout)
@@ -91,7 +91,7 @@ class _Readers(selectors.EpollSelector):
             if (timers[0] if timers else None) is not first:
                 return others  # It is due before the one that we wait for.
             if until is not None:
-                timeout = until - time.monotonic()
+                timeout = until - loop.time()
                 if timeout <= 0:
                     return others
 
