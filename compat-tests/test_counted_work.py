@@ -111,12 +111,12 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
 
 
 INSTRUCTIONS = {
-    "produce": 6_500,
-    "fetch": 3_500,
+    "produce": 5_000,
+    "fetch": 3_000,
     "session": 3_500,
     "tail": 9_500,
-    "put": 7_500,
-    "get": 9_500,
+    "put": 5_700,
+    "get": 7_000,
 }
 """Of the interpreter, in the thread that serves, per request."""
 
