@@ -7,6 +7,7 @@
     invariants.py  what must hold after every change
     leases.py      what a node may write        pmap.py        a map that shares structure
     disk.py        the door to the disk         journal.py     the log on disk
+    frames.py      the bytes of the journal
     snapshot.py    the state on disk            proposals.py   commands under way
     members.py     who takes part               membership.py  how that changes
     messages.py    what members say             transfer.py    snapshots on their way

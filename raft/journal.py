@@ -1,28 +1,19 @@
-"""The Raft log on disk: entries, term and vote, commit index.
-
-    file   := header frame*
-    header := magic(8) version(u32) generation(u32) crc(u32)
-    frame  := size(u32) crc(u32) record*         size of the records together, in bytes
-    record := HARD term vote | BASE index term | ENTRY index term command
-            | TRUNCATE index | COMMIT index
+"""The Raft log on disk: entries, term and vote, commit index. Its bytes are drawn in `frames.py`.
 
 A frame is everything that one `sync` made durable, in one write; and it is written only after the
 frame before it was durable. So a bad frame at the very end is a torn write that nobody was told
 about, and is cut off. A bad frame with a good one behind it was durable once: that is corruption,
-and the node refuses to start rather than vote with a hole in its memory. The CRC covers the file's
-generation and the frame's position, so that neither stale bytes nor bytes inside a command can pass
-for a frame.
+and the node refuses to start rather than vote with a hole in its memory.
 
-Byte order is little-endian. The layout is drawn in docs/formats/metadata.md. The mixed-case methods
-are the interface that pysyncobj asks of a journal.
+The mixed-case methods are the interface that pysyncobj asks of a journal.
 """
 
 import struct
-from collections.abc import Iterator
 from typing import overload
 
 from crc32c import crc32c
 
+from raft import frames
 from raft.disk import NEW, Disk, File, write_whole
 from raft.errors import REMEDY, CorruptJournalError
 
@@ -30,27 +21,14 @@ Entry = tuple[bytes, int, int]
 """(command, index, term), as pysyncobj wants it."""
 
 JOURNAL_NAME = "journal"
-FORMAT_VERSION = 1
 FIRST_INDEX, FIRST_TERM = 1, 0
 """Every log begins after this entry, which nobody ever sends."""
 PLACEHOLDER = b"\x01"
 """Command of the entry that the log begins after: pysyncobj's no-op. Its real command is in the
 snapshot."""
 
-FRAME_SIZE_MAX = 16 * 1024 * 1024
 BUFFER_SIZE_MAX = 1024 * 1024
 """Bytes that may wait for a sync; beyond it the journal syncs by itself."""
-
-_MAGIC = b"WALRUSRJ"
-_HEADER = struct.Struct("<8sIII")
-_FRAME = struct.Struct("<II")
-_SEED = struct.Struct("<IQI")
-
-_HARD, _BASE, _ENTRY, _TRUNCATE, _COMMIT = range(1, 6)
-_HARD_HEAD = struct.Struct("<BQB")
-_BASE_HEAD = struct.Struct("<BQQ")
-_ENTRY_HEAD = struct.Struct("<BQQI")
-_INDEX_HEAD = struct.Struct("<BQ")
 
 
 class Journal:
@@ -95,7 +73,7 @@ class Journal:
                 f"entry {idx} of term {term} after entry {last[1]} of term {last[2]}"
             )
         self._entries.append((command, idx, term))
-        self._pending += _entry_record(command, idx, term)
+        self._pending += frames.entry_record(command, idx, term)
         if len(self._pending) > BUFFER_SIZE_MAX:
             self.sync()
 
@@ -107,7 +85,7 @@ class Journal:
                 f"entry {index} is committed up to {self._commit_index} and cannot go"
             )
         del self._entries[entryFrom:]
-        self._pending += _INDEX_HEAD.pack(_TRUNCATE, index)
+        self._pending += frames.truncate_record(index)
 
     @overload
     def __getitem__(self, at: int) -> Entry: ...
@@ -213,8 +191,8 @@ class Journal:
 
     def _write_frame(self) -> None:
         if self._commit_is_pending:
-            self._pending += _INDEX_HEAD.pack(_COMMIT, self._commit_index)
-        frame = _frame(self._generation, self._size, bytes(self._pending))
+            self._pending += frames.commit_record(self._commit_index)
+        frame = frames.frame(self._generation, self._size, bytes(self._pending))
         self._failed = True  # Until both calls have returned.
         self._file.append(frame)
         self._file.sync()
@@ -233,19 +211,18 @@ class Journal:
         """Write the whole log into a new file. A crash leaves the old file or the new one, each of
         them true."""
         self._generation += 1
-        head = _HEADER.pack(_MAGIC, FORMAT_VERSION, self._generation, 0)[:-4]
-        chunks = [head + struct.pack("<I", crc32c(head))]
+        chunks = [frames.header(self._generation)]
         self._size = len(chunks[0])
         records = bytearray(self._hard_record())
-        records += _BASE_HEAD.pack(_BASE, *self._entries[0][1:])
+        records += frames.base_record(*self._entries[0][1:])
         for entry in self._entries[1:]:
-            records += _entry_record(*entry)
+            records += frames.entry_record(*entry)
             if len(records) > BUFFER_SIZE_MAX:
-                chunks.append(_frame(self._generation, self._size, bytes(records)))
+                chunks.append(frames.frame(self._generation, self._size, bytes(records)))
                 self._size += len(chunks[-1])
                 records.clear()
-        records += _INDEX_HEAD.pack(_COMMIT, self._commit_index)
-        chunks.append(_frame(self._generation, self._size, bytes(records)))
+        records += frames.commit_record(self._commit_index)
+        chunks.append(frames.frame(self._generation, self._size, bytes(records)))
         self._size += len(chunks[-1])
         write_whole(self._disk, self._name, chunks)
         self._pending.clear()
@@ -253,22 +230,21 @@ class Journal:
         return self._disk.open(self._name)
 
     def _hard_record(self) -> bytes:
-        vote = (self._vote or "").encode()
-        return _HARD_HEAD.pack(_HARD, self._term, len(vote)) + vote
+        return frames.hard_record(self._term, self._vote)
 
     # ---- recovery ------------------------------------------------------------------------------
 
     def _recover(self, data: bytes) -> None:
         self._generation = self._read_header(data)
-        end = _HEADER.size
-        while (records := _frame_at(data, end, self._generation)) is not None:
+        end = frames.HEADER.size
+        while (records := frames.frame_at(data, end, self._generation)) is not None:
             self._replay(records, end)
-            end += _FRAME.size + len(records)
-        if end == _HEADER.size:
+            end += frames.FRAME.size + len(records)
+        if end == frames.HEADER.size:
             raise self._corrupt(
                 end, "the first frame, which is durable before the file has its name, is bad"
             )
-        if (good := _good_frame_behind(data, end, self._generation)) is not None:
+        if (good := frames.good_frame_behind(data, end, self._generation)) is not None:
             raise self._corrupt(
                 end, f"a bad frame, but there is a good one behind it, at position {good}"
             )
@@ -281,20 +257,22 @@ class Journal:
         self._size = end
 
     def _read_header(self, data: bytes) -> int:
-        if len(data) < _HEADER.size:
+        if len(data) < frames.HEADER.size:
             raise self._corrupt(0, "shorter than its header")
-        magic, version, generation, crc = _HEADER.unpack_from(data)
-        if magic != _MAGIC or crc != crc32c(data[: _HEADER.size - 4]):
+        magic, version, generation, crc = frames.HEADER.unpack_from(data)
+        if magic != frames.MAGIC or crc != crc32c(data[: frames.HEADER.size - 4]):
             raise self._corrupt(0, "the header is bad")
-        if version != FORMAT_VERSION:
-            raise self._corrupt(8, f"format {version}, and this program reads {FORMAT_VERSION}")
+        if version != frames.FORMAT_VERSION:
+            raise self._corrupt(
+                8, f"format {version}, and this program reads {frames.FORMAT_VERSION}"
+            )
         return int(generation)
 
     def _replay(self, records: bytes, position: int) -> None:
         """One frame's records. Raises CorruptJournalError when a good CRC covers nonsense: a bug,
         not a bad disk."""
         try:
-            for kind, index, term, extra in _records(records):
+            for kind, index, term, extra in frames.records_of(records):
                 self._replay_one(kind, index, term, extra)
         except (struct.error, ValueError, AssertionError, IndexError) as wrong:
             raise self._corrupt(
@@ -302,16 +280,16 @@ class Journal:
             ) from wrong
 
     def _replay_one(self, kind: int, index: int, term: int, extra: bytes) -> None:
-        if kind == _HARD:
+        if kind == frames.HARD:
             self._term, self._vote = term, extra.decode() or None
-        elif kind == _BASE:
+        elif kind == frames.BASE:
             self._entries = [(PLACEHOLDER, index, term)]
             self._commit_index = index
-        elif kind == _ENTRY:
+        elif kind == frames.ENTRY:
             if index != self.last_index + 1 or term < self._entries[-1][2]:
                 raise ValueError(f"entry {index} of term {term} after entry {self.last_index}")
             self._entries.append((extra, index, term))
-        elif kind == _TRUNCATE:
+        elif kind == frames.TRUNCATE:
             if not self._commit_index < index <= self.last_index:
                 raise ValueError(
                     f"truncation to {index} outside {self._commit_index}..{self.last_index}"
@@ -327,60 +305,3 @@ class Journal:
             f"{self._disk.describe(self._name)}, position {position}: {text}. The metadata journal"
             f" was damaged after it was written. {REMEDY}"
         )
-
-
-def _entry_record(command: bytes, index: int, term: int) -> bytes:
-    return _ENTRY_HEAD.pack(_ENTRY, index, term, len(command)) + command
-
-
-def _frame(generation: int, position: int, records: bytes) -> bytes:
-    return _FRAME.pack(len(records), _frame_crc(generation, position, records)) + records
-
-
-def _frame_crc(generation: int, position: int, records: bytes) -> int:
-    return crc32c(records, crc32c(_SEED.pack(generation, position, len(records))))
-
-
-def _frame_at(data: bytes, position: int, generation: int) -> bytes | None:
-    """The records of the frame at `position`; None when there is no good frame."""
-    if position + _FRAME.size > len(data):
-        return None
-    size, crc = _FRAME.unpack_from(data, position)
-    start = position + _FRAME.size
-    if not 0 < size <= min(FRAME_SIZE_MAX, len(data) - start):
-        return None
-    records = data[start : start + size]
-    return records if _frame_crc(generation, position, records) == crc else None
-
-
-def _good_frame_behind(data: bytes, bad: int, generation: int) -> int | None:
-    """Any position counts: the size field of the bad frame may be what is bad."""
-    for position in range(bad + 1, len(data) - _FRAME.size):
-        if _frame_at(data, position, generation) is not None:
-            return position
-    return None
-
-
-def _records(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(kind, index, term, rest) of each record; fields a kind does not have are 0 or empty."""
-    at = 0
-    while at < len(data):
-        kind = data[at]
-        if kind == _HARD:
-            _, term, size = _HARD_HEAD.unpack_from(data, at)
-            at += _HARD_HEAD.size + size
-            yield kind, 0, term, data[at - size : at]
-        elif kind == _BASE:
-            _, index, term = _BASE_HEAD.unpack_from(data, at)
-            at += _BASE_HEAD.size
-            yield kind, index, term, b""
-        elif kind == _ENTRY:
-            _, index, term, size = _ENTRY_HEAD.unpack_from(data, at)
-            at += _ENTRY_HEAD.size + size
-            yield kind, index, term, data[at - size : at]
-        elif kind in (_TRUNCATE, _COMMIT):
-            _, index = _INDEX_HEAD.unpack_from(data, at)
-            at += _INDEX_HEAD.size
-            yield kind, index, 0, b""
-        else:
-            raise ValueError(f"record of unknown kind {kind}")

@@ -48,6 +48,7 @@ PURE = (
     "engine/producer_state.py",
     "engine/records.py",
     "raft/commands.py",
+    "raft/frames.py",
     "raft/leases.py",
     "raft/state.py",
 )

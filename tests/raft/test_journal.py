@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crc32c import crc32c
 
-from raft import journal as layout
+from raft import frames
 from raft.disk import OsDisk
 from raft.errors import CorruptJournalError
-from raft.journal import BUFFER_SIZE_MAX, FORMAT_VERSION, JOURNAL_NAME, Entry, Journal
+from raft.frames import FORMAT_VERSION
+from raft.journal import BUFFER_SIZE_MAX, JOURNAL_NAME, Entry, Journal
 from tests.raft.support import seeded
 from tests.raft.test_commands import golden
 from tests.sim.raft.disk import PowerCut, SimDisk
@@ -198,13 +198,13 @@ def test_what_the_disk_still_has_of_an_earlier_file_is_no_frame() -> None:
 
 
 NONSENSE = {
-    "gap": layout._entry_record(b"\x00", 8, 3),
-    "past term": layout._entry_record(b"\x00", 7, 2),
-    "half an entry": layout._entry_record(b"\x00", 7, 3)[:9],
-    "truncates what is committed": layout._INDEX_HEAD.pack(layout._TRUNCATE, 4),
-    "truncates what is not there": layout._INDEX_HEAD.pack(layout._TRUNCATE, 8),
-    "commits what is not there": layout._INDEX_HEAD.pack(layout._COMMIT, 7),
-    "takes a commit back": layout._INDEX_HEAD.pack(layout._COMMIT, 3),
+    "gap": frames.entry_record(b"\x00", 8, 3),
+    "past term": frames.entry_record(b"\x00", 7, 2),
+    "half an entry": frames.entry_record(b"\x00", 7, 3)[:9],
+    "truncates what is committed": frames.truncate_record(4),
+    "truncates what is not there": frames.truncate_record(8),
+    "commits what is not there": frames.commit_record(7),
+    "takes a commit back": frames.commit_record(3),
     "unknown kind": b"\x09",
 }
 
@@ -216,7 +216,7 @@ def test_a_good_checksum_over_nonsense_is_noticed(records: bytes) -> None:
     journal = filled(disk)
     journal.setRaftCommitIndex(4)
     journal.flush()
-    disk.write(JOURNAL_NAME, content(disk) + layout._frame(1, journal.size, records))
+    disk.write(JOURNAL_NAME, content(disk) + frames.frame(1, journal.size, records))
     with pytest.raises(CorruptJournalError, match="contradicts"):
         Journal(disk)
 
@@ -224,8 +224,7 @@ def test_a_good_checksum_over_nonsense_is_noticed(records: bytes) -> None:
 def test_a_journal_of_a_later_format_is_not_guessed_at() -> None:
     disk = SimDisk(seeded(1))
     filled(disk)
-    head = layout._HEADER.pack(layout._MAGIC, FORMAT_VERSION + 1, 1, 0)[:-4]
-    header = head + crc32c(head).to_bytes(4, "little")
+    header = frames.header(1, version=FORMAT_VERSION + 1)
     disk.write(JOURNAL_NAME, header + content(disk)[len(header) :])
     with pytest.raises(CorruptJournalError, match="format 2"):
         Journal(disk)
@@ -435,7 +434,7 @@ def test_the_commit_index_moves_only_over_what_is_durable() -> None:
 
 def test_a_big_burst_goes_to_disk_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them above what a start will read."""
-    monkeypatch.setattr(layout, "FRAME_SIZE_MAX", BUFFER_SIZE_MAX + 100_000)
+    monkeypatch.setattr(frames, "FRAME_SIZE_MAX", BUFFER_SIZE_MAX + 100_000)
     disk = SimDisk(seeded(1))
     journal = filled(disk)
     for index in range(7, 50):

@@ -10,7 +10,7 @@ from broker.replication.seal import Recovery, SealEffect
 from engine.errors import CorruptSegmentError
 from engine.format import FormatError, SegmentEnd, new_meta
 from engine.segment_files import MetaFile, SegmentFiles
-from raft import journal, snapshot
+from raft import frames, snapshot
 from tests.sim.deletions import MUTANTS
 from tests.sim.mutants import Patches, mutant
 
@@ -22,7 +22,7 @@ __all__ = ["MUTANTS"]
 @mutant
 def a_damaged_journal_ends_there() -> Patches:
     """What is behind a bad frame is taken for a torn write, wherever it is."""
-    yield journal, "_good_frame_behind", lambda *_: None
+    yield frames, "good_frame_behind", lambda *_: None
 
 
 @mutant

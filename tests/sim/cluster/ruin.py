@@ -14,8 +14,9 @@ from typing import Protocol
 
 from engine.errors import CorruptSegmentError, FormatVersionError
 from engine.format import HEAD_NAME, META_NAME, FormatError, unpack_meta
-from raft import journal
 from raft.errors import StoredStateError
+from raft.frames import FRAME, HEADER, frame_at
+from raft.journal import JOURNAL_NAME
 from raft.snapshot import SNAPSHOT_NAME
 from raft.state import ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.copies import file_of, is_closed, kept, put_file, take_away
@@ -68,15 +69,15 @@ class Ruin:
 
     def befall_raft(self, machine: Machine, rng: random.Random) -> None:
         """A machine that has just lost power, whose disk `may_lose`."""
-        name = rng.choice([journal.JOURNAL_NAME, SNAPSHOT_NAME])
+        name = rng.choice([JOURNAL_NAME, SNAPSHOT_NAME])
         data = machine.raft_disk.read(name)
         if data is None:
-            name = journal.JOURNAL_NAME
+            name = JOURNAL_NAME
             data = machine.raft_disk.read(name)
         if data is None:
             return
         within, shorter_than = range(len(data)), len(data)
-        if name == journal.JOURNAL_NAME:
+        if name == JOURNAL_NAME:
             frames = _frames(data)
             shorter_than = frames[1]
             # Below the last one, if there are several; half of them where a careless start could
@@ -237,7 +238,7 @@ _WAYS: tuple[Callable[[bytearray, random.Random, range, int], bytearray], ...] =
 def _frames(data: bytes) -> list[int]:
     """Where each frame of a journal begins, and where the last one ends."""
     generation = int.from_bytes(data[12:16], "little")
-    positions = [journal._HEADER.size]
-    while (records := journal._frame_at(data, positions[-1], generation)) is not None:
-        positions.append(positions[-1] + journal._FRAME.size + len(records))
+    positions = [HEADER.size]
+    while (records := frame_at(data, positions[-1], generation)) is not None:
+        positions.append(positions[-1] + FRAME.size + len(records))
     return positions

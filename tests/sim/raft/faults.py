@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from raft import frames
 from raft import journal as journal_module
 from raft.commands import AnyCommand, Applied, Barrier
 from raft.errors import NoLeader
@@ -131,8 +132,8 @@ class TrustsItsJournal(SimNode):
             return data[position + 8 : position + 8 + size] if 0 < size < len(data) else None
 
         with (
-            patch.object(journal_module, "_frame_at", unchecked),
-            patch.object(journal_module, "_good_frame_behind", return_value=None),
+            patch.object(frames, "frame_at", unchecked),
+            patch.object(frames, "good_frame_behind", return_value=None),
         ):
             super().open()
 
