@@ -36,10 +36,12 @@ class SealedChain:
         """As `Partition.read`. Raises StorageFailed where nobody can tell it now."""
         assert span.end_offset is not None, span
         segment = self._log.get(span.sid)
-        if segment is not None and self.is_here(span):
+        if segment is not None and segment.durable_offset > offset:
+            # A copy that is not complete is the beginning of one that is.
+            end_offset = min(span.end_offset, segment.durable_offset)
             try:
                 return await self._store.read(
-                    segment, offset, size_max=size_max, end_offset=span.end_offset
+                    segment, offset, size_max=size_max, end_offset=end_offset
                 )
             except StorageFailed as error:
                 self._go_elsewhere(span.sid, error)

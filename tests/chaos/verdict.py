@@ -66,8 +66,8 @@ def _end_of(consumer: Consumer, topic: str, deadline: float) -> int:
             time.sleep(0.1)
 
 
-def read_all(bootstrap: str, topic: str) -> list[tuple[int, bytes]]:
-    """(offset, value) of everything from the beginning to the high watermark.
+def read_all(bootstrap: str, topic: str, *, first: int = 0) -> list[tuple[int, bytes]]:
+    """(offset, value) of everything from offset `first` to the high watermark.
 
     Raises AssertionError when it cannot be read to its end in time.
     """
@@ -84,9 +84,9 @@ def read_all(bootstrap: str, topic: str) -> list[tuple[int, bytes]]:
     deadline = time.monotonic() + READ_S_MAX
     try:
         end = _end_of(consumer, topic, deadline)
-        consumer.assign([TopicPartition(topic, 0, 0)])
+        consumer.assign([TopicPartition(topic, 0, first)])
         while not found or found[-1][0] < end - 1:
-            if end == 0:
+            if end <= first:
                 break
             assert time.monotonic() < deadline, f"{topic}: read {len(found)}, and the end is {end}"
             for message in consumer.consume(1000, timeout=1):

@@ -1,15 +1,22 @@
 """Two of three machines are gone with their disks: what the third one has is there again, and lives
 on without them."""
 
+import itertools
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from broker.codecs import records_section
+from engine.batch import iter_headers
+from engine.records import iter_records
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import numbered
 from tests.cluster.conftest import MakeCluster
@@ -183,3 +190,93 @@ def _an_old_disk_is_refused(cluster: Cluster, disk: Path, survivor: Node, old_id
     wait_until(lambda: "comes in only when it has been emptied" in node.log(), "it hears so itself")
     assert not node.is_ready()
     produce(survivor.kafka, "logs", numbered("without-it", range(5)))
+
+
+def on_disk(node: Node, topic: str) -> dict[int, bytes]:
+    """Every record in this node's files, by offset."""
+    found = {}
+    (folder,) = (node.data_dir / "topics").glob(f"{topic}-*")
+    for log in folder.glob("*/*.log"):
+        data = memoryview(log.read_bytes())
+        for position, header in iter_headers(data):
+            batch = data[position : position + header.size]
+            for record in iter_records(records_section(batch, header), header.record_count):
+                assert record.value is not None
+                found[header.base_offset + record.offset_delta] = bytes(record.value)
+    return found
+
+
+def _behind_the_holes(told: str, topic: str) -> int:
+    """From which offset on the topic can be read to its end. There is hardly ever a hole: the disk
+    must lack the end of a segment and have the beginning of the next one."""
+    of_topic = re.search(rf"^    {topic}: .*\n((?:      .*\n)*)", told, re.MULTILINE)
+    assert of_topic, told
+    return max(
+        (int(last) + 1 for last in re.findall(r"to (\d+): not whole", of_topic[1])), default=0
+    )
+
+
+def _segment_count(by: Node) -> int:
+    """Of the topic that has fewest."""
+    return min(len(by.state(topic)["sealed_segments"]) for topic in TOPICS)
+
+
+def produce_until(ended: threading.Event, bootstrap: str, topic: str) -> list[tuple[int, bytes]]:
+    """Without a pause, until told to end; (offset, value) of what was acknowledged."""
+    acked: list[tuple[int, bytes]] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        offset, value = message.offset(), message.value()
+        if error is None and offset is not None and value is not None:
+            acked.append((offset, value))
+
+    settings = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 1}
+    producer = Producer({**settings, "log_level": 0})
+    for number in itertools.count():
+        if ended.is_set():
+            break
+        producer.produce(topic, f"{topic}-{number}".encode(), on_delivery=delivered)
+        producer.poll(0)
+        if number % 5 == 0:
+            producer.flush(0.05)
+    producer.purge()
+    producer.flush(5)
+    return acked
+
+
+def test_machines_that_go_in_the_middle_of_rollovers(make_cluster: MakeCluster) -> None:
+    """Segments are closed and opened all the time, and none of it is everywhere at once."""
+    cluster = make_cluster(max_segment_entries=10, monitor_check_ms=50)
+    for topic in TOPICS:
+        cluster.register(topic)
+    survivor, ended = cluster.nodes[3], threading.Event()
+    with ThreadPoolExecutor() as pool:
+        writing = {
+            topic: pool.submit(produce_until, ended, cluster.bootstrap, topic) for topic in TOPICS
+        }
+        try:
+            wait_until(lambda: _segment_count(survivor) > 40, "segments come and go")
+            old_id = survivor.json("/v1/cluster")["cluster_id"]
+            _lose_all_but(survivor, cluster)
+            survivor.kill()
+        finally:
+            ended.set()
+    acked = {topic: writing[topic].result() for topic in TOPICS}
+    kept = {topic: on_disk(survivor, topic) for topic in TOPICS}
+    done = recover(survivor, "--force", old_id)
+    assert done.returncode == 0, done.stderr
+    for node in (survivor, cluster.nodes[1], cluster.nodes[2]):
+        node.start()
+    cluster.wait_ready()
+    accept_what_is_left(survivor)
+    for topic in TOPICS:
+        assert len(acked[topic]) > 250
+        more = produce(cluster.bootstrap, topic, numbered(f"{topic}-later", range(25)))
+        first = _behind_the_holes(done.stdout, topic)
+        expected = {(o, v) for o, v in acked[topic] if o in kept[topic]}.union(more)
+        found = set(read_all(cluster.bootstrap, topic, first=first))
+        assert {(o, v) for o, v in expected if o >= first} <= found, done.stdout
+    if not any(_behind_the_holes(done.stdout, topic) for topic in TOPICS):
+        wait_until(
+            lambda: cluster.has_all_copies(survivor), "all copies, on all three", timeout_s=120
+        )

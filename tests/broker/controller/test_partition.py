@@ -24,6 +24,7 @@ from broker.errors import (
 from broker.ports import ACKS_ALL, ACKS_LEADER, ACKS_NONE
 from engine.batch import iter_headers, parse_header
 from engine.records import Record, build
+from engine.segment import Segment
 from tests.broker.one_node import batch, put, read_all, running, values
 
 
@@ -117,6 +118,28 @@ async def test_what_is_read_at_once_is_what_is_read(tmp_path: Path) -> None:
                 assert at_once == await partition.read(offset, size_max=1)
             else:
                 assert at_once is None
+
+
+async def test_what_a_disk_has_of_a_segment_that_nobody_has_all_of_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disks with the rest are lost."""
+    async with running(tmp_path, entries_max=3, monitor_interval_ms=20) as node:
+        partition = await node.topic()
+        for number in range(3):
+            await put(partition, b"%d" % number)
+        while partition.offset_map.last.sid == 1:
+            await anyio.sleep(0.01)
+        await put(partition, b"later")
+        cut, whole = partition.log.get(1), Segment.durable_offset.fget
+        assert cut is not None and whole is not None
+        durable = property(lambda segment: 2 if segment is cut else whole(segment))
+        monkeypatch.setattr(Segment, "durable_offset", durable)
+        data = await partition.read(0, size_max=64 * 1024)
+        assert [header.base_offset for _, header in iter_headers(data)] == [0, 1]
+        with pytest.raises(RequestError):
+            await partition.read(2, size_max=64 * 1024)
+        assert await partition.read(cut.end_offset, size_max=1)
 
 
 async def test_a_watcher_is_told_of_every_commit(tmp_path: Path) -> None:
