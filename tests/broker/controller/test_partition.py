@@ -131,8 +131,8 @@ async def test_what_a_disk_has_of_a_segment_that_nobody_has_all_of_can_be_read(
         while partition.offset_map.last.sid == 1:
             await anyio.sleep(0.01)
         await put(partition, b"later")
-        cut, whole = partition.log.get(1), Segment.durable_offset.fget
-        assert cut is not None and whole is not None
+        cut, whole = partition.log.get(1), vars(Segment)["durable_offset"].fget
+        assert cut is not None
         durable = property(lambda segment: 2 if segment is cut else whole(segment))
         monkeypatch.setattr(Segment, "durable_offset", durable)
         data = await partition.read(0, size_max=64 * 1024)
