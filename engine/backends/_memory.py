@@ -81,16 +81,16 @@ class MemoryBackend:
                 self.fs.sync_write(file)
 
         self._queued.append(
-            ("write", size, partial(_finish, write_now, partial(only_os_errors, on_done)))
+            ("write", size, partial(finish, write_now, partial(only_os_errors, on_done)))
         )
 
     def sync(self, file: int, on_done: WriteDone) -> None:
         job = partial(self.fs.fsync, file)
-        self._queued.append(("sync", 0, partial(_finish, job, partial(only_os_errors, on_done))))
+        self._queued.append(("sync", 0, partial(finish, job, partial(only_os_errors, on_done))))
 
     def read(self, file: int, position: int, size: int, on_done: ReadDone) -> None:
         job = partial(self.fs.pread, file, position, size)
-        self._start("read", size, partial(_finish, job, partial(only_os_errors, on_done)))
+        self._start("read", size, partial(finish, job, partial(only_os_errors, on_done)))
 
     def cached(self, file: int, position: int, size: int) -> Buffer | None:
         """What `schedule` delays is not in any cache."""
@@ -103,7 +103,7 @@ class MemoryBackend:
         return data if len(data) == size else None
 
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
-        self._start("run", 0, partial(_finish, job, on_done))
+        self._start("run", 0, partial(finish, job, on_done))
 
     def submit(self) -> None:
         queued, self._queued = self._queued, []
@@ -179,7 +179,8 @@ class MemoryBackend:
         return clone
 
 
-def _finish(job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
+def finish(job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
+    """Run a job now, and hand over its result or its error."""
     result: T | Exception
     try:
         result = job()

@@ -19,7 +19,9 @@ byte; what is torn off may have grown the file nevertheless, and reads as zeros.
 
 
 @dataclass(slots=True)
-class _File:
+class File:
+    """What is in it, and what of that a power cut cannot take."""
+
     data: bytearray = field(default_factory=bytearray)
     synced: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
@@ -45,7 +47,7 @@ class _File:
         else:
             _apply(self.synced, self.pending.pop())
 
-    def after_crash(self, mode: CrashMode, rng: random.Random) -> "_File":
+    def after_crash(self, mode: CrashMode, rng: random.Random) -> "File":
         data = bytearray(self.synced)
         for position, written in self.pending:
             if mode == "none" or (mode == "random" and rng.random() < 0.5):
@@ -55,7 +57,7 @@ class _File:
                     data.extend(bytes(max(0, position + len(written) - len(data))))
                 written = written[: rng.randrange(len(written) + 1)]
             _apply(data, (position, written))
-        return _File(data, bytearray(data), [])
+        return File(data, bytearray(data), [])
 
 
 def _apply(data: bytearray, operation: tuple[int, bytes | None]) -> None:
@@ -68,16 +70,18 @@ def _apply(data: bytearray, operation: tuple[int, bytes | None]) -> None:
         data[position : position + len(written)] = written
 
 
-_Entries = dict[str, "_File | _Directory"]
+Entries = dict[str, "File | Directory"]
 
 
 @dataclass(slots=True)
-class _Directory:
-    entries: _Entries = field(default_factory=dict)
-    synced: _Entries = field(default_factory=dict)
-    pending: list[Callable[[_Entries], None]] = field(default_factory=list)
+class Directory:
+    """What is named in it, and what of that a power cut cannot take."""
 
-    def change(self, operation: Callable[[_Entries], None]) -> None:
+    entries: Entries = field(default_factory=dict)
+    synced: Entries = field(default_factory=dict)
+    pending: list[Callable[[Entries], None]] = field(default_factory=list)
+
+    def change(self, operation: Callable[[Entries], None]) -> None:
         operation(self.entries)
         self.pending.append(operation)
 
@@ -85,18 +89,20 @@ class _Directory:
         self.synced = dict(self.entries)
         self.pending.clear()
 
-    def after_crash(self, mode: CrashMode, rng: random.Random) -> "_Directory":
+    def after_crash(self, mode: CrashMode, rng: random.Random) -> "Directory":
         """Names survive as a prefix of the changes, since file systems journal them in order."""
         entries = dict(self.synced)
         keep = {"none": 0, "all": len(self.pending)}.get(mode, rng.randint(0, len(self.pending)))
         for operation in self.pending[:keep]:
             operation(entries)
         survivors = {name: node.after_crash(mode, rng) for name, node in entries.items()}
-        return _Directory(survivors, dict(survivors), [])
+        return Directory(survivors, dict(survivors), [])
 
 
 @dataclass(slots=True)
 class Fault:
+    """An operation that is going to fail; see `MemoryBackend.fail_next`."""
+
     operation: str
     error: OSError
     path: str | None
@@ -108,10 +114,10 @@ class MemoryFs:
     """`Fs` in RAM."""
 
     def __init__(self, on_operation: Callable[[str, Path], None] | None = None) -> None:
-        self.root = _Directory()
+        self.root = Directory()
         self.faults: list[Fault] = []
         self.on_operation = on_operation
-        self._open: dict[int, tuple[_File, Path]] = {}
+        self._open: dict[int, tuple[File, Path]] = {}
         self._next_file = 1000
         """Far from real descriptors, so that mixing them up fails."""
 
@@ -127,9 +133,9 @@ class MemoryFs:
         if node is None:
             if not create:
                 raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
-            node = _File()
+            node = File()
             directory.change(partial(_put, path.name, node))
-        if isinstance(node, _Directory):
+        if isinstance(node, Directory):
             raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
         self._next_file += 1
         self._open[self._next_file] = (node, path)
@@ -142,7 +148,7 @@ class MemoryFs:
         self._before("mkdir", path)
         parent = self._directory(path.parent)
         if path.name not in parent.entries:
-            parent.change(partial(_put, path.name, _Directory()))
+            parent.change(partial(_put, path.name, Directory()))
 
     def exists(self, path: Path) -> bool:
         return self._find(path) is not None
@@ -153,14 +159,14 @@ class MemoryFs:
         parent = self._directory(source.parent)
         if source.name not in parent.entries:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(source))
-        if isinstance(parent.entries.get(target.name), _Directory):
+        if isinstance(parent.entries.get(target.name), Directory):
             raise FileExistsError(errno.EEXIST, "target exists", str(target))
         parent.change(partial(_move, source.name, target.name))
 
     def unlink(self, path: Path) -> None:
         self._before("unlink", path)
         node = self._find(path)
-        if isinstance(node, _Directory):
+        if isinstance(node, Directory):
             raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
         if node is None:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
@@ -186,7 +192,7 @@ class MemoryFs:
 
     def path_size(self, path: Path) -> int:
         node = self._find(path)
-        if not isinstance(node, _File):
+        if not isinstance(node, File):
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
         return len(node.data)
 
@@ -221,10 +227,10 @@ class MemoryFs:
     def contents(self, path: Path) -> bytearray:
         """The live bytes of a file, for tests that look at or damage them."""
         node = self._find(path)
-        assert isinstance(node, _File), path
+        assert isinstance(node, File), path
         return node.data
 
-    def _file(self, file: int) -> tuple[_File, Path]:
+    def _file(self, file: int) -> tuple[File, Path]:
         if file not in self._open:
             raise OSError(errno.EBADF, f"descriptor {file} is not open")
         return self._open[file]
@@ -245,32 +251,32 @@ class MemoryFs:
                 fault.after -= 1
         return None
 
-    def _find(self, path: Path) -> "_File | _Directory | None":
-        node: _File | _Directory | None = self.root
+    def _find(self, path: Path) -> "File | Directory | None":
+        node: File | Directory | None = self.root
         for name in path.parts[1:] if path.is_absolute() else path.parts:
-            if not isinstance(node, _Directory):
+            if not isinstance(node, Directory):
                 return None
             node = node.entries.get(name)
         return node
 
-    def _directory(self, path: Path) -> _Directory:
+    def _directory(self, path: Path) -> Directory:
         node = self._find(path)
         if node is None:
             raise FileNotFoundError(errno.ENOENT, "no such directory", str(path))
-        if not isinstance(node, _Directory):
+        if not isinstance(node, Directory):
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(path))
         return node
 
 
-def _put(name: str, node: "_File | _Directory", entries: _Entries) -> None:
+def _put(name: str, node: "File | Directory", entries: Entries) -> None:
     entries[name] = node
 
 
-def _remove(name: str, entries: _Entries) -> None:
+def _remove(name: str, entries: Entries) -> None:
     entries.pop(name, None)
 
 
-def _move(source: str, target: str, entries: _Entries) -> None:
+def _move(source: str, target: str, entries: Entries) -> None:
     node = entries.pop(source, None)
     if node is not None:
         entries[target] = node

@@ -3,7 +3,7 @@ them or takes them away."""
 
 from collections.abc import Iterator
 
-from engine.backends._memory_fs import _Directory, _File
+from engine.backends._memory_fs import Directory, File
 from engine.format import META_NAME, FormatError, unpack_meta
 from engine.format import SegmentState as CopyState
 from raft.state import ClusterState, Segment, Topic
@@ -18,18 +18,18 @@ def kept(state: ClusterState) -> Iterator[tuple[Topic, Segment]]:
             yield topic, segment
 
 
-def folder_of(machine: Machine, topic: Topic, segment: Segment) -> _Directory | None:
+def folder_of(machine: Machine, topic: Topic, segment: Segment) -> Directory | None:
     """None if it has no copy."""
     parent = directory_of(machine, topic)
     folder = None if parent is None else parent.synced.get(str(segment.sid))
-    return folder if isinstance(folder, _Directory) else None
+    return folder if isinstance(folder, Directory) else None
 
 
-def file_of(machine: Machine, topic: Topic, segment: Segment, name: str) -> _File | None:
+def file_of(machine: Machine, topic: Topic, segment: Segment, name: str) -> File | None:
     """None if its copy has no such file."""
     folder = folder_of(machine, topic, segment)
     file = None if folder is None else folder.synced.get(name)
-    return file if isinstance(file, _File) else None
+    return file if isinstance(file, File) else None
 
 
 def put_file(
@@ -38,7 +38,7 @@ def put_file(
     """In place of another one, which whoever has it open may keep."""
     folder = folder_of(machine, topic, segment)
     assert folder is not None
-    folder.entries[name] = folder.synced[name] = _File(bytearray(data), bytearray(data))
+    folder.entries[name] = folder.synced[name] = File(bytearray(data), bytearray(data))
 
 
 def is_closed(machine: Machine, topic: Topic, segment: Segment) -> bool:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from engine.backends import WriteDone, only_os_errors
-from engine.backends._memory import MemoryBackend, _finish
-from engine.backends._memory_fs import _Directory, _File
+from engine.backends._memory import MemoryBackend, finish
+from engine.backends._memory_fs import Directory, File
 from engine.batch import Buffer
 from tests.sim.loop import SimLoop
 
@@ -83,7 +83,7 @@ class SimBackend(MemoryBackend):
                 done(error)
                 return
             if sync:
-                self._start("sync", 0, partial(_finish, partial(self.fs.fsync, file), done))
+                self._start("sync", 0, partial(finish, partial(self.fs.fsync, file), done))
             else:
                 done(None)
 
@@ -98,11 +98,11 @@ class SimBackend(MemoryBackend):
             ready()
 
 
-def damage_indexes(directory: _Directory, rng: random.Random) -> None:
+def damage_indexes(directory: Directory, rng: random.Random) -> None:
     """Of some sealed segments: bits flip, the file is cut, or it is gone. Indexes can be made anew
     from the logs, so nobody may come to harm."""
     for name, node in sorted(directory.synced.items()):
-        if isinstance(node, _Directory):
+        if isinstance(node, Directory):
             damage_indexes(node, rng)
         elif name.endswith("index") and rng.random() < 0.5:
             if rng.random() < 0.2:
@@ -113,6 +113,6 @@ def damage_indexes(directory: _Directory, rng: random.Random) -> None:
                     data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
                 else:
                     del data[rng.randrange(len(data) + 1) :]
-                directory.synced[name] = _File(data, bytearray(data))
+                directory.synced[name] = File(data, bytearray(data))
     directory.entries = dict(directory.synced)
     directory.pending.clear()

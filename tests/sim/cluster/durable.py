@@ -10,7 +10,7 @@ from typing import Any
 
 from crc32c import crc32c
 
-from engine.backends._memory_fs import _Directory, _File
+from engine.backends._memory_fs import Directory, File
 from engine.batch import HEADER_SIZE
 from engine.format import META_NAME, FormatError, log_name, topic_directory, unpack_meta
 from raft.state import Segment, Topic
@@ -22,7 +22,7 @@ class DurableDisks:
 
     def __init__(self, machines: Mapping[int, Machine]) -> None:
         self._machines = machines
-        self._read: dict[tuple[int, bytes, int], tuple[_File, int, int]] = {}
+        self._read: dict[tuple[int, bytes, int], tuple[File, int, int]] = {}
         """(node, topic id, sid) → file, bytes of it that were read, the end offset there."""
 
     def end_offset(self, node: int, topic: Topic, segment: Segment) -> int:
@@ -48,23 +48,23 @@ class DurableDisks:
         except FormatError:
             return 0
 
-    def _file(self, node: int, topic: Topic, sid: int, name: str) -> _File | None:
+    def _file(self, node: int, topic: Topic, sid: int, name: str) -> File | None:
         found: Any = directory_of(self._machines[node], topic)
         for part in (str(sid), name):
-            if not isinstance(found, _Directory):
+            if not isinstance(found, Directory):
                 return None
             found = found.synced.get(part)
-        return found if isinstance(found, _File) else None
+        return found if isinstance(found, File) else None
 
 
-def directory_of(machine: Machine, topic: Topic) -> _Directory | None:
+def directory_of(machine: Machine, topic: Topic) -> Directory | None:
     """Of a topic, as a power cut would leave it."""
     found: Any = machine.root if machine.process is None else machine.process.backend.fs.root
     for part in (*Path(TOPICS).parts[1:], topic_directory(topic.name, topic.topic_id)):
-        if not isinstance(found, _Directory):
+        if not isinstance(found, Directory):
             return None
         found = found.synced.get(part)
-    return found if isinstance(found, _Directory) else None
+    return found if isinstance(found, Directory) else None
 
 
 def read_on(data: bytearray, position: int, end_offset: int) -> tuple[int, int]:
