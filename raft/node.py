@@ -253,7 +253,8 @@ class RaftNode(Replica):
 
     def _fail(self, failure: BaseException) -> None:
         """A disk that failed, or a bug: from here on this node could only make things worse."""
-        _log.critical("the metadata node stops: %s", failure, exc_info=failure)
+        trace = None if isinstance(failure, OSError) else failure
+        _log.critical("the metadata node stops: %s", failure, exc_info=trace)
         self.failure = failure
         self._stopping_at = self._clock()
         self._finish(Stopped(f"the node failed: {failure}"))
