@@ -141,6 +141,7 @@ class Sealing:
             void,
             spares=tuple(node for node in live if node not in last.replicas),
             accepts_loss=last.accepts_loss,
+            awaited=frozenset(live) & {*last.replicas} - void,
         )
         with scope:
             async with self._limiter:

@@ -53,6 +53,9 @@ class Patient:
     """Live nodes outside the replica set, in the order in which they are to be asked to help."""
     accepts_loss: bool = False
     """An operator has: what is left is good enough."""
+    awaited: frozenset[int] = frozenset()
+    """Then, replicas that are there and can vouch: nothing is chosen without their answers. Those
+    that die meanwhile are not named to the next attempt."""
 
 
 class Recoverer:
@@ -101,7 +104,7 @@ class Recoverer:
 
         async def accept_loss() -> None:
             await anyio.sleep(LOSS_PATIENCE_S)
-            perform(recovery.accept_loss())
+            perform(recovery.accept_loss(patient.awaited))
 
         tasks: TaskGroup
         async with anyio.create_task_group() as tasks:

@@ -77,6 +77,7 @@ class Recovery:
         self._chosen: SegmentEnd | None = None
         self._is_done = False
         self._accepts_loss = False
+        self._awaited: frozenset[int] = frozenset()
 
     def begin(self) -> list[SealEffect]:
         return [AskSeal(node, self.seal_epoch) for node in self.replicas]
@@ -95,12 +96,15 @@ class Recovery:
             self._durable[node] = self._ends()[node].end_offset
         return self._choose() if self._chosen is None else self._repair(node)
 
-    def accept_loss(self) -> list[SealEffect]:
+    def accept_loss(self, awaited: frozenset[int] = frozenset()) -> list[SealEffect]:
         """An operator's word: choose the longest of what has been answered so far, or of the next
-        answer, by disks that cannot vouch, too. Acknowledged records may be missing in it."""
+        answer, by disks that cannot vouch, too. Acknowledged records may be missing in it.
+
+        `awaited` are there and can vouch: what they have is not lost because they are slow."""
         if self._is_done or self._chosen is not None:
             return []
         self._accepts_loss = True
+        self._awaited = awaited
         for node, end in self._ends().items():
             self._durable[node] = end.end_offset
         return self._choose()
@@ -122,6 +126,8 @@ class Recovery:
     def _choose(self) -> list[SealEffect]:
         ends = self._ends()
         if len(ends) < (1 if self._accepts_loss else seal_quorum(len(self.replicas))):
+            return []
+        if self._accepts_loss and not self._awaited <= self._answers.keys():
             return []
         self._chosen = max(ends.values(), key=lambda end: end.end_offset)
         effects: list[SealEffect] = []

@@ -110,6 +110,12 @@ def what_is_left_is_the_shortest() -> Patches:
 
 
 @mutant
-def the_first_answer_is_what_is_left() -> Patches:
-    """Once an operator has accepted a loss, nobody is waited for."""
+def a_slow_copy_is_given_up() -> Patches:
+    """Once an operator has accepted a loss, the first answer is what is left."""
+    accept_loss = Recovery.accept_loss
+
+    def at_once(self: Recovery, _: frozenset[int] = frozenset()) -> list[SealEffect]:
+        return accept_loss(self)
+
+    yield Recovery, "accept_loss", at_once
     yield recoverer, "LOSS_PATIENCE_S", 0.0

@@ -126,6 +126,16 @@ class TestAcceptedLoss:
         assert recovery.accept_loss() == [Copy(2, 1, end(7))]
         assert recovery.copied(1, 7) == [Commit(end(7), (1, 2))]
 
+    def test_a_copy_that_is_there_and_slow_is_not_given_up(self) -> None:
+        recovery = Recovery(seal_epoch=4, replicas=(1, 2, 3), void=frozenset({1, 2}))
+        recovery.answered(1, Unknown("replaced", end(0)))
+        assert recovery.accept_loss(frozenset({3})) == []
+        assert recovery.answered(2, Unknown("replaced", end(0))) == []
+        assert recovery.answered(3, Definite(end(10))) == [
+            Copy(3, 1, end(10)),
+            Copy(3, 2, end(10)),
+        ]
+
     def test_nobody_has_answered_yet(self) -> None:
         recovery = Recovery(seal_epoch=4, replicas=(1, 2, 3), spares=(4,))
         assert recovery.accept_loss() == []

@@ -38,6 +38,10 @@ SETTLE_S = 1.5
 """For what other troubles have begun."""
 
 
+SLOW_S = 6.0
+"""What the disk that is left may take for something: longer than new ones do."""
+
+
 class Losing(Protocol):
     """What loses them."""
 
@@ -90,6 +94,11 @@ class Losses:
             loss = Loss((topic.topic_id, topic.last.sid), gone)
             self.accepted.append(loss)
             away = self._lose(machines, rng)
+            if rng.random() < 0.3:
+                (left,) = set(topic.last.replicas) - nodes
+                speed = world.machines[left].speed
+                speed.slow_s = SLOW_S
+                world.loop.after(2 * SLOW_S, partial(setattr, speed, "slow_s", 0.0))
             decided = anyio.Event()
             back_s = rng.choice([0.0, 1.0, 5.0])
             # Also when there is no more trouble: what waits for an operator waits.
