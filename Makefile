@@ -57,7 +57,7 @@ lint: $(DEV_STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/lint-imports
 
 # Each file of tests stays in one worker, so that what it starts is started once.
-unit: $(DEV_STAMP)  ## tests of the sources, in this process; TESTS="-k recovery" narrows them
+unit: $(DEV_STAMP)  ## tests of the sources, on all cores; TESTS="-k recovery" narrows them
 	$(BIN)/python -m pytest tests -m "not cluster and not compose" -n auto --dist loadfile $(TESTS)
 
 compat: compat-base compat-full compat-go compat-js compat-rust  ## real clients against a real server, each language's own included
