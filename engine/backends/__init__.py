@@ -3,7 +3,7 @@ it.
 
 Siblings: _uring.py (io_uring), _pread.py (threads, pwritev and fdatasync), _memory.py (tests and
 simulation, on _memory_fs.py: a file system in RAM that can lose what was not synced). Chosen once,
-at start, best first. The two real ones share _base.py and _posix.py.
+at start, best first. The two real ones share _base.py, _posix.py and _page_cache.py.
 """
 
 import os

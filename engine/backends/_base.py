@@ -6,7 +6,8 @@ from functools import partial
 from typing import TypeVar
 
 from engine.backends import Fs, Monotonic, ReadDone, WriteDone, only_os_errors
-from engine.backends._posix import Completions, InTurn, PosixFs, Workers, read_cached
+from engine.backends._page_cache import PageCache
+from engine.backends._posix import Completions, InTurn, PosixFs, Workers
 from engine.batch import Buffer
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ class RealBackend(ABC):
         self.fs: Fs = PosixFs()
         self._completions = Completions()
         self._workers = Workers(self._completions)
+        self._page_cache = PageCache()
         self._in_turn = InTurn(monotonic, partial(self._queue_write, sync=False))
 
     @abstractmethod
@@ -49,7 +51,7 @@ class RealBackend(ABC):
             self._workers.run(job, partial(only_os_errors, on_done))
 
     def cached(self, file: int, position: int, size: int) -> Buffer | None:
-        return read_cached(file, position, size)
+        return self._page_cache.read(file, position, size)
 
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         self._workers.run(job, on_done)

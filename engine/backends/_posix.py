@@ -252,17 +252,6 @@ def _write_rest(file: int, position: int, buffers: Sequence[memoryview], size: i
         rest = skip(rest, size)
 
 
-def read_cached(file: int, position: int, size: int) -> bytearray | None:
-    """The bytes if all of them are in the page cache, else None. Never waits for the disk."""
-    data = bytearray(size)
-    try:
-        count = os.preadv(file, [data], position, os.RWF_NOWAIT)
-    except OSError:
-        # EAGAIN: not cached. EOPNOTSUPP: this file system cannot say. Either way a thread reads it.
-        return None
-    return data if count == size else None
-
-
 def skip(buffers: Sequence[memoryview], size: int) -> list[memoryview]:
     """What is left of `buffers` after their first `size` bytes."""
     for i, buffer in enumerate(buffers):
