@@ -66,6 +66,25 @@ async def test_a_client_that_never_speaks_does_not_delay_the_stop() -> None:
                     await silent.receive()
 
 
+async def test_those_who_say_nothing_do_not_keep_all_the_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A probe that finds none has a healthy node killed; and each place is a descriptor."""
+    monkeypatch.setattr("broker.admin.server.CONNECTIONS_MAX", 2)
+    monkeypatch.setattr("broker.admin.server.KEEP_ALIVE_S", 0.2)
+    ended = (anyio.EndOfStream, anyio.BrokenResourceError)
+    async with anyio.create_task_group() as tasks:
+        port: int = await tasks.start(serve)
+        silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(3)]
+        with anyio.fail_after(10):
+            for stream in reversed(silent):
+                with pytest.raises(ended):
+                    await stream.receive()
+                await stream.aclose()
+        assert (await get_from(port, "/healthz")).startswith(b"HTTP/1.1 200")
+        tasks.cancel_scope.cancel()
+
+
 async def test_garbage_is_answered_and_the_next_client_served() -> None:
     async with anyio.create_task_group() as tasks:
         port: int = await tasks.start(serve)
