@@ -6,6 +6,7 @@ Start at `wal.Wal`; `batch` describes the one thing that is stored.
 wal.py             the face: all logs under one directory
 log.py             one topic's segments
 segment.py         one copy: append, promise, seal, read
+head.py            what came before it, on its way into a file
 appender.py        its queue, and its one write in flight
 segment_reader.py  its reads; reader.py finds whole batches in a file
 segment_files.py   its files, and the order in which they become durable

@@ -18,6 +18,7 @@ from engine.errors import CorruptSegmentError
 from engine.errors import PromiseRefused as PromiseRefused
 from engine.errors import SegmentClosedError as SegmentClosedError
 from engine.format import SegmentEnd as SegmentEnd
+from engine.head import Head
 from engine.index import POSITION_MAX, SegmentIndex
 from engine.jobs import JobQueue
 from engine.open_files import LogFile
@@ -77,9 +78,7 @@ class Segment:
         self.on_durable: Callable[[Offset], None] = _ignore
         self.on_failed: Callable[[OSError], None] = _ignore
         self._end = found.end
-        self._make_head = make_head
-        self._head: bytes | None = None
-        self._stored_head: bytes | None = None
+        self._head = Head(files, make_head)
         self._closed = ""
         self._services = services
         self._files = files
@@ -171,9 +170,9 @@ class Segment:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} bytes at most")
         if next_offset - self.base_offset > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} offsets at most")
-        if self._make_head is not None:
+        if self._head.make is not None:
             # Now, not when the file is made: by then the owner's state includes this very batch.
-            self._capture_head()
+            self._head.capture()
         self._appender.enqueue(buffers, size, next_offset)
         index, newest = self._reader.index, header.max_timestamp
         assert index is not None
@@ -210,7 +209,7 @@ class Segment:
             on_done(PromiseRefused(self.promised_epoch))
             return
         self.promised_epoch = epoch
-        self._capture_head()
+        self._head.capture()
         self._appender.drain(partial(self._drained, partial(self._promise, epoch), on_done))
 
     def _promise(self, epoch: int, on_done: Callable[[SegmentEnd | Exception], None]) -> None:
@@ -219,11 +218,11 @@ class Segment:
         )
 
     def _write_promise(self, epoch: int) -> None:
-        self._make_files(promised_epoch=epoch)
+        self._head.make_files(promised_epoch=epoch)
         self._files.promise(epoch)
 
     def _promised(self, on_done: Callable[[SegmentEnd | Exception], None]) -> None:
-        self._created()
+        self._head.stored()
         on_done(self._end)
 
     def seal(self, end: SegmentEnd, on_done: Callable[[Exception | None], None]) -> None:
@@ -239,7 +238,7 @@ class Segment:
             on_done(self._compare(end))
             return
         self._closed = "sealed"
-        self._capture_head()
+        self._head.capture()
         self._appender.drain(partial(self._drained, partial(self._seal, end), on_done))
 
     def _seal(self, end: SegmentEnd, on_done: Callable[[Exception | None], None]) -> None:
@@ -252,7 +251,7 @@ class Segment:
         """In a job. Cut, sync, indexes, meta: in this order, so that each step can be repeated
         after a crash."""
         fs = self._services.backend.fs
-        self._make_files()
+        self._head.make_files()
         index = self._reader.index
         if end.size < self._end.size or index is None:
             index = self._reader.make_index(end)
@@ -276,7 +275,7 @@ class Segment:
             self._fail_on_error(result)
             on_done(result)
             return
-        self._created()
+        self._head.stored()
         self._end = end
         self.sealed = True
         self._appender.truncated(end.end_offset, end.size)
@@ -352,8 +351,7 @@ class Segment:
     def head(self) -> bytes | None:
         """Blocking. The head object; None if the segment has none. Raises OSError,
         CorruptSegmentError."""
-        head = self._head  # once: it is let go, by another thread, when its file is there
-        return self._files.head() if head is None else head
+        return self._head.read()
 
     # -- removal, for TopicLog
 
@@ -404,25 +402,6 @@ class Segment:
         on_done(self.failed or SegmentClosedError(f"segment {self.sid} is dropped"))
         return True
 
-    def _capture_head(self) -> None:
-        """A promise may come before the head is known; the first batch does not."""
-        if self._head is None and self._make_head is not None:
-            self._head = self._make_head() or None
-
-    def _created(self) -> None:
-        """Once the head is in its file, it is let go: it may be large."""
-        if self._head is not None and self._head is self._stored_head:
-            self._head = self._stored_head = self._make_head = None
-
-    def _make_files(self, *, promised_epoch: int = 0) -> None:
-        """In a job. The directory, if there is none, and the head, if it is known by now."""
-        head = self._head
-        if not self._files.exists():
-            self._files.create(head, promised_epoch=promised_epoch)
-        elif head is not None:
-            self._files.add_head(head)
-        self._stored_head = head
-
     def _open_for_append(self, on_done: Callable[[int | Exception], None]) -> None:
         open_files = self._services.open_files
 
@@ -430,7 +409,7 @@ class Segment:
             if isinstance(result, Exception):
                 open_files.give_up()
             else:
-                self._created()
+                self._head.stored()
                 result = open_files.add(self._log, result)
             on_done(result)
 
@@ -438,7 +417,7 @@ class Segment:
 
     def _create_and_open(self) -> int:
         """In a job."""
-        self._make_files()
+        self._head.make_files()
         return self._files.open_log()
 
     def _progressed(self) -> None:

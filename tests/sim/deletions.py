@@ -22,6 +22,7 @@ from broker.server.admission import Admission
 from engine import log, recovery
 from engine.backends._memory_fs import MemoryFs
 from engine.errors import SegmentClosedError
+from engine.head import Head
 from engine.segment import Segment
 from raft import apply as raft_apply
 from raft import segments
@@ -318,4 +319,4 @@ def a_damaged_copy_vouches() -> Patches:
 @mutant
 def a_header_is_never_stored() -> Patches:
     """What came before a segment is known to whoever saw it, and to nobody else."""
-    yield Segment, "_capture_head", lambda _: None
+    yield Head, "capture", lambda _: None
