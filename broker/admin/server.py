@@ -5,7 +5,6 @@ when it cannot. Here the node does all three, so that a taken port is one clear 
 drains clients before the admin port goes.
 """
 
-import asyncio
 import errno
 import socket
 from collections.abc import Callable, Iterator
@@ -14,13 +13,6 @@ from contextlib import contextmanager
 import anyio
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
-CONNECTIONS_MAX = 128
-"""At once; more are closed. Scrapers and probes need a handful, and each takes a descriptor."""
-
-KEEP_ALIVE_S = 30
-"""Who says nothing for so long is cut off, so that nobody takes all the places for ever."""
 
 SHUTDOWN_S_MAX = 2
 """How long replies under way may take when the node stops."""
@@ -41,20 +33,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _Connection(H11Protocol):
-    """One that gives its place up."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            transport.abort()
-        else:
-            # uvicorn does the same after each reply, and takes it back when there is a request.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                KEEP_ALIVE_S, self.timeout_keep_alive_handler
-            )
-
-
 async def serve_admin(
     app: ASGIApp, host: str, port: int, *, started: Callable[[int], None]
 ) -> None:
@@ -63,11 +41,13 @@ async def serve_admin(
     Cancelling lets replies under way finish, for SHUTDOWN_S_MAX seconds at most. Raises
     AdminPortError.
     """
+    from broker.admin.connection import Connection  # ten modules that a taken port needs not
+
     listening = bind(host, port)
     server = _Server(
         uvicorn.Config(
             app,
-            http=_Connection,
+            http=Connection,
             ws="none",
             lifespan="off",
             loop="none",
@@ -75,7 +55,6 @@ async def serve_admin(
             access_log=False,
             server_header=False,
             backlog=BACKLOG_COUNT,
-            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=SHUTDOWN_S_MAX,
             h11_max_incomplete_event_size=HEADER_SIZE_MAX,
         )

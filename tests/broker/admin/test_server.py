@@ -70,8 +70,8 @@ async def test_those_who_say_nothing_do_not_keep_all_the_places(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A probe that finds none has a healthy node killed; and each place is a descriptor."""
-    monkeypatch.setattr("broker.admin.server.CONNECTIONS_MAX", 2)
-    monkeypatch.setattr("broker.admin.server.KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr("broker.admin.connection.CONNECTIONS_MAX", 2)
+    monkeypatch.setattr("broker.admin.connection.SILENCE_S", 0.2)
     ended = (anyio.EndOfStream, anyio.BrokenResourceError)
     async with anyio.create_task_group() as tasks:
         port: int = await tasks.start(serve)

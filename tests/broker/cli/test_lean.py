@@ -58,7 +58,7 @@ def test_a_start_does_not_load_what_only_terminals_and_tests_need(
 
 def test_a_start_stays_as_small_as_it_is(seen: dict[str, object]) -> None:
     """Half a millisecond each, so a hundred more are a start that somebody notices."""
-    assert len(modules(seen)) < 700
+    assert len(modules(seen)) < 730
 
 
 def test_afterwards_everything_is_as_it_was(seen: dict[str, object]) -> None:
