@@ -7,9 +7,10 @@ Produce and Fetch have a shorter one: `quick_produce.py` and `quick_fetch.py`, o
 `produce_wire.py` and `fetch_wire.py` read and write (pure).
 
 What handlers share: `handler.py` (what one is), `context.py` (what it may use), `fetch_sessions.py`
-(KIP-227, pure), `leaders.py` (who leads what is not led here), `alter.py` and `describe.py`
-(configs), `groups.py` and `errors.py` (Kafka's error numbers). For the metrics `outcome.py`, for
-who came in by the wrong door `strangers.py`, for docs/kafka-api.md `docs.py`.
+(KIP-227, pure), `leaders.py` (who leads what is not led here), `behind.py` (what was sent behind a
+refused batch, pure), `alter.py` and `describe.py` (configs), `groups.py` and `errors.py` (Kafka's
+error numbers). For the metrics `outcome.py`, for who came in by the wrong door `strangers.py`, for
+docs/kafka-api.md `docs.py`.
 """
 
 from typing import Final

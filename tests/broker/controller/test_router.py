@@ -154,7 +154,7 @@ class Nobody:
         raise NeverConnected(f"node {node}: Name or service not known")
 
     async def converse(self, node: int) -> Conversation:
-        raise NotImplementedError
+        raise AssertionError("nobody follows here")
 
 
 async def test_a_record_that_never_left_is_not_said_to_be_stored_perhaps(tmp_path: Path) -> None:
