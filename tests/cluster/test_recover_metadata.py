@@ -17,6 +17,12 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from broker.codecs import records_section
 from engine.batch import iter_headers
 from engine.records import iter_records
+from raft import snapshot
+from raft.apply import apply
+from raft.commands import FORMAT_VERSION, CommitRoll, Envelope, Next, SealedEnd
+from raft.disk import OsDisk
+from raft.recovery import look
+from raft.snapshot import Snapshot
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import numbered
 from tests.cluster.conftest import MakeCluster
@@ -265,6 +271,7 @@ def test_machines_that_go_in_the_middle_of_rollovers(make_cluster: MakeCluster) 
     kept = {topic: on_disk(survivor, topic) for topic in TOPICS}
     done = recover(survivor, "--force", old_id)
     assert done.returncode == 0, done.stderr
+    print(done.stdout)
     for node in (survivor, cluster.nodes[1], cluster.nodes[2]):
         node.start()
     cluster.wait_ready()
@@ -280,3 +287,50 @@ def test_machines_that_go_in_the_middle_of_rollovers(make_cluster: MakeCluster) 
         wait_until(
             lambda: cluster.has_all_copies(survivor), "all copies, on all three", timeout_s=120
         )
+
+
+def test_a_roll_whose_records_this_disk_had_not_got_yet_is_taken_back(
+    make_cluster: MakeCluster,
+) -> None:
+    """The others closed the segment further on, opened the next one, and went with their disks."""
+    cluster = make_cluster()
+    cluster.register("logs")
+    acked = produce(cluster.bootstrap, "logs", numbered("logs", range(13)))
+    survivor = cluster.nodes[3]
+    wait_until(lambda: has_followed(survivor), "the one that will be left has everything")
+    old_id = survivor.json("/v1/cluster")["cluster_id"]
+    _lose_all_but(survivor, cluster)
+    survivor.kill()
+    _hear_of_a_roll(survivor, end_offset=20)
+    done = recover(survivor, "--force", old_id)
+    assert "1 later segments, of which nothing is here, are given up" in done.stdout, done.stderr
+    for node in (survivor, cluster.nodes[1], cluster.nodes[2]):
+        node.start()
+    cluster.wait_ready()
+    assert waiting(survivor) == ["logs"]
+    accept_what_is_left(survivor)
+    more = produce(cluster.bootstrap, "logs", numbered("later", range(5)))
+    assert [offset for offset, _ in more] == list(range(13, 18))
+    assert read_all(cluster.bootstrap, "logs") == acked + more
+
+
+def _hear_of_a_roll(node: Node, *, end_offset: int) -> None:
+    """As the metadata of this stopped node would have it, a moment later."""
+    disk = OsDisk(node.data_dir / "raft")
+    stored = look(disk)
+    assert stored is not None
+    topic = stored.state.topic_named("logs")
+    assert topic is not None
+    others = tuple((n, one.disk) for n, one in stored.state.brokers.items() if n != node.node_id)
+    roll = CommitRoll(
+        topic_id=topic.topic_id,
+        sid=topic.last.sid,
+        open_epoch=topic.epoch,
+        end=SealedEnd(end_offset, 1_000_000, 7, 5),
+        holders=others,
+        next=Next(1, stored.state.brokers[1].incarnation, topic.last.replicas),
+    )
+    index = stored.index + 1
+    state, answer = apply(stored.state, index, Envelope(FORMAT_VERSION, bytes(16), 1, roll))
+    assert not answer.refusal
+    snapshot.write(disk, Snapshot(index, stored.term, stored.members, state))
