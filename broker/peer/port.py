@@ -3,8 +3,8 @@ handshake.
 
 A connection carries one channel, named in the handshake: Raft's messages, and later streams and
 forwards, so that none of them waits for another. Whoever does not finish the handshake in time, or
-sends anything else, is closed after a log line that says who and why; there is a limit to how many
-may try at once."""
+sends anything else, is closed, and the log says who and why, if it has not just done so; there is
+a limit to how many may try at once."""
 
 import errno
 import ipaddress
@@ -42,6 +42,13 @@ minute before an old connection takes note. A new one is there at once."""
 IDLE_S = 5
 """Where nothing is said, so often is asked whether the other end is still there."""
 
+SAY_AGAIN_S = 60.0
+"""A node that is refused dials again several times a second: so long passes until the same reason
+is logged again for the same host."""
+
+SAID_MAX = 256
+"""Hosts and reasons remembered for that. Beyond it all are forgotten."""
+
 ACCEPT_PAUSE_S = 0.1
 """How long to wait when a connection could not be accepted, most likely for want of descriptors."""
 
@@ -77,8 +84,9 @@ class PeerPort:
         self._secret = secret
         self._channels: dict[str, Serve] = {}
         self._stranger_count = 0
+        self._said_at: dict[tuple[str, str], float] = {}
         self.refused_count = 0
-        """Connections closed for want of a handshake."""
+        """Connections closed for want of a handshake, also where the log does not tell again."""
 
     def serve(self, channel: str, handler: Serve) -> None:
         """Let `handler` have each connection for `channel`; it is closed when the handler
@@ -152,10 +160,20 @@ class PeerPort:
                 return await self._welcome(stream)
         except (PeerError, OSError, anyio.EndOfStream, anyio.BrokenResourceError) as wrong:
             self.refused_count += 1
-            _log.warning("refused at the peer port", peer=who, reason=_text(wrong))
+            self._say_refused(who, _text(wrong))
             return None
         finally:
             self._stranger_count -= 1
+
+    def _say_refused(self, who: tuple[str, int] | None, reason: str) -> None:
+        key = (who[0] if who else "", reason)
+        now = anyio.current_time()
+        if now - self._said_at.get(key, float("-inf")) < SAY_AGAIN_S:
+            return
+        if len(self._said_at) >= SAID_MAX:
+            self._said_at.clear()
+        self._said_at[key] = now
+        _log.warning("refused at the peer port", peer=who, reason=reason)
 
     async def _welcome(self, stream: SocketStream) -> Session:
         self._prepare(stream)

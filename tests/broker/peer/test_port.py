@@ -140,6 +140,34 @@ async def test_a_node_with_another_secret_is_refused_and_told_so() -> None:
     assert listener.refused_count == 3
 
 
+async def test_a_node_that_is_refused_again_and_again_does_not_fill_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It dials several times a second for as long as nobody looks: a wrong secret, or a copy of a
+    node's folder."""
+    listener = node("a")
+    with capture_logs() as logs:
+        async with listening(listener) as bound:
+
+            async def be_refused(secret: bytes) -> None:
+                refused_count = listener.refused_count
+                with pytest.raises(HandshakeError):
+                    await node("b", secret).dial("127.0.0.1", bound, "echo")
+                while listener.refused_count == refused_count:
+                    await anyio.sleep(0.001)
+
+            for _ in range(5):
+                await be_refused(b"")
+            assert len(logs) == 1
+            with pytest.raises(HandshakeError):
+                await node("b").dial("127.0.0.1", bound, "no such channel")
+            monkeypatch.setattr("broker.peer.port.SAY_AGAIN_S", 0.0)
+            await be_refused(b"")
+    reasons = [log["reason"] for log in logs]
+    assert len(reasons) == 3
+    assert reasons[0] == reasons[2] != reasons[1]
+
+
 def test_a_secret_that_can_be_guessed_is_refused() -> None:
     with pytest.raises(ValueError, match="16"):
         node("a", b"short")
