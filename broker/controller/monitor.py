@@ -28,16 +28,15 @@ class RollLimits:
         bucket = partition.bucket
         if bucket is None:
             return ""
-        end_offset, size, _, _ = bucket.segment.end
-        count = end_offset - bucket.segment.base_offset
-        if count == 0:
-            return ""
+        segment = bucket.segment
+        end_offset, size, _, _ = segment.end
+        count = end_offset - segment.base_offset
         if count >= self.entries_max * factor:
             return f"{count} entries, limit {self.entries_max}"
-        size_max = min(self.size_max, partition.config.segment_bytes)
-        if size >= size_max * factor:
-            return f"{size} bytes, limit {size_max}"
-        return ""
+        size_max = partition.config.segment_bytes
+        if self.size_max < size_max:
+            size_max = self.size_max
+        return f"{size} bytes, limit {size_max}" if size >= size_max * factor and count else ""
 
 
 def too_old(partition: LocalPartition, now_ms: int) -> str:

@@ -179,7 +179,12 @@ class Connection:
         self._stats.received_size += size
         was_last = self._account.received(size)
         frames = self._decoder.advance(size)
-        self._note_pace(has_frames=bool(frames))
+        since, self._waiting_since = self._waiting_since, self._now()
+        if frames:
+            self._frame_wait_s = 0.0
+        elif self._was_in_frame and since is not None:
+            # What a frame waits for memory, or for an earlier request, is not the peer's.
+            self._frame_wait_s += self._waiting_since - since
         is_alone = was_last and len(frames) == 1
         begun_count = 0
         try:
@@ -191,16 +196,6 @@ class Connection:
             if self._is_ready_begun:
                 self._pump()
         return None if self._decoder.refused is None else []
-
-    def _note_pace(self, *, has_frames: bool) -> None:
-        """Time that a frame spent waiting for memory or for an earlier request is not the
-        peer's."""
-        since, now = self._waiting_since, self._now()
-        if has_frames:
-            self._frame_wait_s = 0.0
-        elif self._was_in_frame and since is not None:
-            self._frame_wait_s += now - since
-        self._waiting_since = now
 
     # ---- without a task
 

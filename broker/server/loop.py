@@ -76,7 +76,7 @@ class _Readers(selectors.EpollSelector):
         return key
 
     def select(self, timeout: float | None = None) -> list[_Event]:
-        loop, others = self._loop, list[_Event]()
+        loop, callbacks, others = self._loop, self.callbacks, list[_Event]()
         ready, timers = loop._ready, loop._scheduled
         first = timers[0] if timers else None
         until = None if timeout is None else loop.time() + timeout
@@ -85,7 +85,17 @@ class _Readers(selectors.EpollSelector):
                 events = self._poll(timeout)
             except InterruptedError:
                 return others
-            self._read(events, others)
+            for fd, event in events:
+                callback = callbacks.get(fd)
+                if callback is None or event != _READABLE:
+                    self._hand_on(fd, event, others)
+                    continue
+                try:
+                    callback()
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001  It costs this callback alone.
+                    loop.failed(callback, error)
             if ready or others or not events or loop._stopping:
                 return others
             if (timers[0] if timers else None) is not first:
@@ -94,20 +104,6 @@ class _Readers(selectors.EpollSelector):
                 timeout = until - loop.time()
                 if timeout <= 0:
                     return others
-
-    def _read(self, events: list[tuple[int, int]], others: list[_Event]) -> None:
-        callbacks = self.callbacks
-        for fd, event in events:
-            callback = callbacks.get(fd)
-            if callback is None or event != _READABLE:
-                self._hand_on(fd, event, others)
-                continue
-            try:
-                callback()
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as error:  # noqa: BLE001  It costs this callback alone.
-                self._loop.failed(callback, error)
 
     def _hand_on(self, fd: int, event: int, others: list[_Event]) -> None:
         """As the parent has it."""
