@@ -112,7 +112,7 @@ def ask(server: Server, request: pytest.FixtureRequest) -> Iterator[Ask]:
 
 INSTRUCTIONS = {
     "produce": 5_000,
-    "fetch": 3_000,
+    "fetch": 3_200,
     "session": 3_500,
     "tail": 9_500,
     "put": 5_700,
