@@ -43,6 +43,33 @@ async def test_two_disks_of_three_lost_stop_their_topic_and_nothing_else(tmp_pat
         await _accept_what_is_left(made, kept)
 
 
+async def test_a_leader_whose_followers_are_gone_for_good_goes_on_with_other_nodes(
+    tmp_path: Path,
+) -> None:
+    """It has everything, and can acknowledge nothing: only an operator knows that nobody comes."""
+    async with cluster(tmp_path, 5) as made:
+        await made.controller(1).create_topic("t", configs={})
+        known = await acknowledged(made, 5)
+        partition = await made.leader()
+        writer = partition.topic.leader_id
+        made.raft_leader = writer
+        gone = [node for node in partition.metadata.last.replicas if node != writer]
+        for node in gone:
+            made.kill(node)
+        with anyio.fail_after(20):
+            while not all(made.raft.state.brokers[node].fenced for node in gone):
+                await anyio.sleep(0.02)
+        unclean_seal = made.controller(writer).unclean_seal
+        with pytest.raises(InvalidRequest, match=f"node {writer}, has all that was acknowledged"):
+            await unclean_seal("t", force="")
+        assert (await made.leader()).topic.leader_id == writer, "nothing changes without a decision"
+        await unclean_seal("t", force="t")
+        known |= await acknowledged(made, 5, b"and on")
+        for node in gone:
+            await made.start(node)
+        await check(made, known)
+
+
 async def test_a_replaced_disk_confirms_no_leader_of_a_segment_that_has_ended(
     tmp_path: Path,
 ) -> None:
