@@ -1,6 +1,7 @@
 """Nodes among themselves: one authenticated port, and channels that do not wait for each other.
 
-frames.py     sealed, numbered frames out of bytes (pure)
+frames.py     encrypted, numbered frames out of bytes (pure)
+cipher.py     what encrypts them, loaded with the first connection
 handshake.py  how two ends come to trust a connection (pure)
 channel.py    a trusted connection
 port.py       the listener and the dialler

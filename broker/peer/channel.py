@@ -2,12 +2,14 @@
 memory."""
 
 import socket
+from collections.abc import Sequence
 
 import anyio
 from anyio.abc import AsyncResource, SocketAttribute, SocketStream
 
 from broker.peer.frames import Opener, Sealer
 from broker.peer.handshake import Identity, Session
+from broker.ports import Buffer
 
 RECEIVE_SIZE = 256 * 1024
 
@@ -33,10 +35,12 @@ class Channel(AsyncResource):
         """Which channel it is."""
         return self._session.channel
 
-    async def send(self, *payloads: bytes) -> None:
-        """All of them, in order. Raises anyio.BrokenResourceError when the connection is gone."""
+    async def send(self, *payloads: Sequence[Buffer]) -> None:
+        """All of them, in order, each given in one or several parts. Raises
+        anyio.BrokenResourceError when the connection is gone."""
         async with self._lock:
-            await self._stream.send(b"".join(map(self.sealer.seal, payloads)))
+            frames = [self.sealer.seal(*parts) for parts in payloads]
+            await self._stream.send(frames[0] if len(frames) == 1 else b"".join(frames))
 
     async def receive(self) -> list[bytes]:
         """At least one payload. Raises anyio.EndOfStream, anyio.BrokenResourceError, FrameError."""

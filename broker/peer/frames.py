@@ -1,50 +1,51 @@
-"""Frames between nodes: length, seal, payload (pure).
+"""Frames between nodes: length, then the payload, encrypted and sealed (pure).
 
-    frame := size(u32) seal(16) payload          size = bytes of seal and payload; little-endian
+    frame := size(u32) sealed          size = bytes of `sealed`; little-endian
+    sealed := AES-256-GCM of the payload (as long as the payload) and its tag(16)
 
-The seal is a keyed BLAKE2b over the frame's number and its payload. Each direction of each
-connection has a key of its own, made from the cluster's secret and what both ends contributed to
-the handshake, and counts its frames. So a frame that was changed, repeated, left out, or carried
-over from another connection does not open."""
+Each direction of each connection has a key of its own, made from the cluster's secret and what both
+ends contributed to the handshake, and counts its frames. So nobody without the secret can read a
+frame, and one that was changed, repeated, left out, or carried over from another connection does
+not open."""
 
-import hashlib
 import struct
+from typing import TYPE_CHECKING
 
 from broker.errors import FrameError
+from broker.ports import Buffer
+
+if TYPE_CHECKING:
+    from broker.peer.cipher import Cipher
 
 FRAME_SIZE_MAX = 4 * 1024 * 1024
 """Bytes of a payload. Raft's batches are far smaller; streams cut theirs."""
 
-SEAL_SIZE = 16
+TAG_SIZE = 16
 _PREFIX = struct.Struct("<I")
-_NUMBER = struct.Struct("<Q")
 
 
 class Sealer:
     """One direction of one connection, at its sending end."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._count = 0
+        """`key` has 32 bytes."""
+        self._cipher = _cipher(key)
 
-    def seal(self, payload: bytes) -> bytes:
-        """The frame. Raises ValueError for a payload that no receiver would take."""
+    def seal(self, *parts: Buffer) -> bytes:
+        """The frame whose payload is these parts. Raises ValueError for one that no receiver would
+        take."""
+        payload = parts[0] if len(parts) == 1 else b"".join(parts)
         if len(payload) > FRAME_SIZE_MAX:
             raise ValueError(f"a frame of {len(payload)} bytes, above {FRAME_SIZE_MAX}")
-        self._count += 1
-        return (
-            _PREFIX.pack(SEAL_SIZE + len(payload))
-            + _seal(self._key, self._count, payload)
-            + payload
-        )
+        sealed = self._cipher.seal(payload)
+        return _PREFIX.pack(len(sealed)) + sealed
 
 
 class Opener:
     """One direction of one connection, at its receiving end: bytes in, payloads out."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._count = 0
+        self._cipher = _cipher(key)
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -53,35 +54,22 @@ class Opener:
         self._buffer += data
         payloads = []
         at = 0
-        while len(self._buffer) - at >= _PREFIX.size:
-            (size,) = _PREFIX.unpack_from(self._buffer, at)
-            if not SEAL_SIZE <= size <= SEAL_SIZE + FRAME_SIZE_MAX:
-                raise FrameError(f"a peer announces a frame of {size} bytes")
-            if len(self._buffer) - at - _PREFIX.size < size:
-                break
-            at += _PREFIX.size
-            payloads.append(self._open(bytes(self._buffer[at : at + size])))
-            at += size
+        with memoryview(self._buffer) as view:
+            while len(view) - at >= _PREFIX.size:
+                (size,) = _PREFIX.unpack_from(view, at)
+                if not TAG_SIZE <= size <= TAG_SIZE + FRAME_SIZE_MAX:
+                    raise FrameError(f"a peer announces a frame of {size} bytes")
+                begin, end = at + _PREFIX.size, at + _PREFIX.size + size
+                if len(view) < end:
+                    break
+                with view[begin:end] as sealed:
+                    payloads.append(self._cipher.open(sealed))
+                at = end
         del self._buffer[:at]
         return payloads
 
-    def _open(self, body: bytes) -> bytes:
-        self._count += 1
-        seal, payload = body[:SEAL_SIZE], body[SEAL_SIZE:]
-        if not _equal(seal, _seal(self._key, self._count, payload)):
-            raise FrameError(f"frame {self._count} of a peer is not the one it sent")
-        return payload
 
+def _cipher(key: bytes) -> "Cipher":
+    from broker.peer.cipher import Cipher
 
-def _seal(key: bytes, number: int, payload: bytes) -> bytes:
-    digest = hashlib.blake2b(_NUMBER.pack(number), key=key, digest_size=SEAL_SIZE)
-    digest.update(payload)
-    return digest.digest()
-
-
-def _equal(one: bytes, other: bytes) -> bool:
-    """In constant time: how long it takes must not tell how much of a forgery was right."""
-    difference = 0
-    for left, right in zip(one, other, strict=True):
-        difference |= left ^ right
-    return difference == 0
+    return Cipher(key)

@@ -23,7 +23,7 @@ import msgspec
 
 from broker.errors import PeerError
 
-VERSION = 1
+VERSION = 2
 NONCE_SIZE = 32
 MESSAGE_SIZE_MAX = 1024
 """Bytes of one handshake message, prefix excluded."""

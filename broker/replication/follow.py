@@ -222,9 +222,9 @@ class _Writer:
             case messages.Head(head=head):
                 following.copy.received_head(head)
             case messages.Frames():
-                await self._take(following, bytes(batches))
+                await self._take(following, batches)
 
-    async def _take(self, following: Following, batches: bytes) -> None:
+    async def _take(self, following: Following, batches: memoryview) -> None:
         """Append what the replica accepts. While too much waits for the disk nothing more is read,
         and the writers wait, too."""
         copy = following.copy

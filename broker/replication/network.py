@@ -55,12 +55,15 @@ Answer = Callable[[messages.Call, memoryview], Awaitable[Sequence[Buffer]]]
 Serve = Callable[[int, Conversation], Awaitable[None]]
 
 
-def parts(number: int, payload: Sequence[Buffer]) -> Iterator[bytes]:
-    """The frames in which a payload travels."""
-    data = b"".join(payload)
-    for start in range(0, max(len(data), 1), PART_SIZE_MAX):
+def parts(number: int, payload: Sequence[Buffer]) -> Iterator[list[Buffer]]:
+    """The frames in which a payload travels, each as the buffers it is made of."""
+    if sum(map(len, payload)) <= PART_SIZE_MAX:
+        yield [_PART.pack(number, True), *payload]
+        return
+    data = memoryview(b"".join(payload))
+    for start in range(0, len(data), PART_SIZE_MAX):
         is_last = start + PART_SIZE_MAX >= len(data)
-        yield _PART.pack(number, is_last) + data[start : start + PART_SIZE_MAX]
+        yield [_PART.pack(number, is_last), data[start : start + PART_SIZE_MAX]]
 
 
 class Assembly:

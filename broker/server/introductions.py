@@ -32,7 +32,7 @@ class Introductions:
         port.serve(CHANNEL, self._tell)
 
     async def _tell(self, channel: Channel) -> None:
-        await channel.send(msgspec.msgpack.encode(sorted(self._known())))
+        await channel.send([msgspec.msgpack.encode(sorted(self._known()))])
 
     async def ask(self, host: str, port: int) -> frozenset[Address]:
         """Whom the node there knows; nobody, if it does not answer."""

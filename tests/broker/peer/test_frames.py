@@ -1,11 +1,11 @@
-"""A sealed frame opens once, in order, unchanged, on its own connection."""
+"""A sealed frame opens once, in order, unchanged, on its own connection, and tells nothing."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import FrameError
-from broker.peer.frames import FRAME_SIZE_MAX, SEAL_SIZE, Opener, Sealer
+from broker.peer.frames import FRAME_SIZE_MAX, TAG_SIZE, Opener, Sealer
 
 KEY = b"k" * 32
 
@@ -29,6 +29,18 @@ def test_every_changed_byte_is_noticed() -> None:
             Opener(KEY).feed(bytes(changed))
 
 
+def test_who_listens_reads_nothing() -> None:
+    sealer = Sealer(KEY)
+    frames = [sealer.seal(b"the secret of a record") for _ in range(2)]
+    assert all(b"secret" not in frame for frame in frames)
+    assert frames[0] != frames[1]
+
+
+@given(st.lists(st.binary(max_size=100), min_size=1))
+def test_parts_arrive_as_one_payload(parts: list[bytes]) -> None:
+    assert Opener(KEY).feed(Sealer(KEY).seal(*parts)) == [b"".join(parts)]
+
+
 def test_a_frame_cannot_be_repeated_left_out_or_swapped() -> None:
     sealer = Sealer(KEY)
     one, two, three = (sealer.seal(text) for text in (b"1", b"2", b"3"))
@@ -42,7 +54,7 @@ def test_a_frame_of_another_connection_does_not_open() -> None:
         Opener(b"o" * 32).feed(Sealer(KEY).seal(b"hello"))
 
 
-@pytest.mark.parametrize("size", [0, SEAL_SIZE - 1, SEAL_SIZE + FRAME_SIZE_MAX + 1, 2**32 - 1])
+@pytest.mark.parametrize("size", [0, TAG_SIZE - 1, TAG_SIZE + FRAME_SIZE_MAX + 1, 2**32 - 1])
 def test_an_absurd_length_is_refused_before_anything_is_kept(size: int) -> None:
     opener = Opener(KEY)
     with pytest.raises(FrameError, match=str(size)):

@@ -33,7 +33,7 @@ async def listening(port: PeerPort) -> AsyncIterator[int]:
 
     async def echo(channel: Channel) -> None:
         while True:
-            await channel.send(*await channel.receive())
+            await channel.send(*([payload] for payload in await channel.receive()))
 
     port.serve("echo", echo)
     async with anyio.create_task_group() as tasks:
@@ -46,9 +46,10 @@ async def test_two_nodes_talk(secret: bytes) -> None:
     async with listening(node("a", secret)) as bound:
         channel = await node("b", secret).dial("127.0.0.1", bound, "echo")
         payloads = [b"x", b"", bytes(FRAME_SIZE_MAX)]
+        parts = [[payload] for payload in payloads]
         heard: list[bytes] = []
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(channel.send, *payloads)
+            tasks.start_soon(channel.send, *parts)
             while len(heard) < 3:
                 heard += await channel.receive()
         assert heard == payloads
@@ -73,7 +74,7 @@ async def test_a_node_without_descriptors_lets_others_in_when_it_has_some(
     monkeypatch.setattr(loop, "sock_accept", scarce)
     async with listening(node("a")) as bound:
         channel = await node("b").dial("127.0.0.1", bound, "echo")
-        await channel.send(b"x")
+        await channel.send([b"x"])
         assert await channel.receive() == [b"x"]
         assert not refusals
         await channel.aclose()
@@ -116,7 +117,7 @@ async def test_a_channel_that_finds_a_fault_of_ours_is_closed_and_ends_no_node()
                 await faulty.receive()
             await faulty.aclose()
             channel = await node("b").dial("127.0.0.1", bound, "echo")
-            await channel.send(b"x")
+            await channel.send([b"x"])
             assert await channel.receive() == [b"x"]
             await channel.aclose()
     assert [log["log_level"] for log in logs] == ["error"]
@@ -192,7 +193,7 @@ async def test_a_stranger_costs_a_small_read(data: bytes, monkeypatch: pytest.Mo
         finally:
             await stream.aclose()
         channel = await node("b").dial("127.0.0.1", bound, "echo")
-        await channel.send(b"still here")
+        await channel.send([b"still here"])
         assert await channel.receive() == [b"still here"]
         await channel.aclose()
     assert listener.refused_count == 1
@@ -238,8 +239,8 @@ async def test_strangers_in_numbers_do_not_add_up(monkeypatch: pytest.MonkeyPatc
 async def test_a_frame_that_was_changed_on_the_way_ends_the_connection() -> None:
     async with listening(node("a")) as bound:
         channel = await node("b").dial("127.0.0.1", bound, "echo")
-        channel.sealer._count += 1
-        await channel.send(b"not the first")
+        channel.sealer.seal(b"never sent")
+        await channel.send([b"not the first"])
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await channel.receive()
         await channel.aclose()
