@@ -6,7 +6,7 @@ bound: with thousands of topics, a bound for each would be none. What is no long
 the file, once it is durable.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -50,8 +50,9 @@ class Tail:
     def __init__(self, end_offset: int, tails: Tails) -> None:
         self.end_offset = end_offset
         self._tails = tails
-        self._batches: deque[tuple[int, int, Sequence[Buffer], int]] = deque()
-        """(base offset, end offset, buffers, size), oldest first."""
+        self._batches: OrderedDict[int, tuple[int, Sequence[Buffer], int]] = OrderedDict()
+        """(end offset, buffers, size) by base offset, oldest first: of ten thousand small batches
+        the next one is found at once."""
         self._follower_count = 0
 
     @contextmanager
@@ -63,7 +64,7 @@ class Tail:
         finally:
             self._follower_count -= 1
             if self._follower_count == 0:
-                self._tails.emptied(self, sum(size for *_, size in self._batches))
+                self._tails.emptied(self, sum(size for *_, size in self._batches.values()))
                 self._batches.clear()
 
     @property
@@ -77,27 +78,23 @@ class Tail:
         if self._follower_count == 0:
             return
         size = sum(map(len, buffers))
-        self._batches.append((base_offset, end_offset, buffers, size))
+        self._batches[base_offset] = end_offset, buffers, size
         self._tails.grew(self, size)
 
     def drop_oldest(self) -> int:
         """Its size."""
-        return self._batches.popleft()[3]
+        return self._batches.popitem(last=False)[1][2]
 
     def since(self, offset: int, *, size_max: int) -> tuple[list[Buffer], int] | None:
         """Batches from the one that begins at `offset`, and where they end: about `size_max` bytes,
         at least one batch. None if they are no longer, or not yet, here."""
-        if not self._batches or not self._batches[0][0] <= offset < self.end_offset:
-            return None
         found: list[Buffer] = []
         size = 0
-        end_offset = offset
-        for base, end, buffers, batch_size in self._batches:
-            if base < offset:
-                continue
+        while batch := self._batches.get(offset):
+            end_offset, buffers, batch_size = batch
             if found and size + batch_size > size_max:
                 break
             found += buffers
             size += batch_size
-            end_offset = end
-        return found, end_offset
+            offset = end_offset
+        return (found, offset) if found else None

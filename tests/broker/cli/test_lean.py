@@ -48,7 +48,9 @@ def test_a_start_compiles_no_schema_that_nobody_has_asked_for(seen: dict[str, ob
     assert versions <= SCHEMAS
 
 
-@pytest.mark.parametrize("name", ["cryptography", "rich", "hypothesis", "prompt_toolkit", "pygments"])
+@pytest.mark.parametrize(
+    "name", ["cryptography", "rich", "hypothesis", "prompt_toolkit", "pygments"]
+)
 def test_a_start_does_not_load_what_only_terminals_tests_and_other_nodes_need(
     seen: dict[str, object], name: str
 ) -> None:
