@@ -4,12 +4,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.replication.tail import Tail, Tails
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def instructions(run: Callable[[], object]) -> int:
     """How many the interpreter executes for it."""
     count = 0
 
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object]:
+    def trace(frame: FrameType, event: str, _: object) -> "TraceFunction":
         nonlocal count
         frame.f_trace_opcodes = True
         count += event == "opcode"
