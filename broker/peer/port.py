@@ -139,7 +139,8 @@ class PeerPort:
             async with stream:
                 session = await self._known(stream)
                 if session is not None:
-                    await self._channels[session.channel](Channel(stream, session))
+                    async with Channel(stream, session) as channel:
+                        await self._channels[session.channel](channel)
         except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
             pass
         except FrameError as wrong:

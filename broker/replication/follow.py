@@ -13,6 +13,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from broker.bell import Bell
 from broker.errors import StorageFailed
 from broker.replication import messages
 from broker.replication.copies import LocalCopy
@@ -95,7 +96,7 @@ class _Writer:
         self._next_handle = 0
         self._news: list[messages.ToWriter] = []
         self._acks: dict[int, int] = {}
-        self._wake = anyio.Event()
+        self._wake = Bell()
         self._wanted = anyio.Event()
         self._conversation: Conversation | None = None
 
@@ -133,12 +134,12 @@ class _Writer:
 
     def _say(self, message: messages.ToWriter) -> None:
         self._news.append(message)
-        self._wake.set()
+        self._wake.ring()
 
     def _acknowledge(self, handle: int, end_offset: int) -> None:
         if handle in self._by_handle:
             self._acks[handle] = end_offset
-            self._wake.set()
+            self._wake.ring()
 
     async def run(self) -> None:
         pause_s = RETRY_PAUSE_S[0]
@@ -188,7 +189,6 @@ class _Writer:
 
     async def _speak(self, conversation: Conversation) -> None:
         while True:
-            self._wake = anyio.Event()
             news, self._news = self._news, []
             acks, self._acks = self._acks, {}
             for message in news:
