@@ -36,6 +36,7 @@ class Channel(AsyncResource):
         self._loop = asyncio.get_running_loop()
         self._unsent: Buffer = b""
         self._went_on = Bell()
+        self._is_writing = False
         self._failure: Exception | None = None
         """Why nothing more can be sent."""
         self._receiver: asyncio.Future[list[bytes]] | None = None
@@ -63,6 +64,7 @@ class Channel(AsyncResource):
             self._write()
             if self._unsent:
                 self._loop.add_writer(self._socket, self._write)
+                self._is_writing = True
             while self._unsent:
                 await self._went_on.wait()
         if self._failure is not None:
@@ -122,7 +124,9 @@ class Channel(AsyncResource):
     def _stop_sending(self, failure: Exception | None) -> None:
         self._failure = failure
         self._unsent = b""
-        self._loop.remove_writer(self._socket)
+        if self._is_writing:
+            self._loop.remove_writer(self._socket)
+            self._is_writing = False
         self._went_on.ring()
 
     def _read(self) -> None:
