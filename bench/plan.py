@@ -1,10 +1,12 @@
 """What fits into the time that there is (pure)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from bench.cells import Cell, Options
+
+_T = TypeVar("_T")
 
 SECONDS_MIN: Final = 1.0
 """Of one run. Below, it is mostly the beginning and the end of a client."""
@@ -43,6 +45,13 @@ class Budget:
 def _place(cells: Sequence[Cell], index: int) -> int:
     """In its section."""
     return sum(before.section == cells[index].section for before in cells[:index])
+
+
+def turns(sides: Sequence[_T], repeats: int) -> Iterator[Sequence[_T]]:
+    """The order of each round: A B, B A, A B and so on. Drift of the machine, and what
+    the run before does to the next, touch all sides alike."""
+    for number in range(repeats):
+        yield sides if number % 2 == 0 else sides[::-1]
 
 
 def shorten(options: Options, minutes: float) -> Options:

@@ -9,7 +9,7 @@ from typing import Any
 from bench.cells import Cell, Measure
 from bench.meter import Bystanders, can_count, counted
 from bench.peers import Peer
-from bench.plan import Budget
+from bench.plan import Budget, turns
 from bench.stage import Stage
 from bench.stats import Sample, Spread
 
@@ -72,8 +72,8 @@ class Runner:
         ]
         measure = cell.begin(self._stage, peers)
         samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
-        for _ in range(self._budget.repeats):
-            for peer in peers:
+        for turn in turns(peers, self._budget.repeats):
+            for peer in turn:
                 with _named(peer):
                     samples[peer.name].append(measure(peer))
         for name, found in samples.items():

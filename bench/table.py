@@ -97,10 +97,10 @@ def _head(result: Mapping[str, Any]) -> str:
         f"Client and servers share the machine. {_bystanders(result['cells'])} Load average before"
         f" {before:.1f}, after {after:.1f}. {result['note']}\n\n"
         f"Medians of {result['repeats']} runs of about {result['seconds']:g} s with the lowest and"
-        " the highest in brackets, the two systems in turns. *Times* is the median of the ratios"
-        " of neighbours in time: how many times better than the peer, so that below 1 the peer is"
-        " ahead. Costs are those of the servers, ours / theirs. System calls and syncs were counted"
-        " in one more run."
+        " the highest in brackets, the two systems in turns: A B, B A. *Times* is the median of the"
+        " ratios of neighbours in time: how many times better than the peer, so that below 1 the"
+        " peer is ahead. Costs are those of the servers, ours / theirs. System calls and syncs were"
+        " counted in one more run."
     )
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from bench.cells import Cell, Measure, Options
 from bench.peers import Peer
-from bench.plan import Budget, shorten
+from bench.plan import Budget, shorten, turns
 from bench.sections import SECTIONS
 from bench.stage import Stage
 
@@ -49,3 +49,10 @@ def test_half_an_hour_has_something_of_every_section() -> None:
     kept = [one for index, one in enumerate(cells) if index not in out]
     assert {one.section.replace(" ", "-") for one in kept} >= set(SECTIONS) - {"topics"}
     assert {one.rank for one in kept} >= {1}
+
+
+def test_no_side_always_goes_first() -> None:
+    rounds = [tuple(turn) for turn in turns(["ours", "theirs"], 5)]
+
+    there, back = ("ours", "theirs"), ("theirs", "ours")
+    assert rounds == [there, back, there, back, there]
