@@ -3,7 +3,9 @@
 import os
 import platform
 import re
+import shlex
 import subprocess
+import sysconfig
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 from bench.peers import KAFKA_JARS, ROOT, Kafka
 
 _PACKAGES = ("confluent-kafka", "aiokafka", "kio", "liburing")
+
+_OPTIMIZING = {"--enable-optimizations", "--with-lto", "--enable-bolt"}
 
 
 def describe(command: str) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def describe(command: str) -> dict[str, Any]:
             "file_system": _said("findmnt", "-no", "FSTYPE", "-T", str(ROOT)),
         },
         "versions": {
-            "python": platform.python_version(),
+            "python": f"{platform.python_version()} ({build_flags(_configured())})",
             "java": _said("java", "-version").partition("\n")[0],
             "kafka": kafka.stem.removeprefix("kafka_2.13-") if kafka else None,
             "walrus-rust": _rust_version(),
@@ -45,6 +49,19 @@ def _commit() -> str:
     git = ("git", "-C", str(ROOT))
     changed = " with changes" if _said(*git, "status", "--porcelain", "-uno") else ""
     return _said(*git, "rev-parse", "--short", "HEAD") + changed
+
+
+def build_flags(configured: str) -> str:
+    """Those of `configured`, the arguments of Python's `configure`, that make it faster. A
+    distribution may optimize without naming them there, so that "none named" is not "none"."""
+    names = {word: word.partition("=")[0] for word in shlex.split(configured)}
+    found = [word for word, name in names.items() if name in _OPTIMIZING]
+    return f"build flags: {' '.join(found) or 'none of optimization named'}"
+
+
+def _configured() -> str:
+    """Of the Python that runs this, which also runs our server."""
+    return sysconfig.get_config_var("CONFIG_ARGS") or ""
 
 
 def load_average() -> float:
