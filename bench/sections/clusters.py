@@ -10,7 +10,8 @@ from bench.sections.latency import begin_end_to_end
 from bench.sections.producing import begin_producer
 
 PAIR = (WalrusCluster, KafkaCluster)
-START_S = 60.0
+START_S = 180.0
+"""Of both, with the messages that warm them up."""
 
 
 def clusters(options: Options) -> list[Cell]:
