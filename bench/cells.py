@@ -1,6 +1,6 @@
 """What a cell is, one row of the result and the same work for every peer; and what all need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -86,7 +86,9 @@ def with_cost(peer: Peer, messages: float | None, run: Callable[[], Sample]) -> 
     return sample | cost
 
 
-def closed(peer: Peer, port: int, request: Request, count: int, seconds: float) -> Sample:
-    """`count` connections, each with one request at a time."""
-    with ClosedLoop(port, request, connections=count) as loop:
+def closed(
+    peer: Peer, targets: Sequence[tuple[int, Request]], count: int, seconds: float
+) -> Sample:
+    """`count` connections, each with one request at a time: see `ClosedLoop`."""
+    with ClosedLoop(*targets, connections=count) as loop:
         return with_cost(peer, None, partial(loop.run, seconds))

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Self
 
 from bench.stats import Sample, latencies
@@ -62,6 +63,7 @@ def native(command: bytes) -> Request:
 @dataclass(slots=True)
 class _Conversation:
     socket: socket.socket
+    request: Request
     sent_at: float = 0.0
     received: bytearray = field(default_factory=bytearray)
 
@@ -82,16 +84,18 @@ def ask(port: int, request: Request) -> bytes:
 class ClosedLoop:
     """So many connections, each of which has had one request answered already: what it costs to
     connect, and to begin, is no part of what is measured. Raises ValueError for a reply that is an
-    error, here and later."""
+    error, here and later.
 
-    def __init__(self, port: int, request: Request, *, connections: int) -> None:
-        self._request = request
+    They share out `targets`, a port on 127.0.0.1 and what is asked there; each keeps to its own.
+    """
+
+    def __init__(self, *targets: tuple[int, Request], connections: int) -> None:
         self._selector = selectors.DefaultSelector()
         self._durations_ms: list[float] = []
         self._owed = 0
         self._is_over = False
-        for _ in range(connections):
-            talk = _Conversation(socket.create_connection(("127.0.0.1", port)))
+        for port, request in islice(cycle(targets), connections):
+            talk = _Conversation(socket.create_connection(("127.0.0.1", port)), request)
             talk.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(talk.socket, selectors.EVENT_READ, talk)
         self.run(0.0)
@@ -128,7 +132,7 @@ class ClosedLoop:
 
     def _send(self, talk: _Conversation) -> None:
         talk.sent_at = time.perf_counter()
-        talk.socket.sendall(self._request.frame)
+        talk.socket.sendall(talk.request.frame)
         self._owed += 1
 
     def _answered(self, talk: _Conversation) -> bool:
@@ -137,14 +141,14 @@ class ClosedLoop:
         if not chunk:
             raise ConnectionError("closed before the reply")
         talk.received += chunk
-        reply = _reply(talk.received, self._request.prefix)
+        reply = _reply(talk.received, talk.request.prefix)
         if reply is None:
             return False
         talk.received.clear()
         self._owed -= 1
-        if self._request.is_good(reply):
+        if talk.request.is_good(reply):
             self._durations_ms.append((time.perf_counter() - talk.sent_at) * 1000)
-        elif self._request.is_end(reply):
+        elif talk.request.is_end(reply):
             self._is_over = True
         else:
             raise ValueError(f"the server answered {reply[:200]!r}")

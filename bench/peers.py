@@ -38,6 +38,7 @@ class Peer(ABC):
     name: ClassVar[str]
     replicas: ClassVar[int] = 1
     """Copies of each topic."""
+    node_count: ClassVar[int] = 1
 
     def __init__(self, folder: Path, durability: str) -> None:
         self.folder = folder
@@ -257,9 +258,10 @@ class RustEngine(Node):
 
 
 class Cluster(Peer):
-    """Three nodes of one kind."""
+    """Three nodes of one kind, and three copies."""
 
     replicas = 3
+    node_count = 3
 
     def __init__(self, folder: Path, durability: str) -> None:
         super().__init__(folder / f"{self.name}-{durability}", durability)
@@ -304,7 +306,7 @@ class WalrusCluster(Cluster):
     name = "walrus"
 
     def _members(self) -> Sequence[Node]:
-        numbers = range(1, self.replicas + 1)
+        numbers = range(1, self.node_count + 1)
         nodes = [Walrus(self.folder / str(number), self.durability) for number in numbers]
         for number, node in zip(numbers, nodes, strict=True):
             others = ",".join(f"127.0.0.1:{one.raft_port}" for one in nodes if one is not node)
@@ -313,13 +315,20 @@ class WalrusCluster(Cluster):
         return nodes
 
 
+class WalrusPair(WalrusCluster):
+    """Two of ours, for two cores; each topic is on one of them."""
+
+    replicas = 1
+    node_count = 2
+
+
 class KafkaCluster(Cluster):
     """Three combined nodes; acks=all is every replica in sync, of which two must be."""
 
     name = "kafka"
 
     def _members(self) -> Sequence[Node]:
-        numbers = range(1, self.replicas + 1)
+        numbers = range(1, self.node_count + 1)
         nodes = [Kafka(self.folder / str(number), self.durability) for number in numbers]
         for number, node in zip(numbers, nodes, strict=True):
             node.node_id, node.voters = number, nodes

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -59,6 +60,12 @@ class Stage:
                 future.result()
         return names
 
+    def leader_ports(self, peer: Peer, topics: Sequence[str]) -> list[int]:
+        """Of each of `topics`, in their order: where its records are sent, on 127.0.0.1."""
+        known = AdminClient({"bootstrap.servers": peer.address}).list_topics(timeout=START_S_MAX)
+        leaders = [known.topics[topic].partitions[0].leader for topic in topics]
+        return [known.brokers[leader].port for leader in leaders]
+
     def filled_topic(self, peer: Peer, record_size: int, codec: str, count: int) -> str:
         """One with at least `count` records, for consumers; others may read it, too."""
         key = (peer, record_size, codec)
@@ -87,7 +94,7 @@ def _wait_for_brokers(peer: Peer) -> None:
     """Until every node of a cluster is known, so that topics get all their copies."""
     admin = AdminClient({"bootstrap.servers": peer.address})
     deadline = time.monotonic() + START_S_MAX
-    while len(admin.list_topics(timeout=START_S_MAX).brokers) < peer.replicas:
+    while len(admin.list_topics(timeout=START_S_MAX).brokers) < peer.node_count:
         peer.check()
         if time.monotonic() > deadline:
             raise TimeoutError(f"{peer.name} is not complete after {START_S_MAX:.0f} s")

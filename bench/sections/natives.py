@@ -50,9 +50,9 @@ def _begin_native(
     def run(peer: Peer) -> Sample:
         assert isinstance(peer, Walrus | RustEngine)
         if verb == "GET":  # Otherwise it would soon find nothing.
-            with ClosedLoop(peer.native_port, put, connections=100) as filling:
+            with ClosedLoop((peer.native_port, put), connections=100) as filling:
                 filling.run(options.seconds)
-        return closed(peer, peer.native_port, request, count, options.seconds)
+        return closed(peer, [(peer.native_port, request)], count, options.seconds)
 
     for peer in peers:
         assert isinstance(peer, Walrus | RustEngine)

@@ -16,9 +16,12 @@ from bench.cells import (
 )
 from bench.closed_loop import kafka_produce
 from bench.matrix import ProducerCell, producer_cells
-from bench.peers import Peer
+from bench.peers import Kafka, Peer, WalrusPair
 from bench.stage import Stage
 from bench.stats import Sample
+
+SPREAD = 8
+"""Topics that connections share out where there are several nodes of one side."""
 
 
 def producers(options: Options) -> list[Cell]:
@@ -127,7 +130,35 @@ def connections(options: Options) -> list[Cell]:
         )
         for count in options.connections
         for durability in ("cache", "sync")
+    ] + [
+        Cell(
+            "connections",
+            f"one 1000 B record per request, 100 clients at once, {SPREAD} topics, cache:"
+            " two nodes of ours on the machine, one of Kafka's",
+            partial(_begin_spread, options),
+            peers=(WalrusPair, Kafka),
+            label="two-nodes",
+            is_counted=True,
+            rank=2,
+            setup_s=30,
+            client_s=LOOP_S,
+        )
     ]
+
+
+def _begin_spread(options: Options, stage: Stage, peers: list[Peer]) -> Measure:
+    """One copy of each topic; each connection is to the leader of its topic, and stays there."""
+    names = {id(peer): stage.topics(peer, SPREAD) for peer in peers}
+
+    def run(peer: Peer) -> Sample:
+        topics = names[id(peer)]
+        requests = [kafka_produce(topic, 1000, acks=-1) for topic in topics]
+        targets = list(zip(stage.leader_ports(peer, topics), requests, strict=True))
+        return closed(peer, targets, 100, options.seconds)
+
+    for peer in peers:
+        run(peer)
+    return run
 
 
 def _begin_connections(options: Options, count: int, stage: Stage, peers: list[Peer]) -> Measure:
@@ -135,7 +166,7 @@ def _begin_connections(options: Options, count: int, stage: Stage, peers: list[P
 
     def run(peer: Peer) -> Sample:
         request = kafka_produce(names[id(peer)], 1000, acks=-1)
-        return closed(peer, peer.port, request, count, options.seconds)
+        return closed(peer, [(peer.port, request)], count, options.seconds)
 
     for peer in peers:
         run(peer)

@@ -68,7 +68,7 @@ def _begin_request(
             request = kafka_produce(topic, 1000, acks=-1)
         else:
             request = kafka_fetch(topic, last, size_max=1)
-        return closed(peer, peer.port, request, 1, options.seconds)
+        return closed(peer, [(peer.port, request)], 1, options.seconds)
 
     for peer in peers:
         run(peer)

@@ -40,7 +40,7 @@ def serving(answer: Answer) -> Iterator[tuple[int, list[int]]]:
 
 def test_every_request_is_counted_but_the_first_of_a_connection() -> None:
     with serving(lambda _: b"OK") as (port, asked):
-        with ClosedLoop(port, native(b"GET t"), connections=3) as loop:
+        with ClosedLoop((port, native(b"GET t")), connections=3) as loop:
             assert len(asked) == 3
             assert loop.run(0.0)["messages"] == 3
             before = len(asked)
@@ -49,12 +49,20 @@ def test_every_request_is_counted_but_the_first_of_a_connection() -> None:
 
 def test_nothing_more_to_get_ends_a_run() -> None:
     with serving(lambda number: b"OK" if number < 7 else b"EMPTY") as (port, _):
-        with ClosedLoop(port, native(b"GET t"), connections=2) as loop:
+        with ClosedLoop((port, native(b"GET t")), connections=2) as loop:
             assert loop.run(60.0)["messages"] == 5
 
 
 def test_an_error_is_not_a_short_run() -> None:
     with serving(lambda number: b"OK" if number < 7 else b"ERR disk full") as (port, _):
-        with ClosedLoop(port, native(b"PUT t x"), connections=2) as loop:
+        with ClosedLoop((port, native(b"PUT t x")), connections=2) as loop:
             with pytest.raises(ValueError, match="disk full"):
                 loop.run(60.0)
+
+
+def test_connections_are_shared_out_among_several_servers() -> None:
+    with serving(lambda _: b"OK") as (one, asked_one), serving(lambda _: b"OK") as (two, asked_two):
+        request = native(b"GET t")
+        with ClosedLoop((one, request), (two, request), connections=4) as loop:
+            assert (len(asked_one), len(asked_two)) == (2, 2)
+            assert loop.run(0.0)["messages"] == 4
