@@ -93,8 +93,7 @@ def build_pairs(
     request: a third of the work. The pairs must not be empty."""
     parts: list[bytes] = [_NO_HEADER]
     for index, (key, value) in enumerate(pairs):
-        head = b"\0\0" + _encoded(index)  # attributes, timestamp delta, offset delta
-        head += _NULL if key is None else _encoded(len(key)) + key
+        head = _own_head(index) if key is None else _head(index) + _encoded(len(key)) + key
         if value is None:
             parts += (_encoded(len(head) + 2), head, _NULL, b"\0")
         else:
@@ -112,9 +111,6 @@ def build_pairs(
 
 _NO_HEADER = bytes(HEADER_SIZE)
 _NULL = b"\1"  # zigzag of -1
-_PLAIN_OVERHEAD = 6
-"""Bytes of a plain record beside its value: attributes, timestamp, offset, no key, one byte of the
-value's length, no headers."""
 
 
 @lru_cache(maxsize=4096)
@@ -165,32 +161,46 @@ def iter_records(payload: Buffer, count: int) -> Iterator[Record]:
     its size.
     """
     data = bytes(payload)
-    position = 0
-    for _ in range(count):
-        length, start = _varint(data, position)
+    position = length = 0
+    said = b""  # How the length of the record before it is written; most are as long.
+    for index in range(count):
+        start = position + len(said)
+        if not said or data[position:start] != said:
+            length, start = _varint(data, position)
+            said = data[position:start]
         if length < 0 or start + length > len(data):
             raise CorruptBatchError(f"a record of {length} bytes at {position} leaves its batch")
         position = start + length
-        yield _plain_record(data, start, position) or _record(data, start, position)
+        yield _own_record(data, start, position, index) or _record(data, start, position)
     if position != len(data):
         raise CorruptBatchError(f"{len(data) - position} bytes after the last record")
 
 
-def _plain_record(data: bytes, position: Position, end: Position) -> Record | None:
-    """`_record` of one without key and headers, whose numbers take a byte, or two for the value's
-    length: what PUT writes. None for any other."""
-    if end - position < _PLAIN_OVERHEAD or data[position + 3] != _NULL[0] or data[end - 1] != 0:
-        return None
-    size = end - position - _PLAIN_OVERHEAD
+def _own_record(data: bytes, position: Position, end: Position, index: int) -> Record | None:
+    """`_record` of the one that PUT writes as the `index`-th of its batch, if its value's length
+    takes a byte or two. None for any other."""
+    head = _own_head(index)
+    start = position + len(head)
+    size = end - start - 2
     if size > 0x3F:
         size -= 1  # Its length has a second byte.
-    start = end - 1 - size
-    timestamp, offset = data[position + 1], data[position + 2]
-    if data[position + 4 : start] != _encoded(size) or timestamp > 0x7F or offset > 0x7F:
+    first = end - 1 - size
+    if size < 0 or data[position:start] != head or data[start:first] != _encoded(size):
         return None
-    timestamp = (timestamp >> 1) ^ -(timestamp & 1)
-    offset = (offset >> 1) ^ -(offset & 1)
-    return _as_record((offset, timestamp, None, data[start : end - 1], ()))
+    if data[end - 1]:
+        return None  # It has headers.
+    return _as_record((index, 0, None, data[first : end - 1], ()))
+
+
+@lru_cache(maxsize=4096)
+def _own_head(index: int) -> bytes:
+    """Of a record without a key, up to its value."""
+    return _head(index) + _NULL
+
+
+def _head(index: int) -> bytes:
+    """Of a record of this moment: attributes, timestamp delta, offset delta."""
+    return b"\0\0" + _encoded(index)
 
 
 def _record(data: bytes, position: Position, end: Position) -> Record:

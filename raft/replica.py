@@ -10,6 +10,7 @@ import msgspec
 
 from raft import commands, messages
 from raft.machine import StateMachine
+from raft.members import Members
 from raft.membership import Membership
 from raft.messages import Forward, MemberReply, MemberRequest
 from raft.proposals import Leader
@@ -26,6 +27,8 @@ class Replica(StateMachine):
         super().open()
         self._listeners: list[Callable[[ClusterState], None]] = []
         self._connected: frozenset[str] = frozenset()
+        self._reached: tuple[Members, frozenset[str], bool] | None = None
+        """What `reaches_majority` was for them."""
         self._published = EMPTY
         self._membership = Membership(
             self._raft, self.send, lambda learner: self._may_vote(self.state, learner)
@@ -62,7 +65,12 @@ class Replica(StateMachine):
     @property
     def reaches_majority(self) -> bool:
         """Whether it is connected to enough voters for anything to be decided."""
-        return self.members.is_majority({self._voter_id, *self._connected})
+        members, connected = self.members, self._connected
+        known = self._reached
+        if known is None or known[0] is not members or known[1] is not connected:
+            is_majority = members.is_majority({self._voter_id, *connected})
+            known = self._reached = members, connected, is_majority
+        return known[2]
 
     # ---- the tick --------------------------------------------------------------------------------
 

@@ -97,14 +97,14 @@ class Ticket:
         """Say what became of it; the first word counts."""
         if self.done.is_set():
             return
-        if self._refused is not None and isinstance(outcome, NotLeader | Loading):
+        if not isinstance(outcome, RequestError):
+            self._value = outcome
+        elif self._refused is not None and isinstance(outcome, NotLeader | Loading):
             refused, self._refused = self._refused, None
             refused(self)
             return
-        if isinstance(outcome, RequestError):
-            self._failure = outcome
         else:
-            self._value = outcome
+            self._failure = outcome
         self.done.set()
         if self.pending is not None:
             self.pending.settle()

@@ -1,5 +1,7 @@
 """Records that another program wrote must be understood, and garbage must not."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,8 +80,8 @@ def test_the_quick_way_to_build_a_batch_that_builds_another_one(
 
 @given(
     st.tuples(
-        st.integers(-70, 70),
-        st.integers(-2, 140),
+        st.sampled_from([0, 0, 0, -1, 1, 70]),
+        st.one_of(st.integers(-2, 140), st.integers(8_190, 8_193)),
         st.one_of(st.none(), st.binary(max_size=3)),
         st.one_of(st.none(), st.integers(0, 200), st.sampled_from([8_190, 8_191, 8_192, 8_193])),
         st.sampled_from([(), (("name", b"value"),)]),
@@ -99,7 +101,7 @@ def test_the_quick_way_to_read_a_record_that_reads_another_one(
     for position, byte in damages:
         data[min(start + position, len(data) - 1)] = byte
 
-    quick = records._plain_record(bytes(data), start, len(data))
+    quick = records._own_record(bytes(data), start, len(data), offset_delta)
 
     if quick is not None:
         assert quick == records._record(bytes(data), start, len(data))
@@ -109,8 +111,59 @@ def test_the_quick_way_to_read_a_record_that_reads_another_one(
             or value is None
             or headers
             or len(value) > 8_191
-            or (max(timestamp_delta, offset_delta) > 63 or timestamp_delta < -64)
+            or timestamp_delta != 0
         )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 0, 1]),
+            st.sampled_from([None, None, b"k"]),
+            st.sampled_from([None, 0, 3, 3, 3, 63, 64, 64]),
+        ),
+        max_size=90,
+    ),
+    st.lists(st.tuples(st.integers(0, 2**13), st.integers(0, 255)), max_size=1),
+)
+def test_records_that_are_as_long_as_those_before_them_are_read_as_if_each_were_alone(
+    fields: list[tuple[int, bytes | None, int | None]], damages: list[tuple[int, int]]
+) -> None:
+    written = [
+        Record(index, timestamp_delta, key, None if size is None else bytes(size))
+        for index, (timestamp_delta, key, size) in enumerate(fields)
+    ]
+    data = records._encode_records(written)
+    for position, byte in damages:
+        if data:
+            data[position % len(data)] = byte
+
+    found, expected = _until_corrupt(iter_records(data, len(written))), list[Record]()
+    position, is_whole = 0, True
+    try:
+        for _ in written:
+            length, start = records._varint(bytes(data), position)
+            if length < 0 or start + length > len(data):
+                raise CorruptBatchError("too long")
+            position = start + length
+            expected.append(records._record(bytes(data), start, position))
+        is_whole = position == len(data)
+    except CorruptBatchError:
+        is_whole = False
+
+    assert found == (expected, is_whole)
+    assert damages or found == (written, True)
+
+
+def _until_corrupt(decoded: Iterator[Record]) -> tuple[list[Record], bool]:
+    """What is decoded before an error, and whether there is none."""
+    found: list[Record] = []
+    try:
+        for record in decoded:
+            found.append(record)
+    except CorruptBatchError:
+        return found, False
+    return found, True
 
 
 def test_header_key_that_is_no_text_keeps_its_bytes() -> None:
