@@ -159,8 +159,7 @@ def _until_corrupt(decoded: Iterator[Record]) -> tuple[list[Record], bool]:
     """What is decoded before an error, and whether there is none."""
     found: list[Record] = []
     try:
-        for record in decoded:
-            found.append(record)
+        found.extend(decoded)
     except CorruptBatchError:
         return found, False
     return found, True
