@@ -85,7 +85,7 @@ class Metadata:
         outcome = outcomes[0]
         if isinstance(outcome, RaftError):
             kind = NotProposed if isinstance(outcome, _NEVER) else MetadataUnavailable
-            raise kind(f"{type(command).__name__}: {outcome}") from outcome
+            raise kind(str(outcome)) from outcome
         return outcome
 
     @property

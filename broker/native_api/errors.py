@@ -5,6 +5,7 @@ words.
 """
 
 from broker.errors import (
+    MetadataUnavailable,
     NotLeader,
     OutcomeUnknown,
     OutOfTouch,
@@ -19,6 +20,7 @@ _TEXTS: dict[type[RequestError], str] = {
     NotLeader: "NotLeaderForPartition: t_{topic}_s_{segment}",
     OutOfTouch: "NotLeaderForPartition: t_{topic}_s_{segment} ({error})",
     OutcomeUnknown: "outcome unknown, the message may or may not be stored: {error}",
+    MetadataUnavailable: "the cluster cannot decide just now: {error}",
 }
 
 

@@ -9,10 +9,10 @@ import pytest
 from structlog.typing import EventDict
 
 from broker.errors import StorageFailed
-from broker.native_api import FRAME_SIZE_MAX
+from broker.native_api import FRAME_SIZE_MAX, handlers
 from broker.native_api.cursor import group_of
 from broker.net.stream import SocketStream
-from broker.ports import Buffer, SegmentView
+from broker.ports import Buffer, SegmentView, TopicView
 from tests.broker.native_api.batches import batch
 from tests.broker.native_api.harness import framed, running
 
@@ -60,6 +60,25 @@ async def test_pipelined_commands_take_effect_in_their_order() -> None:
             b"OK b",
             b"EMPTY",
         ]
+
+
+async def test_register_is_answered_where_no_majority_is_left_to_decide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nobody_answers(name: str, **_: object) -> TopicView:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with running() as node:
+        node.controller.add("known")
+        monkeypatch.setattr(handlers, "REGISTER_S_MAX", 0.01)
+        monkeypatch.setattr(node.controller, "create_topic", nobody_answers)
+        answers = await node.ask(b"REGISTER logs", b"REGISTER known", b"PUT known a")
+        assert answers[0] == (
+            b"ERR the cluster cannot decide just now: no majority of its nodes has answered in"
+            b" time; the topic may yet be created"
+        )
+        assert answers[1:] == [b"OK", b"OK"], "the connection goes on"
 
 
 async def test_a_thousand_pipelined_puts_become_few_batches_and_are_each_answered() -> None:
