@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from bench.cells import Cell, Options
+from bench.cells import LOOP_S, Cell, Options
 from bench.matrix import ProducerCell
 from bench.peers import KafkaCluster, WalrusCluster
 from bench.sections.consuming import begin_at_tail
 from bench.sections.latency import begin_end_to_end
-from bench.sections.producing import begin_producer
+from bench.sections.producing import begin_connections, begin_producer
 
 PAIR = (WalrusCluster, KafkaCluster)
 START_S = 180.0
@@ -34,6 +34,20 @@ def clusters(options: Options) -> list[Cell]:
         )
         for number, cell in enumerate(ways)
     ]
+    asking = [
+        Cell(
+            "cluster",
+            f"three nodes: one 1000 B record per request, 100 connections, {durability}",
+            partial(begin_connections, options, 100, 1),
+            durability,
+            PAIR,
+            label=f"cluster-{durability}",
+            is_counted=True,
+            rank=2,
+            client_s=LOOP_S,
+        )
+        for durability in ("cache", "sync")
+    ]
     return [
         producing[0],
         Cell(
@@ -56,5 +70,7 @@ def clusters(options: Options) -> list[Cell]:
             is_counted=True,
             rank=3,
         ),
+        asking[0],
         producing[1],
+        asking[1],
     ]

@@ -122,7 +122,7 @@ def connections(options: Options) -> list[Cell]:
         Cell(
             "connections",
             f"one 1000 B record per request, {count} connections, {durability}",
-            partial(_begin_connections, options, count),
+            partial(begin_connections, options, count, 1),
             durability,
             is_counted=True,
             rank=3 if count > 100 else 1,
@@ -135,7 +135,7 @@ def connections(options: Options) -> list[Cell]:
             "connections",
             f"one 1000 B record per request, 100 clients at once, {SPREAD} topics, cache:"
             " two nodes of ours on the machine, one of Kafka's",
-            partial(_begin_spread, options),
+            partial(begin_connections, options, 100, SPREAD),
             peers=(WalrusPair, Kafka),
             label="two-nodes",
             is_counted=True,
@@ -146,27 +146,18 @@ def connections(options: Options) -> list[Cell]:
     ]
 
 
-def _begin_spread(options: Options, stage: Stage, peers: list[Peer]) -> Measure:
-    """One copy of each topic; each connection is to the leader of its topic, and stays there."""
-    names = {id(peer): stage.topics(peer, SPREAD) for peer in peers}
+def begin_connections(
+    options: Options, count: int, topic_count: int, stage: Stage, peers: list[Peer]
+) -> Measure:
+    """`count` connections share out the topics; each is to the leader of its topic, and stays
+    there."""
+    names = {id(peer): stage.topics(peer, topic_count) for peer in peers}
 
     def run(peer: Peer) -> Sample:
         topics = names[id(peer)]
         requests = [kafka_produce(topic, 1000, acks=-1) for topic in topics]
         targets = list(zip(stage.leader_ports(peer, topics), requests, strict=True))
-        return closed(peer, targets, 100, options.seconds)
-
-    for peer in peers:
-        run(peer)
-    return run
-
-
-def _begin_connections(options: Options, count: int, stage: Stage, peers: list[Peer]) -> Measure:
-    names = {id(peer): stage.topics(peer)[0] for peer in peers}
-
-    def run(peer: Peer) -> Sample:
-        request = kafka_produce(names[id(peer)], 1000, acks=-1)
-        return closed(peer, [(peer.port, request)], count, options.seconds)
+        return closed(peer, targets, count, options.seconds)
 
     for peer in peers:
         run(peer)
