@@ -258,7 +258,7 @@ class RustEngine(Node):
 
 
 class Cluster(Peer):
-    """Three nodes of one kind, and three copies."""
+    """Several nodes of one kind: three, with three copies, unless a kind says otherwise."""
 
     replicas = 3
     node_count = 3

@@ -112,9 +112,7 @@ class Channel(AsyncResource):
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            broken = anyio.BrokenResourceError()
-            broken.__cause__ = error
-            self._stop_sending(broken)
+            self._stop_sending(_broken(error))
             return
         if size < len(self._unsent):
             self._unsent = memoryview(self._unsent)[size:]
@@ -139,9 +137,7 @@ class Channel(AsyncResource):
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            broken = anyio.BrokenResourceError()
-            broken.__cause__ = error
-            self._tell(broken)
+            self._tell(_broken(error))
         except FrameError as wrong:
             self._tell(wrong)
         else:
@@ -159,3 +155,10 @@ class Channel(AsyncResource):
         if self._is_reading:
             self._loop.remove_reader(self._socket)
             self._is_reading = False
+
+
+def _broken(error: OSError) -> anyio.BrokenResourceError:
+    """For who sends or receives; they are not there to see it raised."""
+    broken = anyio.BrokenResourceError()
+    broken.__cause__ = error
+    return broken
