@@ -34,6 +34,7 @@ import structlog
 from broker.errors import Loading, NotLeader, RequestError, StorageFailed
 from broker.gate import Gate
 from broker.groups.expiry import CURSOR_PREFIX
+from broker.native_api.gathering import Gathering
 from broker.native_api.reader import SECTION_SIZE_MAX, TopicReader, Unpacker, UnreadableBatch
 from broker.native_api.rounds import haul, haul_now
 from broker.ports import (
@@ -117,6 +118,8 @@ class _Lane:
         self.waiting: deque[Ticket] = deque()
         self.reader = TopicReader(unpacker)
         self.is_serving = False
+        self.gathering: Gathering | None = None
+        """After a round that has answered several, until the next one."""
 
 
 class Cursors:
@@ -177,11 +180,21 @@ class Cursors:
         lane, ticket = self._queue(topic, refused)
         lane.is_serving = True
         self._due_count += 1
-        if is_alone:
+        if is_alone and lane.gathering is None:
             self._serve_now(topic, lane, position)
         else:
-            self._loop.call_soon(self._serve_now, topic, lane)
+            self._loop.call_soon(self._end_turn, topic, lane)
         return ticket
+
+    def _end_turn(self, topic: TopicView, lane: _Lane) -> None:
+        """Serve who came in it, unless more are about to come."""
+        if lane.gathering is not None:
+            assert self._loop is not None
+            if lane.gathering.expects(len(lane.waiting), self._loop.time()):
+                self._loop.call_soon(self._end_turn, topic, lane)
+                return
+            lane.gathering = None
+        self._serve_now(topic, lane)
 
     def _position_now(self, topic: TopicView) -> QuickPosition | None:
         return self._offsets.position_now(group_of(topic.name), topic.topic_id)
@@ -200,8 +213,7 @@ class Cursors:
     def _serve_now(
         self, topic: TopicView, lane: _Lane, position: QuickPosition | None = None
     ) -> None:
-        """One round, at the end of the turn, of those who came in it. `position` is the cursor's,
-        if it was just asked for."""
+        """One round of those who wait. `position` is the cursor's, if it was just asked for."""
         self._due_count -= 1
         size_before = lane.reader.size
         try:
@@ -230,7 +242,7 @@ class Cursors:
         took = haul_now(lane.reader, partition, offset, len(waiting))
         if took.taken:
             served = list(islice(waiting, len(took.taken)))
-            settle = partial(_settle_now, served, took.taken)
+            settle = partial(self._settle_now, lane, served, took.taken)
             if not position.commit_now(took.offset, settle, is_alone=is_alone):
                 return
             for _ in served:
@@ -238,6 +250,18 @@ class Cursors:
         if took.offset == partition.high_watermark:
             while waiting:
                 waiting.popleft().end(None)
+
+    def _settle_now(
+        self,
+        lane: _Lane,
+        served: list[Ticket],
+        taken: list[bytes | UnreadableBatch],
+        failure: Exception | None,
+    ) -> None:
+        _settle_now(served, taken, failure)
+        if len(served) > 1:
+            assert self._loop is not None
+            lane.gathering = Gathering(len(served), self._loop.time())
 
     async def _serve(self, topic: TopicView, lane: _Lane) -> None:
         unsettled: _Settle | None = None

@@ -2,7 +2,8 @@
 
 Every PUT that arrives in the same turn of the event loop joins the topic's pack. When the loop gets
 round, the pack is built and appended as a whole, so it is stored as a whole or not at all, and
-everyone in it is answered once it is durable. A lone PUT is a pack of one and waits for nobody.
+everyone in it is answered once it is durable. A lone PUT is a pack of one and waits for nobody; who
+comes back from a pack of many waits for those who were in it, too (see gathering.py).
 
 Where nothing has to be waited for, a pack is appended and answered without a task; the task takes
 over where something has.
@@ -23,6 +24,7 @@ import structlog
 from broker.controller.topic_config import value_of
 from broker.errors import OutcomeUnknown, OutOfOrderSequence, RequestError, StorageFailed
 from broker.gate import Gate
+from broker.native_api.gathering import SIZE_MAX, Gathering
 from broker.ports import ACKS_ALL, AnyPartition, Appended, Clock, Controller, Pending, TopicView
 from engine.batch import HEADER_SIZE, SEQUENCE_MAX
 from engine.records import build_pairs
@@ -40,16 +42,20 @@ SEQUENCES_MAX = 10_000
 id."""
 
 
+GATHERINGS_MAX = 100
+"""Topics whose clients are waited for. They come back within a moment, and are forgotten then."""
+
+
 class Pack:
     """PUTs that share one batch, and one fate."""
 
-    __slots__ = ("_size", "_size_max", "done", "failure", "payloads", "puts")
+    __slots__ = ("_size_max", "done", "failure", "payloads", "puts", "size")
 
     def __init__(self, payload: bytes, size_max: int) -> None:
         """A first payload is taken whatever its size: whether it is too large for the topic is the
         partition's to say."""
         self.payloads = [payload]
-        self._size = HEADER_SIZE + RECORD_OVERHEAD_SIZE + len(payload)
+        self.size = HEADER_SIZE + RECORD_OVERHEAD_SIZE + len(payload)
         """An upper bound of the batch's bytes."""
         self._size_max = size_max
         self.done = Gate()
@@ -60,10 +66,10 @@ class Pack:
 
     def takes(self, payload: bytes) -> bool:
         """Add a record, unless the batch would become too large."""
-        size = self._size + len(payload) + RECORD_OVERHEAD_SIZE
+        size = self.size + len(payload) + RECORD_OVERHEAD_SIZE
         if size > self._size_max or len(self.payloads) >= RECORDS_PER_PACK_MAX:
             return False
-        self._size = size
+        self.size = size
         self.payloads.append(payload)
         return True
 
@@ -93,6 +99,8 @@ class Packer:
         self._lanes: dict[UUID, deque[Pack]] = {}
         """Per topic with packs that are not appended yet: those packs, in order. The last may
         grow."""
+        self._gatherings: dict[UUID, Gathering] = {}
+        """Of topics whose PUTs were answered last, by topic id."""
         self._identity = _Identity(controller)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -117,17 +125,29 @@ class Packer:
         pack = Pack(payload, int(value_of(topic.configs, "max.message.bytes")))
         if lane is not None:
             lane.append(pack)
-        elif not is_alone:
+        elif not is_alone or topic.topic_id in self._gatherings:
             lane = self._lanes[topic.topic_id] = deque((pack,))
-            self._loop.call_soon(self._append_lane, topic, lane)
+            self._loop.call_soon(self._end_turn, topic, lane)
         elif not self._append_now(topic, pack, is_alone=not self._lanes):
             lane = self._lanes[topic.topic_id] = deque((pack,))
             self._tasks.start_soon(self._append_all, topic, lane)
         return pack
 
+    def _end_turn(self, topic: TopicView, lane: deque[Pack]) -> None:
+        """Append what came in it, unless more is about to come."""
+        gathering = self._gatherings.get(topic.topic_id)
+        if gathering is not None:
+            assert self._loop is not None
+            pack = lane[-1]
+            is_small = len(lane) == 1 and pack.size < SIZE_MAX
+            if is_small and gathering.expects(len(pack.payloads), self._loop.time()):
+                self._loop.call_soon(self._end_turn, topic, lane)
+                return
+            del self._gatherings[topic.topic_id]
+        self._append_lane(topic, lane)
+
     def _append_lane(self, topic: TopicView, lane: deque[Pack]) -> None:
-        """At the end of the turn: append what came in it, as long as nothing has to be waited
-        for."""
+        """Append its packs, as long as nothing has to be waited for."""
         while lane:
             # Another pack may be about to share the submission.
             is_alone = len(self._lanes) == len(lane) == 1
@@ -161,10 +181,19 @@ class Packer:
         return True
 
     def _committed(self, topic: TopicView, pack: Pack, failure: Exception | None) -> None:
+        answered_count = len(pack.puts)
         if failure is None or isinstance(failure, RequestError):
             pack.end(failure)
         else:
             pack.end(self._fault(topic, failure))
+        if answered_count > 1:
+            self._gather(topic.topic_id, answered_count)
+
+    def _gather(self, topic_id: UUID, answered_count: int) -> None:
+        assert self._loop is not None
+        if len(self._gatherings) >= GATHERINGS_MAX:
+            self._gatherings.clear()
+        self._gatherings[topic_id] = Gathering(answered_count, self._loop.time())
 
     def _fault(self, topic: TopicView, error: Exception) -> StorageFailed:
         """Whatever it is, it befell this pack alone."""

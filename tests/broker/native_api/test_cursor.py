@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from broker.errors import NotLeader, OffsetOutOfRange, StorageFailed
@@ -320,3 +321,19 @@ async def test_memory_of_decoded_batches_is_bounded_over_topics() -> None:
                 await anyio.wait_all_tasks_blocked()
                 assert shared.cursors.held_size <= 300_000
         assert shared.cursors.held_size > 100_000
+
+
+async def test_clients_that_were_answered_together_share_the_next_commit_too() -> None:
+    async with sharing(is_quick=True) as shared:
+        shared.logs.store(batch([b"%d" % number for number in range(7)]))
+        assert await shared.take() == b"0"
+        for is_alone in (False, True):
+            tickets = []
+            for _ in range(3):
+                tickets.append(shared.ticket(is_quick=True, is_alone=is_alone))
+                if is_alone:
+                    await anyio.lowlevel.checkpoint()
+            for ticket in tickets:
+                await ticket.ended()
+        assert shared.position == 7
+        assert shared.offsets.commit_count == 3

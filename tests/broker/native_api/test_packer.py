@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from broker.errors import (
@@ -12,7 +13,9 @@ from broker.errors import (
     OutcomeUnknown,
     StorageFailed,
 )
-from broker.native_api.packer import RECORDS_PER_PACK_MAX, Packer
+from broker.native_api.gathering import SIZE_MAX
+from broker.native_api.packer import RECORDS_PER_PACK_MAX, Pack, Packer
+from broker.ports import Pending
 from engine.batch import HEADER_SIZE, BatchHeader, parse_header
 from engine.records import iter_records
 from tests.broker.native_api.fakes import FakeClock, FakeController, FakePartition
@@ -200,3 +203,54 @@ async def test_a_gap_left_by_a_seal_is_healed_by_a_new_producer_id(
         (4_001, 0),
         (4_001, 1),
     ]
+
+
+async def test_clients_that_were_answered_together_share_the_next_batch_too(
+    controller: FakeController, packer: Packer
+) -> None:
+    """They come back one by one, in turns of the loop of their own."""
+    logs = controller.add("logs")
+    await packer.put(logs.topic, b"the task's").settled()
+    packs = [packer.put(logs.topic, b"x") for _ in range(3)]
+    _answer(packs)
+    await packs[0].settled()
+    again = []
+    for _ in range(3):
+        again.append(packer.put(logs.topic, b"y", is_alone=True))
+        await anyio.lowlevel.checkpoint()
+    await again[-1].settled()
+    assert [header.record_count for header in headers(logs)] == [1, 3, 3]
+
+
+async def test_a_client_whose_companions_are_gone_is_served_alone(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs")
+    await packer.put(logs.topic, b"the task's").settled()
+    packs = [packer.put(logs.topic, b"x") for _ in range(3)]
+    _answer(packs)
+    await packs[0].settled()
+    for _ in range(2):
+        await packer.put(logs.topic, b"y", is_alone=True).settled()
+    assert [header.record_count for header in headers(logs)] == [1, 3, 1, 1]
+
+
+async def test_what_is_worth_a_batch_of_its_own_waits_for_no_companions(
+    controller: FakeController, packer: Packer
+) -> None:
+    logs = controller.add("logs")
+    await packer.put(logs.topic, b"the task's").settled()
+    packs = [packer.put(logs.topic, b"x") for _ in range(3)]
+    _answer(packs)
+    await packs[0].settled()
+    large = packer.put(logs.topic, bytes(SIZE_MAX), is_alone=True)
+    await anyio.lowlevel.checkpoint()
+    await anyio.lowlevel.checkpoint()
+    assert large.done.is_set()
+    assert [header.record_count for header in headers(logs)] == [1, 3, 1]
+
+
+def _answer(packs: list[Pack]) -> None:
+    """As the session does, for which no task waits."""
+    for pack in packs:
+        pack.puts.append(Pending())
