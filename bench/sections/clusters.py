@@ -6,7 +6,7 @@ from bench.cells import LOOP_S, Cell, Options
 from bench.matrix import ProducerCell
 from bench.peers import KafkaCluster, WalrusCluster
 from bench.sections.consuming import begin_at_tail
-from bench.sections.latency import begin_end_to_end
+from bench.sections.latency import LINGERS_MS, begin_end_to_end
 from bench.sections.producing import begin_connections, begin_producer
 
 PAIR = (WalrusCluster, KafkaCluster)
@@ -52,8 +52,8 @@ def clusters(options: Options) -> list[Cell]:
         producing[0],
         Cell(
             "cluster",
-            "three nodes: confluent 1000 B acks all cache at 50% of the peak, end to end",
-            partial(begin_end_to_end, options, 0.5),
+            "three nodes: confluent 1000 B linger 5 acks all cache at 50% of the peak, end to end",
+            partial(begin_end_to_end, options, 0.5, LINGERS_MS[0]),
             "cache",
             PAIR,
             headline="p99_ms",
