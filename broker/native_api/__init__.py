@@ -3,6 +3,7 @@
 commands.py   what a frame says (pure)             framing.py   how a reply looks (pure)
 session.py    one connection                       handlers.py  what each command does
 packer.py     concurrent PUTs become one batch     cursor.py    GET's shared cursor
+gathering.py  who comes back from one commit shares the next (pure)
 rounds.py     what one round of GETs takes         shared.py    one cursor for the whole cluster
 reader.py     one topic, record by record          unpack.py    one stored batch (pure)
 errors.py     the words after ERR (pure)           strangers.py who came in by the wrong door (pure)
