@@ -41,7 +41,6 @@ SEQUENCES_MAX = 10_000
 """Topics whose next sequence is remembered; beyond it everything starts anew under another producer
 id."""
 
-
 GATHERINGS_MAX = 100
 """Topics whose clients are waited for. They come back within a moment, and are forgotten then."""
 

@@ -14,7 +14,7 @@ from broker.errors import (
     StorageFailed,
 )
 from broker.native_api.gathering import SIZE_MAX
-from broker.native_api.packer import RECORDS_PER_PACK_MAX, Pack, Packer
+from broker.native_api.packer import RECORDS_PER_PACK_MAX, Packer
 from broker.ports import Pending
 from engine.batch import HEADER_SIZE, BatchHeader, parse_header
 from engine.records import iter_records
@@ -209,11 +209,7 @@ async def test_clients_that_were_answered_together_share_the_next_batch_too(
     controller: FakeController, packer: Packer
 ) -> None:
     """They come back one by one, in turns of the loop of their own."""
-    logs = controller.add("logs")
-    await packer.put(logs.topic, b"the task's").settled()
-    packs = [packer.put(logs.topic, b"x") for _ in range(3)]
-    _answer(packs)
-    await packs[0].settled()
+    logs = await _answered_together(controller, packer)
     again = []
     for _ in range(3):
         again.append(packer.put(logs.topic, b"y", is_alone=True))
@@ -225,11 +221,7 @@ async def test_clients_that_were_answered_together_share_the_next_batch_too(
 async def test_a_client_whose_companions_are_gone_is_served_alone(
     controller: FakeController, packer: Packer
 ) -> None:
-    logs = controller.add("logs")
-    await packer.put(logs.topic, b"the task's").settled()
-    packs = [packer.put(logs.topic, b"x") for _ in range(3)]
-    _answer(packs)
-    await packs[0].settled()
+    logs = await _answered_together(controller, packer)
     for _ in range(2):
         await packer.put(logs.topic, b"y", is_alone=True).settled()
     assert [header.record_count for header in headers(logs)] == [1, 3, 1, 1]
@@ -238,11 +230,7 @@ async def test_a_client_whose_companions_are_gone_is_served_alone(
 async def test_what_is_worth_a_batch_of_its_own_waits_for_no_companions(
     controller: FakeController, packer: Packer
 ) -> None:
-    logs = controller.add("logs")
-    await packer.put(logs.topic, b"the task's").settled()
-    packs = [packer.put(logs.topic, b"x") for _ in range(3)]
-    _answer(packs)
-    await packs[0].settled()
+    logs = await _answered_together(controller, packer)
     large = packer.put(logs.topic, bytes(SIZE_MAX), is_alone=True)
     await anyio.lowlevel.checkpoint()
     await anyio.lowlevel.checkpoint()
@@ -250,7 +238,12 @@ async def test_what_is_worth_a_batch_of_its_own_waits_for_no_companions(
     assert [header.record_count for header in headers(logs)] == [1, 3, 1]
 
 
-def _answer(packs: list[Pack]) -> None:
-    """As the session does, for which no task waits."""
+async def _answered_together(controller: FakeController, packer: Packer) -> FakePartition:
+    """A topic of which three clients have just been answered, by a second batch."""
+    logs = controller.add("logs")
+    await packer.put(logs.topic, b"the task's").settled()
+    packs = [packer.put(logs.topic, b"x") for _ in range(3)]
     for pack in packs:
-        pack.puts.append(Pending())
+        pack.puts.append(Pending())  # As the session does, for which no task waits.
+    await packs[0].settled()
+    return logs
