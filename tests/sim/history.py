@@ -83,10 +83,17 @@ class History:
 
     def lost(self, end_offset: int) -> None:
         """All that anybody knows from `end_offset` on went with the disks that had it, as an
-        operator has accepted; these offsets will be given out again."""
+        operator has accepted; these offsets will be given out again. Not their values, unless their
+        producer was not answered yet: it sends them again, and they are as new."""
         self.note("lost", end_offset)
-        for offset in [offset for offset in self.seen if offset >= end_offset]:
-            self.gone.add(self.seen.pop(offset))
+        gone = {self.seen.pop(offset) for offset in list(self.seen) if offset >= end_offset}
+        asked_for = {
+            value
+            for send in self.sends
+            if send.acknowledged_at < 0 and not send.has_failed
+            for value in send.values
+        }
+        self.gone |= gone - asked_for
         self.end_offset = min(self.end_offset, end_offset)
         for send in self.sends:
             if send.acknowledged_at >= 0 and send.offset >= end_offset:

@@ -103,3 +103,14 @@ def test_what_an_operator_has_given_up_may_be_missing_and_must_not_come_back() -
     assert kinds(history(), b"a", b"c") == set()
     assert kinds(history(), b"b", b"c") == {"inconsistent offsets", "came back"}
     assert kinds(history(), b"a", b"c", b"b") == {"came back"}
+
+
+def test_what_was_lost_before_its_producer_was_answered_may_be_sent_again() -> None:
+    history = History()
+    sent(history, b"a", 0, 1.0)
+    send = Send("p", (b"b",), 2.0, is_durable=True)
+    history.sent(send)
+    history.polled("c", 0, [(0, b"a"), (1, b"b")])
+    history.lost(1)
+    history.acknowledged(send, 2, 3.0)
+    assert kinds(history, b"a", b"x", b"b") == set()
