@@ -1,4 +1,4 @@
-"""The queue of buffers of one segment, and its one write in flight.
+"""The end of one segment's log: its one write in flight, and what waits behind it.
 
 At most one operation per segment is under way, so writes need no order among themselves and an
 error stops everything behind it. After an error nothing is written any more: a failed sync is never
@@ -8,11 +8,12 @@ repeated, since the kernel may have dropped the pages and the second one would l
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from engine.backends import Backend
+from engine.backends import Backend, only_os_errors
 from engine.batch import Buffer, Offset, Size
 from engine.durability import GroupCommit
 from engine.errors import SegmentClosedError
 from engine.open_files import LogFile, OpenFiles
+from engine.write_queue import Write, WriteQueue
 
 Done = Callable[[Exception | None], None]
 
@@ -29,12 +30,13 @@ class Appender:
         *,
         end_offset: Offset,
         size: Size,
+        zeros_size: Size,
         open_log: Callable[[Callable[[int | Exception], None]], None],
         on_progress: Callable[[], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
-        """The log has `size` bytes, all synced. `open_log` is called when `log` is not open, or was
-        never made; it gets a descriptor to use, and to release."""
+        """The log has `size` bytes, all synced, and so many zeros behind them. `open_log` is called
+        when `log` is not open, or was never made; it gets a descriptor to use, and to release."""
         self._backend = backend
         self._commit = commit
         self._is_each = commit.policy.is_each
@@ -49,10 +51,9 @@ class Appender:
         when. That the kernel could not write it, it tells whoever has the file open, and perhaps
         nobody else."""
         self.failed: Exception | None = None
-        self.written_offset = self.synced_offset = self._queued_offset = end_offset
+        self.written_offset = self.synced_offset = end_offset
         self.written_size = self.synced_size = size
-        self._queue: list[Buffer] = []
-        self._queue_size = 0
+        self._queue = WriteQueue(zeros_size, may_use_zeros=self._is_each)
         self._busy = False
         self._sync_wanted = False
         self._is_made = False
@@ -69,12 +70,15 @@ class Appender:
     def durable_size(self) -> Size:
         return self.synced_size if self._is_each else self.written_size
 
+    @property
+    def zeros_size(self) -> Size:
+        """Bytes of the file behind what was written."""
+        return self._queue.zeros_size
+
     def enqueue(self, buffers: Sequence[Buffer], size: Size, end_offset: Offset) -> None:
         """Raises QueueFullError."""
         self._commit.reserve(size)
-        self._queue += buffers
-        self._queue_size += size
-        self._queued_offset = end_offset
+        self._queue.add(buffers, size, end_offset)
         self._commit.mark_dirty(self)
 
     def drain(self, on_done: Done) -> None:
@@ -109,8 +113,9 @@ class Appender:
     def truncated(self, end_offset: Offset, size: Size) -> None:
         """The drained log was cut, durably."""
         assert not self._busy and not self._queue
-        self.written_offset = self.synced_offset = self._queued_offset = end_offset
+        self.written_offset = self.synced_offset = end_offset
         self.written_size = self.synced_size = size
+        self._queue.zeros_are_cut()
 
     def step(self) -> None:
         """Start the next operation, if there is any and none is under way. Only from
@@ -128,6 +133,8 @@ class Appender:
             self._open_log(self._opened)
         elif wants_sync:
             self._sync(file)
+        elif self._queue.must_cut_zeros:
+            self._cut_zeros(file)
         else:
             # A write's own sync is of its bytes alone.
             self._write(file, sync=must_sync and is_synced)
@@ -159,24 +166,44 @@ class Appender:
             self._finish_operation()
 
     def _write(self, file: int, *, sync: bool) -> None:
-        queue, self._queue = self._queue, []
-        size, self._queue_size = self._queue_size, 0
+        write = self._queue.take(self.written_size)
         self._busy = True
         if sync:
             self._sync_wanted = False
-        done = partial(self._written, size, self._queued_offset, sync)
-        self._backend.write(file, self.written_size, queue, sync=sync, on_done=done)
+        done = partial(self._written, write, sync)
+        self._backend.write(file, self.written_size, write.buffers, sync=sync, on_done=done)
 
-    def _written(self, size: Size, end_offset: Offset, sync: bool, error: OSError | None) -> None:
+    def _cut_zeros(self, file: int) -> None:
+        fs, size = self._backend.fs, self.written_size
+
+        def cut() -> None:
+            fs.truncate(file, size)
+            # Else a power cut could undo it, and show what was written there meanwhile.
+            fs.fsync(file)
+
+        self._busy = True
+        self._backend.run(cut, partial(only_os_errors, self._cut))
+
+    def _cut(self, error: OSError | None) -> None:
         self._busy = False
-        self._commit.release(size)
         if error is not None:
             self.fail(error)
         else:
-            self.written_offset = end_offset
-            self.written_size += size
+            self._queue.zeros_are_cut()
+            self._commit.mark_dirty(self)
+        self._finish_operation()
+
+    def _written(self, write: Write, sync: bool, error: OSError | None) -> None:
+        self._busy = False
+        self._commit.release(write.size)
+        if error is not None:
+            self.fail(error)
+        else:
+            self.written_offset = write.end_offset
+            self.written_size += write.size
+            self._queue.written(write)
             if sync:
-                self.synced_offset, self.synced_size = end_offset, self.written_size
+                self.synced_offset, self.synced_size = write.end_offset, self.written_size
             else:
                 self._commit.mark_unsynced(self)
             self._progressed()
@@ -214,8 +241,8 @@ class Appender:
         self._on_failed(error)
 
     def _discard(self) -> None:
-        self._commit.release(self._queue_size)
-        self._queue, self._queue_size = [], 0
+        self._commit.release(self._queue.size)
+        self._queue.clear()
 
     def _finish_draining(self, error: Exception | None) -> None:
         draining, self._draining = self._draining, []

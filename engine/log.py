@@ -84,6 +84,7 @@ class TopicLog:
             promised_epoch=meta.promised_epoch,
             sealed=meta.state is SegmentState.SEALED,
             torn_size=cut_size + scan.torn_size,
+            zeros_size=scan.zeros_size,
         )
         is_headed = files.has_head()
         return self._add(sid, base_offset, epoch, found, None if is_headed else head)

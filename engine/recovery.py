@@ -43,9 +43,11 @@ class Scan(NamedTuple):
 
     end: SegmentEnd
     torn_size: Size
-    """Bytes after the last good batch. `recover` has cut them off."""
+    """Bytes after the last good batch, unless all are zeros. `recover` has cut them off."""
     why_torn: str
     """"" if nothing was cut."""
+    zeros_size: Size
+    """Bytes after the last good batch, if all are zeros: they wait for what is written next."""
 
 
 def recover(
@@ -70,7 +72,7 @@ def recover(
         if after is not None:
             raise _corrupt(path, bad, f"{scan.why_torn}, but a valid batch follows at {after}")
     if scan.end.end_offset < ack_mark:
-        why = scan.why_torn or "the file ends here"
+        why = scan.why_torn or "the log ends here"
         raise _corrupt(path, bad, f"{why}, but records below offset {ack_mark} were acknowledged")
     if scan.torn_size:
         fs.truncate(file, bad)
@@ -104,7 +106,19 @@ def scan_log(
         why = f"{error.reason} (batch at offset {offset})"
         position = walk.position
     end = SegmentEnd(offset, position, digest, max_timestamp)
-    return Scan(end, file_size - position, why)
+    rest = file_size - position
+    if _is_zeros(fs, file, position, file_size):
+        return Scan(end, 0, "", rest)
+    return Scan(end, rest, why, 0)
+
+
+def _is_zeros(fs: Fs, file: int, position: Position, end: Position) -> bool:
+    """Everything between the two; also if that is nothing."""
+    for start in range(position, end, CHUNK_SIZE):
+        data = fs.pread(file, start, min(CHUNK_SIZE, end - start))
+        if data.count(0) != len(data):
+            return False
+    return True
 
 
 class _Walk:

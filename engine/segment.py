@@ -6,6 +6,7 @@ callbacks come from `Wal.reap`, except where a docstring says they may come at o
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
@@ -45,6 +46,7 @@ class Found:
     promised_epoch: int = 0
     sealed: bool = False
     torn_size: Size = 0
+    zeros_size: Size = 0
 
 
 def _ignore(_: object) -> None:
@@ -95,6 +97,7 @@ class Segment:
             self._log,
             end_offset=found.end.end_offset,
             size=found.end.size,
+            zeros_size=found.zeros_size,
             open_log=self._open_for_append,
             on_progress=self._progressed,
             on_failed=self._fail,
@@ -250,18 +253,11 @@ class Segment:
     def _write_seal(self, end: SegmentEnd) -> SegmentIndex:
         """In a job. Cut, sync, indexes, meta: in this order, so that each step can be repeated
         after a crash."""
-        fs = self._services.backend.fs
         self._head.make_files()
         index = self._reader.index
         if end.size < self._end.size or index is None:
             index = self._reader.make_index(end)
-        file = self._files.open_log()
-        try:
-            if fs.size(file) > end.size:
-                fs.truncate(file, end.size)
-                fs.fsync(file)
-        finally:
-            fs.close(file)
+        self._files.cut_log(end.size)
         self._files.seal(end, index)
         return index
 
@@ -382,6 +378,13 @@ class Segment:
     def drain(self, on_done: Callable[[], None]) -> None:
         """Write and sync everything queued and finish all jobs. For `Wal.close`."""
         self._appender.drain(lambda _: self._jobs.run(lambda: None, lambda _: on_done()))
+
+    def cut_zeros(self) -> None:
+        """Blocking. A log at rest ends where its batches do, for whoever copies or reads the file.
+        After `drain`."""
+        if self._appender.zeros_size and self.failed is None:
+            with suppress(OSError):  # Those that stay do no harm.
+                self._files.cut_log(self._end.size)
 
     # -- inner life
 

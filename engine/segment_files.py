@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.backends import Fs
-from engine.batch import Buffer
+from engine.batch import Buffer, Size
 from engine.errors import CorruptSegmentError
 from engine.format import (
     DAMAGED_SUFFIX,
@@ -178,6 +178,16 @@ class SegmentFiles:
 
     def open_log(self) -> int:
         return self._fs.open(self.log_path)
+
+    def cut_log(self, size: Size) -> None:
+        """Durably no longer than `size` when it returns."""
+        file = self.open_log()
+        try:
+            if self._fs.size(file) > size:
+                self._fs.truncate(file, size)
+                self._fs.fsync(file)
+        finally:
+            self._fs.close(file)
 
     def meta(self) -> SegmentMeta:
         """Raises OSError, FormatVersionError, and CorruptSegmentError also for another segment's

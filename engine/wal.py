@@ -137,8 +137,8 @@ class Wal:
         return found
 
     def close(self) -> None:
-        """Blocking: write and sync everything queued, then close all files. The backend stays
-        open."""
+        """Blocking: write and sync everything queued, leave no zeros behind it, close all files.
+        The backend stays open."""
         segments = [segment for log in self._logs.values() for segment in log.segments()]
         remaining = len(segments)
 
@@ -152,6 +152,8 @@ class Wal:
             self._commit.flush()
             self.backend.wait()
             self.backend.reap()
+        for segment in segments:
+            segment.cut_zeros()
         self.open_files.close()
 
 

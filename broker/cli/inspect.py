@@ -1,7 +1,8 @@
 """`walrus inspect`: what a stored file holds, read by the code that wrote it. Changes nothing.
 
 A log file that is damaged is shown up to the damage; then the byte position is named and the exit
-code is 1. Kafka's own `kafka-dump-log` reads the same `.log`, `.index` and `.timeindex` files.
+code is 1. Zeros behind the last batch are room for more. Kafka's own
+`kafka-dump-log` reads the same `.log`, `.index` and `.timeindex` files.
 """
 
 import json
@@ -90,6 +91,8 @@ def _walk(file: Path, view: memoryview, *, with_records: bool) -> Iterator[Row]:
             header = parse_header(view, position)
             check_batch(view, header, position)
         except CorruptBatchError as error:
+            if bytes(view[position:]).count(0) == len(view) - position:
+                return
             raise EngineError(f"{file}: corrupt at byte {position}: {error.reason}") from error
         row = _batch_row(header, position)
         if with_records:

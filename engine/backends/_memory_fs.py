@@ -14,8 +14,11 @@ from typing import Literal
 from engine.batch import Buffer
 
 CrashMode = Literal["none", "all", "random"]
-"""What survives of the unsynced operations: none, all, or a random choice, some of them torn at any
-byte; what is torn off may have grown the file nevertheless, and reads as zeros."""
+"""What survives of the unsynced operations: none, all, or a random choice, some of them torn. Of
+what lies where the file was already, any sectors survive; of what makes it longer, a beginning up
+to any byte, and what is torn off may have grown the file nevertheless, and reads as zeros."""
+
+SECTOR_SIZE = 512
 
 
 @dataclass(slots=True)
@@ -53,11 +56,26 @@ class File:
             if mode == "none" or (mode == "random" and rng.random() < 0.5):
                 continue
             if mode == "random" and written is not None and rng.random() < 0.5:
-                if rng.random() < 0.5:
-                    data.extend(bytes(max(0, position + len(written) - len(data))))
-                written = written[: rng.randrange(len(written) + 1)]
-            _apply(data, (position, written))
+                _tear(data, position, written, rng)
+            else:
+                _apply(data, (position, written))
         return File(data, bytearray(data), [])
+
+
+def _tear(data: bytearray, position: int, written: bytes, rng: random.Random) -> None:
+    """Write a part."""
+    within = max(0, min(len(written), len(data) - position))
+    kept = within + rng.randrange(len(written) - within + 1)
+    if rng.random() < 0.5:
+        data.extend(bytes(max(0, position + len(written) - len(data))))
+    if kept > within:
+        _apply(data, (position + within, written[within:kept]))
+    start = 0
+    while start < within:
+        end = min(within, start + SECTOR_SIZE - (position + start) % SECTOR_SIZE)
+        if rng.random() < 0.5:
+            data[position + start : position + end] = written[start:end]
+        start = end
 
 
 def _apply(data: bytearray, operation: tuple[int, bytes | None]) -> None:

@@ -98,6 +98,12 @@ def test_every_cut_is_survived(log: Path, records: tuple[str, ...]) -> None:
         assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
+def test_zeros_behind_an_open_log_are_no_damage(log: Path) -> None:
+    before = rows(str(log))
+    log.write_bytes(log.read_bytes() + bytes(5000))
+    assert rows(str(log)) == before
+
+
 def test_an_empty_log_holds_nothing(tmp_path: Path) -> None:
     file = tmp_path / "00000000000000000000.log"
     file.touch()

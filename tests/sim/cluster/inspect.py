@@ -65,9 +65,10 @@ def _check_chain(topic: Topic) -> Iterator[str]:
 
 
 def _check_prefixes(topic: Topic, segment: Segment, copies: Copies) -> Iterator[str]:
-    """Two copies agree wherever both have data, below the end if there is one."""
+    """Two copies agree wherever both have data, below the end if there is one. Zeros behind it are
+    none."""
     size_max = segment.size if segment.state is SegmentState.SEALED else None
-    cut = {node: data[:size_max] for node, data in copies.items()}
+    cut = {node: data[:size_max].rstrip(b"\0") for node, data in copies.items()}
     longest = max(cut.values(), key=len, default=b"")
     for node, data in cut.items():
         if not longest.startswith(data):

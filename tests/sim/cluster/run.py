@@ -14,6 +14,7 @@ from broker.controller import housekeeping
 from broker.controller.monitor import RollLimits
 from broker.errors import RequestError, TopicExists
 from broker.replication import feed, repair
+from engine import write_queue
 from raft.members import Members
 from raft.state import EMPTY, ClusterState, Segment, SegmentState, Topic
 from tests.sim.cluster.clients import (
@@ -52,6 +53,10 @@ the others are as they would be without."""
 
 QUICK_RATE = 0.7
 """Of the requests of such a run."""
+
+ZEROS_SHARE = 0.25
+"""Of runs in which every lone write takes zeros along, as only those of a larger log do. By a die
+of their own as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,9 @@ class Run:
         if "leave" in self.troubles.kinds:
             small += ((housekeeping, "AWAY_S", (0.3, 3.0, 20.0)),)
         with ExitStack() as stack:
+            if random.Random(f"{self.seed} zeros").random() < ZEROS_SHARE:
+                stack.enter_context(patch.object(write_queue, "LONE_COUNT_MIN", 1))
+                stack.enter_context(patch.object(write_queue, "ZEROS_SIZE_MIN", 1))
             for module, name, values in small:
                 stack.enter_context(patch.object(module, name, self.rng.choice(values)))
             yield
