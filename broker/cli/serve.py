@@ -34,6 +34,7 @@ def run_node(config: Config, origins: Origins) -> int:
 
         from broker.cli.banner import banner
         from broker.errors import EndsItself
+        from broker.server.ending import TakenOut
         from broker.server.node import run
         from broker.telemetry.logging import close_logging, configure_logging
         from broker.telemetry.start import BannerInfo
@@ -66,7 +67,9 @@ def run_node(config: Config, origins: Origins) -> int:
         close_logging()
     for cause in causes:
         click.echo(f"walrus: {_line(cause)}", err=True)
-    return 1
+    # Who was told to go while it served has done that: no supervisor shall start it again.
+    has_left = has_started and all(isinstance(cause, TakenOut) for cause in causes)
+    return 0 if has_left else 1
 
 
 def walrus_cli(name: str = "walrus-cli") -> str:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from broker.cli.main import walrus
 from broker.config import SETTINGS, Config, HostPort
+from broker.server.ending import TakenOut
 from broker.telemetry.start import BannerInfo
 from tests.broker.admin.fakes import status
 
@@ -104,6 +105,24 @@ def test_a_node_that_fails_later_leaves_its_traceback_in_the_log(
     assert result.exit_code == 1
     assert "Traceback" in result.stderr
     assert "the disk is gone" in result.stderr
+
+
+@pytest.mark.parametrize(("serves", "exit_code"), [(True, 0), (False, 1)])
+def test_a_node_that_was_taken_out_is_started_again_by_no_supervisor(
+    node: Callable[[Run], None], serves: bool, exit_code: int
+) -> None:
+    """It has done what it was told to; one that is started after that has not."""
+
+    def leaves(config: Config, announce: Announce) -> None:
+        if serves:
+            announce(BannerInfo(status(), HostPort("127.0.0.1", 1), (), HostPort("127.0.0.1", 2)))
+        raise ExceptionGroup("tasks", [TakenOut("node 4 was taken out")])
+
+    node(leaves)
+    result = run("serve")
+    assert result.exit_code == exit_code
+    assert result.stderr.strip().endswith("walrus: node 4 was taken out")
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
