@@ -1,8 +1,11 @@
 """Topics that are made, emptied, deleted and made again, seen from every node."""
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -58,8 +61,13 @@ def _produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
 
 def _log_size(node: Node, topic: str) -> int:
     """Bytes of records of this topic on the node's disk, as the file system says."""
-    folders = (node.folder / "data" / "topics").glob(f"{topic}-*/*/*.log")
-    return sum(path.stat().st_size for path in folders)
+    size = 0
+    for folder, _, names in os.walk(node.folder / "data" / "topics"):
+        for name in names:
+            if name.endswith(".log") and f"/topics/{topic}-" in folder:
+                with suppress(FileNotFoundError):  # It is being deleted, perhaps at this moment.
+                    size += (Path(folder) / name).stat().st_size
+    return size
 
 
 def _offset(node: Node, spec: OffsetSpec) -> int:
