@@ -12,6 +12,7 @@ Refusing changes nothing on disk; the error names the file, the byte, and what a
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,18 +108,17 @@ def scan_log(
         position = walk.position
     end = SegmentEnd(offset, position, digest, max_timestamp)
     rest = file_size - position
-    if _is_zeros(fs, file, position, file_size):
+    if is_zeros(partial(fs.pread, file), position, file_size):
         return Scan(end, 0, "", rest)
     return Scan(end, rest, why, 0)
 
 
-def _is_zeros(fs: Fs, file: int, position: Position, end: Position) -> bool:
-    """Everything between the two; also if that is nothing."""
-    for start in range(position, end, CHUNK_SIZE):
-        data = fs.pread(file, start, min(CHUNK_SIZE, end - start))
-        if data.count(0) != len(data):
-            return False
-    return True
+def is_zeros(read: Callable[[Position, Size], bytes], position: Position, end: Position) -> bool:
+    """Everything between the two, which `read` gives; also if that is nothing."""
+    chunks = (
+        read(start, min(CHUNK_SIZE, end - start)) for start in range(position, end, CHUNK_SIZE)
+    )
+    return all(chunk.count(0) == len(chunk) for chunk in chunks)
 
 
 class _Walk:

@@ -22,6 +22,7 @@ from engine.batch import BatchHeader, check_batch, parse_header
 from engine.errors import CorruptBatchError, EngineError
 from engine.format import HEAD_NAME, META_NAME, unpack_head, unpack_meta
 from engine.records import iter_records
+from engine.recovery import is_zeros
 
 Row = dict[str, Any]
 
@@ -91,7 +92,7 @@ def _walk(file: Path, view: memoryview, *, with_records: bool) -> Iterator[Row]:
             header = parse_header(view, position)
             check_batch(view, header, position)
         except CorruptBatchError as error:
-            if bytes(view[position:]).count(0) == len(view) - position:
+            if is_zeros(lambda start, size: bytes(view[start : start + size]), position, len(view)):
                 return
             raise EngineError(f"{file}: corrupt at byte {position}: {error.reason}") from error
         row = _batch_row(header, position)
