@@ -30,6 +30,15 @@ def tail(backend: MemoryBackend, segment: Segment) -> bytes:
     return bytes(backend.fs.contents(LOG)[segment.size :])
 
 
+def on_zeros(backend: MemoryBackend) -> tuple[Rig, Segment, list[bytes]]:
+    """A segment with zeros behind its batches."""
+    rig = Rig(backend)
+    segment = rig.open()
+    written = lone(rig, segment, LONE_COUNT_MIN * 2)
+    assert tail(backend, segment)
+    return rig, segment, written
+
+
 # -- what lies where
 
 
@@ -72,10 +81,7 @@ def test_writes_without_their_own_sync_get_no_zeros(backend: MemoryBackend, poli
 
 
 def test_batches_that_waited_are_written_together_without_zeros(backend: MemoryBackend) -> None:
-    rig = Rig(backend)
-    segment = rig.open()
-    written = lone(rig, segment, LONE_COUNT_MIN * 2)
-    assert tail(backend, segment)
+    rig, segment, written = on_zeros(backend)
     cuts: list[int] = []
     backend.fs.on_operation = lambda name, _: (
         cuts.append(len(tail(backend, segment))) if name == "truncate" else None
@@ -103,9 +109,7 @@ def test_zeros_that_were_in_the_way_come_back_late_and_later() -> None:
 
 
 def test_a_disk_that_cannot_cut_the_zeros_fails_the_segment(backend: MemoryBackend) -> None:
-    rig = Rig(backend)
-    segment = rig.open()
-    lone(rig, segment, LONE_COUNT_MIN * 2)
+    rig, segment, _ = on_zeros(backend)
     failures: list[OSError] = []
     segment.on_failed = failures.append
     backend.fail_next("truncate", 5)
@@ -120,9 +124,7 @@ def test_a_disk_that_cannot_cut_the_zeros_fails_the_segment(backend: MemoryBacke
 
 
 def test_a_start_takes_the_zeros_up_and_reports_nothing_torn(backend: MemoryBackend) -> None:
-    rig = Rig(backend)
-    segment = rig.open()
-    written = lone(rig, segment, LONE_COUNT_MIN * 2)
+    rig, segment, written = on_zeros(backend)
     for clone in (backend.kill_clone(), backend.crash_clone("none")):
         again = Rig(clone)
         found = again.recover()
@@ -134,9 +136,7 @@ def test_a_start_takes_the_zeros_up_and_reports_nothing_torn(backend: MemoryBack
 
 
 def test_another_policy_goes_on_without_the_zeros(backend: MemoryBackend) -> None:
-    rig = Rig(backend)
-    segment = rig.open()
-    written = lone(rig, segment, LONE_COUNT_MIN * 2)
+    rig, segment, written = on_zeros(backend)
     killed = backend.kill_clone()
     again = Rig(killed, policy="none")
     found = again.recover()
@@ -145,10 +145,7 @@ def test_another_policy_goes_on_without_the_zeros(backend: MemoryBackend) -> Non
 
 
 def test_a_sealed_log_has_no_zeros(backend: MemoryBackend) -> None:
-    rig = Rig(backend)
-    segment = rig.open()
-    written = lone(rig, segment, LONE_COUNT_MIN * 2)
-    assert tail(backend, segment)
+    rig, segment, written = on_zeros(backend)
     clone = backend.kill_clone()
     for disk, one in ((backend, segment), (clone, None)):
         owner = rig if one else Rig(clone)
@@ -170,10 +167,7 @@ def test_zeros_do_not_hide_that_acknowledged_records_are_gone(backend: MemoryBac
 
 
 def test_a_log_that_was_closed_has_no_zeros(backend: MemoryBackend) -> None:
-    rig = Rig(backend)
-    segment = rig.open()
-    written = lone(rig, segment, LONE_COUNT_MIN * 2)
-    assert tail(backend, segment)
+    rig, segment, written = on_zeros(backend)
     rig.wal.close()
     assert backend.fs.contents(LOG) == b"".join(written)
 
