@@ -69,6 +69,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "Node", "Where everything is kept. One process at a time; created when missing.", File()
         ),
     ] = Path("./data")
+    idle_poll_us: Annotated[
+        int,
+        About(
+            "Node",
+            "How long the node asks for the next request before it sleeps until one comes, where "
+            "the ones before came as soon (microseconds). 0 saves the processor's time, and costs "
+            "that of waking to each request.",
+            Integer(0, 10_000, "US"),
+        ),
+    ] = 100
 
     client_host: Annotated[
         str, About("Native protocol", "Address to bind for the native protocol.", Host())

@@ -5,7 +5,7 @@ due, and calls it from there, once around the whole loop: three hundred instruct
 interpreter for a socket that is ready alone. Here the callback of `add_reader` is called where
 epoll names its descriptor, and epoll is asked again for as long as that leaves nothing else to do.
 What readers leave for the end of the turn by `call_soon` is done when all that were ready have
-read.
+read. Before it sleeps, it may ask for a moment longer whether there is something: see idle_poll.py.
 
 All else is asyncio's own: a callback still has its handle there, which serves any event that is not
 plain readability (a connection that was reset, a descriptor that somebody waits to write to).
@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVarTuple
+
+from broker.server.idle_poll import IdlePoll
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -38,8 +40,12 @@ class Loop(asyncio.SelectorEventLoop):
     _scheduled: list[asyncio.TimerHandle]
     _stopping: bool
 
-    def __init__(self) -> None:
-        self._readers = _Readers(self)
+    def __init__(
+        self, idle_poll_s: float = 0.0, *, is_slow: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`idle_poll_s`: how long to ask for events at most before sleeping, in seconds.
+        `is_slow`: what we wait for takes longer than that, so there is no use in it now."""
+        self._readers = _Readers(self, IdlePoll(idle_poll_s), is_slow)
         super().__init__(self._readers)
 
     time = staticmethod(time.monotonic)
@@ -62,11 +68,13 @@ class _Readers(selectors.EpollSelector):
     """`select` calls those who read, and returns when there is something else to do, with the
     other events."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, idle: IdlePoll, is_slow: Callable[[], bool]) -> None:
         super().__init__()
         self.callbacks: dict[int, Callable[[], object]] = {}
         """By descriptor."""
         self._loop = loop
+        self._idle = idle
+        self._is_slow = is_slow
         self._poll: Callable[[float | None], list[tuple[int, int]]]
         self._poll = self._selector.poll  # type: ignore[attr-defined]  # epoll's own
 
@@ -82,7 +90,7 @@ class _Readers(selectors.EpollSelector):
         until = None if timeout is None else loop.time() + timeout
         while True:
             try:
-                events = self._poll(timeout)
+                events = self._poll(timeout) if timeout == 0 else self._wait(timeout)
             except InterruptedError:
                 return others
             for fd, event in events:
@@ -104,6 +112,25 @@ class _Readers(selectors.EpollSelector):
                 timeout = until - loop.time()
                 if timeout <= 0:
                     return others
+
+    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Events, as soon as there are some; none after `timeout` seconds. Raises
+        InterruptedError."""
+        idle, poll = self._idle, self._poll
+        began = now = time.monotonic()
+        if not idle.is_worthwhile or self._is_slow():
+            events = poll(timeout)
+            if events and time.monotonic() - began < idle.duration_s:
+                idle.was_short()
+            return events
+        end = began + (idle.duration_s if timeout is None else min(idle.duration_s, timeout))
+        while now < end:
+            if events := poll(0):
+                idle.was_short()
+                return events
+            now = time.monotonic()
+        idle.was_in_vain()
+        return poll(timeout if timeout is None else max(began + timeout - now, 0.0))
 
     def _hand_on(self, fd: int, event: int, others: list[_Event]) -> None:
         """As the parent has it."""

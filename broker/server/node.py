@@ -80,7 +80,12 @@ def run(config: Config, announce: Callable[[BannerInfo], None]) -> None:
             if is_settled or await settle(config, data):
                 await Node(config, data, store, limits, announce).main()
 
-        anyio.run(main, backend_options={"loop_factory": Loop})
+        def is_writing() -> bool:
+            """Which takes longer than the loop would ask for, and needs a processor."""
+            return store.wal.queue_size > 0
+
+        loop = partial(Loop, config.idle_poll_us / 1e6, is_slow=is_writing)
+        anyio.run(main, backend_options={"loop_factory": loop})
     finally:
         data.release()
 

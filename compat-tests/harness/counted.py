@@ -22,12 +22,17 @@ uncounted."""
 
 
 def counting_server(folder: Path, environment: Mapping[str, str] | None = None) -> Server:
-    """Not started yet."""
+    """Not started yet. How often it asks for events while it waits is a matter of time, and so no
+    part of what is counted."""
     program = Path(__file__).parent / "counting.py"
     return Server(
         folder,
         prefix=(sys.executable, str(program)),
-        environment={"COUNTS": str(folder / "counts.json"), **(environment or {})},
+        environment={
+            "COUNTS": str(folder / "counts.json"),
+            "WALRUS_IDLE_POLL_US": "0",
+            **(environment or {}),
+        },
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -234,3 +235,76 @@ def test_a_reader_stops_the_loop(loop: Loop, pairs: list[Pair]) -> None:
     theirs.send(b"a")
 
     loop.run_forever()
+
+
+class Polls:
+    """Counts how a loop asks for events."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._poll = loop._readers._poll
+        self.asked_count = self.slept_count = 0
+        loop._readers._poll = self
+
+    def __call__(self, timeout: float | None) -> list[tuple[int, int]]:
+        if timeout == 0:
+            self.asked_count += 1
+        else:
+            self.slept_count += 1
+        return self._poll(timeout)
+
+
+@contextmanager
+def echoing(loop: Loop, pair: Pair) -> Iterator[None]:
+    """A peer that sends the next byte as soon as the one before is heard."""
+    ours, theirs = pair
+    loop.add_reader(ours, lambda: theirs.send(ours.recv(1)))
+    theirs.send(b"a")
+    yield
+    loop.remove_reader(ours)
+
+
+def test_who_is_always_back_at_once_is_not_slept_for(pairs: list[Pair]) -> None:
+    with closing(Loop(3_600.0)) as loop:
+        polls = Polls(loop)
+        with echoing(loop, pairs[0]):
+            loop.run_until_complete(asyncio.sleep(0.01))
+
+        # What ended the first wait was the first that there was to learn from, and the last one was
+        # for the timer.
+        assert polls.asked_count > 2
+        assert polls.slept_count <= 2
+
+
+def test_what_takes_long_is_slept_for(pairs: list[Pair]) -> None:
+    with closing(Loop(3_600.0, is_slow=lambda: True)) as loop:
+        polls = Polls(loop)
+        with echoing(loop, pairs[0]):
+            loop.run_until_complete(asyncio.sleep(0.01))
+
+        assert polls.slept_count > 2
+
+
+def test_a_node_with_nothing_to_do_leaves_the_processor_alone(pairs: list[Pair]) -> None:
+    with closing(Loop(0.001)) as loop:
+        with echoing(loop, pairs[0]):
+            loop.run_until_complete(asyncio.sleep(0.01))
+        pairs[0][0].recv(1)
+
+        async def rest() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0.002)
+
+        loop.run_until_complete(rest())  # It learns that nobody is there.
+        polls = Polls(loop)
+        loop.run_until_complete(rest())
+
+        assert polls.slept_count >= 20
+        assert polls.asked_count < 100  # What is due at once, and no wait.
+
+
+def test_without_idle_polling_every_wait_is_slept(loop: Loop, pairs: list[Pair]) -> None:
+    polls = Polls(loop)
+    with echoing(loop, pairs[0]):
+        loop.run_until_complete(asyncio.sleep(0.01))
+
+    assert polls.slept_count > 2
