@@ -42,6 +42,7 @@ PURE = (
     "broker/net/framing.py",
     "broker/offset_map/*.py",
     "broker/ports/*.py",
+    "broker/server/idle_poll.py",
     "engine/batch.py",
     "engine/format.py",
     "engine/index.py",

@@ -116,11 +116,11 @@ class _Readers(selectors.EpollSelector):
     def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Events, as soon as there are some; none after `timeout` seconds. Raises
         InterruptedError."""
-        idle, poll = self._idle, self._poll
-        began = now = time.monotonic()
+        idle, poll, clock = self._idle, self._poll, self._loop.time
+        began = now = clock()
         if not idle.is_worthwhile or self._is_slow():
             events = poll(timeout)
-            if events and time.monotonic() - began < idle.duration_s:
+            if events and clock() - began < idle.duration_s:
                 idle.was_short()
             return events
         end = began + (idle.duration_s if timeout is None else min(idle.duration_s, timeout))
@@ -128,7 +128,7 @@ class _Readers(selectors.EpollSelector):
             if events := poll(0):
                 idle.was_short()
                 return events
-            now = time.monotonic()
+            now = clock()
         idle.was_in_vain()
         return poll(timeout if timeout is None else max(began + timeout - now, 0.0))
 
