@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from typing import TypeVar
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -25,6 +26,8 @@ from tests.cluster.processes import Cluster, Node, wait_until
 from tests.node_process import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+T = TypeVar("T")
 
 HERE = TopicPartition("logs", 0)
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -53,8 +56,9 @@ def _produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
     failures: list[object] = []
     for number, value in enumerate(values, 1):
         producer.produce(topic, value, on_delivery=lambda error, _: failures.append(error))
-        if number % 10 == 0:  # Small batches: a segment ends between two of them.
+        if number % 10 == 0:  # Small batches: a segment ends between two of them,
             assert producer.flush(60) == 0
+            time.sleep(0.02)  # and soon after the last one that it wanted.
     assert producer.flush(60) == 0
     assert not any(failures), failures
 
@@ -70,9 +74,30 @@ def _log_size(node: Node, topic: str) -> int:
     return size
 
 
+def _of_leader(ask: Callable[[], T]) -> T:
+    """librdkafka's admin client looks for the leader and asks it. One that has handed over in
+    between says so, and is not asked again."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise
+            assert time.monotonic() < deadline, error
+        time.sleep(0.05)
+
+
 def _offset(node: Node, spec: OffsetSpec) -> int:
-    found = _admin(node).list_offsets({HERE: spec})
-    return int(found[HERE].result(30).offset)
+    return _of_leader(lambda: int(_admin(node).list_offsets({HERE: spec})[HERE].result(30).offset))
+
+
+def _delete_before(node: Node, offset: int) -> int:
+    """The records below `offset`, -1 for all. Answers where the log starts."""
+    HERE.offset = offset
+    return _of_leader(
+        lambda: int(_admin(node).delete_records([HERE])[HERE].result(30).low_watermark)
+    )
 
 
 def _everywhere(cluster: Cluster, holds: Callable[[Node], bool]) -> Callable[[], bool]:
@@ -97,13 +122,10 @@ def test_deleted_records_give_their_space_back_on_every_node(make_cluster: MakeC
     values = [b"%04d" % number + b"." * 1000 for number in range(400)]
     _produce(cluster.bootstrap, "logs", values)
     wait_until(_everywhere(cluster, lambda node: _log_size(node, "logs") > 400_000), "all copies")
-    HERE.offset = 250
-    low = _admin(cluster.nodes[2]).delete_records([HERE])[HERE].result(30).low_watermark
-    assert low == 250
+    assert _delete_before(cluster.nodes[2], 250) == 250
     wait_until(_everywhere(cluster, lambda node: _log_size(node, "logs") < 220_000), "its space")
     assert read_from(cluster, 250) == values[250:]
-    HERE.offset = -1
-    _admin(cluster.nodes[3]).delete_records([HERE])[HERE].result(30)
+    assert _delete_before(cluster.nodes[3], -1) == 400
     wait_until(_everywhere(cluster, lambda node: _log_size(node, "logs") == 0), "all of it")
     for node in cluster.nodes.values():
         assert _offset(node, EARLIEST) == _offset(node, LATEST) == 400
