@@ -8,17 +8,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from tests.node_process import NodeProcess
 
+T = TypeVar("T")
 
-def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float = 60.0) -> None:
-    """Raises AssertionError that names `what` when it does not come true in time."""
+
+def wait_until(condition: Callable[[], T | None], what: str, *, timeout_s: float = 60.0) -> T:
+    """What `condition` answers, once that is true. Raises AssertionError that names `what` when it
+    does not come true in time."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not (answer := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(0.05)
+    return answer
 
 
 @dataclass

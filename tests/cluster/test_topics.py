@@ -77,27 +77,28 @@ def _log_size(node: Node, topic: str) -> int:
 def _of_leader(ask: Callable[[], T]) -> T:
     """librdkafka's admin client looks for the leader and asks it. One that has handed over in
     between says so, and is not asked again."""
-    deadline = time.monotonic() + 30
-    while True:
+
+    def answer() -> T | None:
         try:
             return ask()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
                 raise
-            assert time.monotonic() < deadline, error
-        time.sleep(0.05)
+            return None
+
+    return wait_until(answer, "a leader that stays")
 
 
 def _offset(node: Node, spec: OffsetSpec) -> int:
-    return _of_leader(lambda: int(_admin(node).list_offsets({HERE: spec})[HERE].result(30).offset))
+    found = _of_leader(lambda: _admin(node).list_offsets({HERE: spec})[HERE].result(30))
+    return int(found.offset)
 
 
 def _delete_before(node: Node, offset: int) -> int:
     """The records below `offset`, -1 for all. Answers where the log starts."""
     HERE.offset = offset
-    return _of_leader(
-        lambda: int(_admin(node).delete_records([HERE])[HERE].result(30).low_watermark)
-    )
+    deleted = _of_leader(lambda: _admin(node).delete_records([HERE])[HERE].result(30))
+    return int(deleted.low_watermark)
 
 
 def _everywhere(cluster: Cluster, holds: Callable[[Node], bool]) -> Callable[[], bool]:

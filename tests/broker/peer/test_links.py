@@ -6,15 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.processes import wait_until
+
 SECRET = "0123456789abcdef0123456789abcdef"
-WAIT_S_MAX = 30.0
 ROOT = Path(__file__).parents[3]
 
 
@@ -75,32 +75,26 @@ class Processes:
 
     def leader(self) -> Process:
         """Whoever leads now; asks until somebody does."""
-        for _ in _patiently("nobody leads"):
-            for process in self.running.values():
-                if process.ask("status")["status"]["is_leader"]:
-                    return process
-        raise AssertionError("unreachable")
+
+        def found() -> Process | None:
+            each = self.running.values()
+            return next((one for one in each if one.ask("status")["status"]["is_leader"]), None)
+
+        return wait_until(found, "a leader")
 
     def settled_hashes(self) -> set[int]:
         """The hashes of their states, once all are at the same revision."""
-        for _ in _patiently("they do not catch up"):
+
+        def settled() -> set[int] | None:
             answers = [process.ask("status") for process in self.running.values()]
-            if len({answer["revision"] for answer in answers}) == 1:
-                return {answer["hash"] for answer in answers}
-        raise AssertionError("unreachable")
+            is_settled = len({answer["revision"] for answer in answers}) == 1
+            return {answer["hash"] for answer in answers} if is_settled else None
+
+        return wait_until(settled, "one revision of all")
 
     def end(self) -> None:
         for process in self.running.values():
             process.end()
-
-
-def _patiently(complaint: str) -> Iterator[None]:
-    """Ask again now and then; what never comes is a failure."""
-    deadline = time.monotonic() + WAIT_S_MAX
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(0.005)
-    raise AssertionError(complaint)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -154,7 +148,5 @@ def test_a_leader_that_is_stopped_politely_is_replaced_before_it_is_missed(
     leader = processes.leader()
     leader.ask("ids 1 1")
     leader.say("hand_over")
-    for _ in _patiently("it leads on"):
-        if not leader.ask("status")["status"]["is_leader"]:
-            break
+    wait_until(lambda: not leader.ask("status")["status"]["is_leader"], "another leader")
     assert processes.leader() is not leader
