@@ -39,6 +39,7 @@ _COSTS: Final = (
     ("memory_peak_mb", "peak MB"),
     ("memory_mb", "MB"),
     ("written_mb", "MB written"),
+    ("client_cores", "client's cores"),
 )
 _COUNTS: Final = (("system_calls", "calls per 1000"), ("syncs", "syncs per 1000"))
 
@@ -100,7 +101,9 @@ def _head(result: Mapping[str, Any]) -> str:
         " the highest in brackets, the two systems in turns: A B, B A. *Times* is the median of the"
         " ratios of neighbours in time: how many times better than the peer, so that below 1 the"
         " peer is ahead. Costs are those of the servers, ours / theirs. System calls and syncs were"
-        " counted in one more run."
+        " counted in one more run. *Client's cores* is how many processors the client kept busy,"
+        " where it could be measured: one of a single thread that stands at 1 can do no more,"
+        " whatever the server."
     )
 
 
