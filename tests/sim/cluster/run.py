@@ -115,12 +115,11 @@ class Run:
         self.troubles = Troubles(self, kinds)
         for node in range(1, self._first_machines() + 1):
             self.machines[node] = Machine(self, node, joins=node > 1)
-        self.watch = Watch(self)
         self.damage = Damage(self)
-        self.watch.harmed = self.damage.harms
         self.ruin = Ruin(self)
         self.history = History()
-        self.losses = self.watch.losses = Losses(self)
+        self.losses = Losses(self)
+        self.watch = Watch(self, harmed=self.damage.harms, losses=self.losses)
         self.ledger = Ledger()
         self.clients: list[Client] = []
         self.violations: list[str] = []
