@@ -16,7 +16,7 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 
-from engine.batch import BatchHeader, Offset, Position
+from engine.batch import LENGTH_END, BatchHeader, Offset, Position
 
 INTERVAL_DEFAULT = 4096
 """Bytes of log per entry, Kafka's default of index.interval.bytes."""
@@ -60,7 +60,7 @@ class SegmentIndex:
                 self._timestamps.append(self._timestamp_max)
                 self._time_offsets.append(self._timestamp_max_offset)
             self._unindexed_size = 0
-        self._unindexed_size += header.size
+        self._unindexed_size += LENGTH_END + header.batch_length
 
     def position_before(self, offset: Offset) -> Position:
         """Where a batch starts that is at or before the one containing `offset`; 0 if no entry

@@ -39,23 +39,26 @@ def accepted(batch: Buffer, config: TopicConfig, *, now_ms: int) -> BatchHeader 
     size = len(batch)
     if not HEADER_SIZE <= size <= config.max_message_bytes or config.is_compacted:
         return None
-    header = as_header(HEADER.unpack_from(batch))
-    attributes, newest_ms = header.attributes, header.max_timestamp
+    fields = HEADER.unpack_from(batch)
+    _, length, _, magic, crc, attributes, last_delta, first_ms, newest_ms, *rest = fields
+    producer_id, producer_epoch, base_sequence, record_count = rest
     if (
-        header.magic != MAGIC
-        or header.batch_length != size - LENGTH_END
-        or not 1 <= header.record_count == header.last_offset_delta + 1
+        magic != MAGIC
+        or length != size - LENGTH_END
+        or not 1 <= record_count == last_delta + 1
         or attributes & (CONTROL_BIT | TRANSACTIONAL_BIT)
         or attributes & CODEC_MASK > codecs.ZSTD
-        or (header.producer_id >= 0 and (header.base_sequence < 0 or header.producer_epoch < 0))
-        or crc32c(memoryview(batch)[CRC_START:]) != header.crc
+        or (producer_id >= 0 and (base_sequence < 0 or producer_epoch < 0))
+        or crc32c(memoryview(batch)[CRC_START:]) != crc
     ):
         return None
-    if newest_ms == NO_TIMESTAMP or config.is_log_append_time:
-        return header
-    earliest_ms = now_ms - config.message_timestamp_before_max_ms
-    is_late = newest_ms < earliest_ms or header.base_timestamp < earliest_ms
-    return None if is_late or newest_ms > now_ms + config.message_timestamp_after_max_ms else header
+    if newest_ms != NO_TIMESTAMP and not config.is_log_append_time:
+        earliest_ms = now_ms - config.message_timestamp_before_max_ms
+        if newest_ms < earliest_ms or first_ms < earliest_ms:
+            return None
+        if newest_ms > now_ms + config.message_timestamp_after_max_ms:
+            return None
+    return as_header(fields)
 
 
 def checked(

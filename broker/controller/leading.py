@@ -70,7 +70,7 @@ class Leading:
             peers=peers,
             clock=clock,
             is_lease_good=liveness.is_lease_good,
-            after_append=self._monitor.after_append,
+            after_write=self._monitor.after_write,
             handed_on=self.handed_on,
         )
         self._retention = Retention(

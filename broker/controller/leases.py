@@ -52,7 +52,7 @@ class LeaseTable:
         peers: Peers,
         clock: Clock,
         is_lease_good: Callable[[Writer], bool],
-        after_append: Callable[[LocalPartition], None],
+        after_write: Callable[[LocalPartition], None],
         handed_on: HandedOn,
     ) -> None:
         self._node = node
@@ -63,7 +63,7 @@ class LeaseTable:
         self._peers = peers
         self._clock = clock
         self._is_lease_good = is_lease_good
-        self._after_append = after_append
+        self._after_write = after_write
         self._handed_on = handed_on
         self._incarnation = 0
         self._state: ClusterState | None = None
@@ -219,7 +219,7 @@ class LeaseTable:
             store=self._store,
             remote=RemoteReader(self._peers),
             clock=self._clock,
-            after_append=self._after_append,
+            after_write=self._after_write,
         )
         self.partitions[topic.topic_id] = partition
         return partition

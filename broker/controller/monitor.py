@@ -1,6 +1,6 @@
 """When segments roll: looked at every so often, and at once for those far beyond their limits.
 
-The monitor decides at its interval; an append decides by itself only when the segment holds twice
+The monitor decides at its interval; a write decides by itself only when the segment holds twice
 what it may. Idle and empty segments never roll.
 """
 
@@ -77,8 +77,8 @@ class Monitor:
         self._limiter = anyio.CapacityLimiter(ROLLS_MAX)
         self._wake = anyio.Event()
 
-    def after_append(self, partition: LocalPartition) -> None:
-        """Called for every append, so it must stay cheap."""
+    def after_write(self, partition: LocalPartition) -> None:
+        """Called when this node's disk has more of it, so it must stay cheap."""
         if partition not in self._begun and self._limits.reason(partition, factor=2):
             self._begun.add(partition)
             self._urgent.append(partition)

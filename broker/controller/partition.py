@@ -68,7 +68,7 @@ class LocalPartition:
         store: Store,
         remote: RemoteReader,
         clock: Clock,
-        after_append: Callable[["LocalPartition"], None],
+        after_write: Callable[["LocalPartition"], None],
     ) -> None:
         self.log = log
         self.keyed_snapshot: Callable[[], bytes] = lambda: b""
@@ -77,7 +77,7 @@ class LocalPartition:
         self._store = store
         self._sealed = SealedChain(topic, log, store, remote)
         self._clock = clock
-        self._after_append = after_append
+        self._after_write = after_write
         self._committed = Progress(topic.segments[-1].base_offset)
         self._local = Progress(topic.segments[-1].base_offset)
         self._unparked = anyio.Event()
@@ -190,7 +190,7 @@ class LocalPartition:
         while True:
             bucket = await self._open_bucket(has_waited=has_waited)
             try:
-                appended = bucket.append(
+                return bucket.append(
                     header,
                     batch,
                     acks=acks,
@@ -204,9 +204,6 @@ class LocalPartition:
                 if not await bucket.followers_come():
                     raise
                 has_waited = True
-            else:
-                self._after_append(self)
-                return appended
 
     async def _open_bucket(self, *, has_waited: bool = False) -> Bucket:
         until = inf
@@ -253,7 +250,7 @@ class LocalPartition:
             header = checked(batch, config, now_ms=now_ms, is_internal_append=view.is_internal)
         store.flushes_soon = not is_alone
         try:
-            appended = bucket.append(
+            return bucket.append(
                 header,
                 batch,
                 acks=acks,
@@ -266,8 +263,6 @@ class LocalPartition:
         finally:
             if is_alone:
                 store.flush()
-        self._after_append(self)
-        return appended
 
     async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
         if acks == ACKS_NONE:
@@ -405,6 +400,7 @@ class LocalPartition:
 
     def on_local(self, end_offset: int) -> None:
         self._local.advance(end_offset)
+        self._after_write(self)
 
     def _notify(self) -> None:
         for waiter in tuple(self._watchers):

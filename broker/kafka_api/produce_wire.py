@@ -89,8 +89,9 @@ def _records(frame: memoryview, asked: Asked) -> memoryview | None:
     start = asked.end + _I32.size
     if size < HEADER_SIZE or start + size != len(frame):
         return None
-    is_zstd = frame[start + CODEC_POSITION] & CODEC_MASK == ZSTD
-    return None if is_zstd and asked.version < ZSTD_VERSION_MIN else frame[start:]
+    if asked.version < ZSTD_VERSION_MIN and frame[start + CODEC_POSITION] & CODEC_MASK == ZSTD:
+        return None
+    return frame[start:]
 
 
 def _asked(

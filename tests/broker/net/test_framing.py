@@ -61,7 +61,8 @@ def test_any_chunking_gives_the_same_frames(
     while position < len(data):
         step = steps[position % len(steps)]
         frames += feed(into, data[position : position + step])
-        position += step
+        position = min(position + step, len(data))
+        assert into.pending_size == position - sum(4 + len(frame) for frame in frames)
     assert [bytes(frame) for frame in frames] == bodies
     assert into.refused is None
     assert into.pending_size == 0
@@ -80,7 +81,9 @@ def test_garbage_is_framed_or_refused_and_never_raises(garbage: bytes, step: int
     consumed = sum(4 + len(frame) for frame in frames)
     assert consumed <= len(garbage)
     assert all(1 <= len(frame) <= 200 for frame in frames)
-    if into.refused is not None:
+    if into.refused is None:
+        assert into.pending_size == len(garbage) - consumed
+    else:
         assert not 1 <= into.refused <= 200
 
 
