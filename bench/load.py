@@ -44,6 +44,19 @@ READY = "ready"
 """A line that a consumer prints once it may be sent messages."""
 
 
+class _Watch:
+    """Runs from its making: how long, and how much of the processors this process took."""
+
+    def __init__(self) -> None:
+        self._began, self._used_s = time.perf_counter(), time.process_time()
+
+    def read(self, count: int) -> Sample:
+        """The rate of `count` messages, and how many processors were kept busy for them."""
+        took_s = time.perf_counter() - self._began
+        used_s = time.process_time() - self._used_s
+        return {"messages_per_s": count / took_s, "client_cores": used_s / took_s}
+
+
 class Running:
     """A client that works beside others."""
 
@@ -117,7 +130,7 @@ def produce_confluent(
     for topic in topics:
         producer.produce(topic, payload)
     producer.flush()
-    began = time.perf_counter()
+    watch = _Watch()
     for number in range(count):
         while True:
             try:
@@ -128,10 +141,10 @@ def produce_confluent(
         if number % 100 == 0:
             producer.poll(0)
     producer.flush()
-    took_s = time.perf_counter() - began
+    sample = watch.read(count)
     if failures:
         raise KafkaException(failures[0])
-    return {"messages_per_s": count / took_s, **latencies(durations_ms)}
+    return sample | latencies(durations_ms)
 
 
 def produce_aiokafka(
@@ -146,7 +159,7 @@ def produce_aiokafka(
             for topic in topics:
                 await producer.send_and_wait(topic, payload)
             waiting: deque[asyncio.Future[Any]] = deque()
-            began = time.perf_counter()
+            watch = _Watch()
             for number in range(count):
                 sent_at = time.perf_counter()
                 future = await producer.send(topics[number % len(topics)], payload)
@@ -159,8 +172,8 @@ def produce_aiokafka(
                 if len(waiting) > IN_FLIGHT_MAX:
                     await waiting.popleft()
             await asyncio.gather(*waiting)
-            took_s = time.perf_counter() - began
-        return {"messages_per_s": count / took_s, **latencies(durations_ms)}
+            sample = watch.read(count)
+        return sample | latencies(durations_ms)
 
     return asyncio.run(main())
 
@@ -169,16 +182,16 @@ def consume_confluent(address: str, topic: str, count: int, group: str) -> Sampl
     """`count` messages from the beginning, from the first one on; READY when it has the topic."""
     consumer = _consumer(address, group, topic, on_assign=lambda *_: print(READY, flush=True))
     seen = len(consumer.consume(1, timeout=SILENCE_S_MAX))
-    began = time.perf_counter()
+    watch = _Watch()
     while seen < count:
         # It returns when it has as many, so never ask for more than come.
         messages = consumer.consume(min(10_000, count - seen), timeout=SILENCE_S_MAX)
         if not messages:
             raise TimeoutError(f"{seen} of {count} messages came")
         seen += len(messages)
-    took_s = time.perf_counter() - began
+    sample = watch.read(seen - 1)
     consumer.close()
-    return {"messages_per_s": (seen - 1) / took_s, "messages": seen}
+    return sample | {"messages": seen}
 
 
 def consume_aiokafka(address: str, topic: str, count: int, group: str) -> Sample:
@@ -189,15 +202,15 @@ def consume_aiokafka(address: str, topic: str, count: int, group: str) -> Sample
             topic, bootstrap_servers=address, group_id=group, auto_offset_reset="earliest"
         )
         async with consumer:
-            seen, began = 0, 0.0
+            seen, watch = 0, None
             while seen < count:
                 batches = await consumer.getmany(timeout_ms=int(SILENCE_S_MAX * 1000))
                 if not batches:
                     raise TimeoutError(f"{seen} of {count} messages came")
-                began = began or time.perf_counter()
+                watch = watch or _Watch()
                 seen += sum(map(len, batches.values()))
-            took_s = time.perf_counter() - began
-        return {"messages_per_s": seen / took_s, "messages": seen}
+            assert watch is not None
+            return watch.read(seen) | {"messages": seen}
 
     return asyncio.run(main())
 

@@ -126,8 +126,7 @@ def _together(count: int, read: "partial[Sample]") -> Sample:
 
 
 def _sum(samples: list[Sample]) -> Sample:
-    names = ("messages_per_s", "messages")
-    return {name: sum(sample[name] for sample in samples) for name in names}
+    return {name: sum(sample[name] for sample in samples) for name in samples[0]}
 
 
 def _forget_pages(folder: Path) -> None:
