@@ -7,8 +7,9 @@ Behaviour
     comes next. librdkafka's admin calls depend on it (v2.16): they repeat the question only twice,
     within half a second, and one that was sent to a node which then drops out of the metadata is
     never sent anywhere else.
-  * When nobody comes before this node stops, COORDINATOR_NOT_AVAILABLE, which every client retries;
-    or whoever leads by the metadata, who may well be reached from where the client is.
+  * When nobody comes within three seconds, or this node stops: whoever leads by the metadata, who
+    may well be reached from where the client is, else COORDINATOR_NOT_AVAILABLE, which every client
+    retries.
   * The coordinator of a transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the
     one number that every client takes for final; other kinds with INVALID_REQUEST.
 Versions

@@ -2,7 +2,7 @@
 
 Behaviour
   * Where the records of a leader epoch end: a client whose position lies beyond that has read what
-    was lost (KIP-101, KIP-320). Acknowledged records are never lost here, so none ever does.
+    was lost (KIP-101, KIP-320). That takes a weaker `--fsync`, or an operator who accepts a loss.
   * The answer names the newest epoch that wrote anything and is not newer than the one asked. The
     current epoch ends at the high watermark, an epoch whose records are all deleted at the log
     start.

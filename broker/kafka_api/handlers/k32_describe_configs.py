@@ -7,6 +7,7 @@ Behaviour
     node's id it is INVALID_REQUEST. The empty name means cluster-wide settings, and there are none.
   * Consumer groups: every config with its value, set or default, whether there is such a group or
     not.
+  * At most 1,000 resources in one request; those beyond are INVALID_REQUEST.
   * A list of names filters, no list or an empty one does not. A missing topic is
     UNKNOWN_TOPIC_OR_PARTITION.
 Versions
