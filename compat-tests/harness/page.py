@@ -28,6 +28,7 @@ byte by byte (`compat-tests/test_every_version.py`).
 
 ## By client
 
+franz-go, sarama and segmentio's kafka-go are in Go, kafkajs is in JavaScript, rust-rdkafka in Rust.
 Each is unmodified, in the version named. "All" of a group: three members that join, leave and are
 killed; every record read once and in order, and no committed offset going back. The last column:
 three nodes, of which the leader is killed under a writer and a group.
@@ -46,8 +47,8 @@ confluent-kafka as locked, the system's kcat, and
 - Java's clients {_KAFKA} (`test_java.py`, `test_java_cluster.py`): all codecs, groups (eager,
   cooperative, static), administration, idempotent, leader killed: stored once.
 - Kafka's command line {_KAFKA} (`test_java_tools.py`): topics, configs, groups, offsets, records,
-  log directories, consoles, the performance and verifiable programs. A wish for another leader is
-  refused.
+  log directories, consoles, the performance and verifiable programs. The election of another
+  leader is refused.
 - Kafka Connect {_KAFKA} (`test_connect.py`): standalone and distributed, file source and sink, a
   killed worker.
 - What the OpenMessaging Benchmark's Kafka driver asks (`test_omb.py`); it runs itself, too
@@ -85,7 +86,7 @@ partition. Seen on 26 November 2026, each against an unmodified node of this ver
 ### The clients' own suites
 
 Each at the state named, unchanged but for addresses and what the notes say, against one node. What
-failed asks for what is not offered, or for a surrounding that is not here; faults of ours that were
+failed asks for what is not offered, or for surroundings that are not here; faults of ours that were
 met on the way are mended (`advertised.listeners` was missing among a node's configs, clients that
 asked in two versions of one API at once, just after a start, could be sent away, and a member that
 joined with a rebalance timeout of 0 was dropped before it could sync).
