@@ -53,6 +53,9 @@ class Cell:
     """The servers it runs on: see `Stage.peer`."""
     is_warm: bool = True
     """Servers are worked before they are measured: a JVM compiles meanwhile."""
+    reads_stored: bool = False
+    """It asks for what was stored before. Where none does, that leaves the page cache before each
+    run, which so finds no pages to be written and as much free memory as the one before."""
     is_counted: bool = False
     """Its system calls are counted, in a run of their own."""
     rank: int = 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.cells import Cell, Measure
 from bench.meter import Bystanders, can_count, counted
+from bench.pages import forget_pages
 from bench.peers import Peer
 from bench.plan import Budget, turns
 from bench.stage import Stage
@@ -74,6 +75,9 @@ class Runner:
         samples: dict[str, list[Sample]] = {peer.name: [] for peer in peers}
         for turn in turns(peers, self._budget.repeats):
             for peer in turn:
+                if not cell.reads_stored:
+                    for each in peers:
+                        forget_pages(each.folder)
                 with _named(peer):
                     samples[peer.name].append(measure(peer))
         for name, found in samples.items():

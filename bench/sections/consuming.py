@@ -1,13 +1,12 @@
 """Consumers: from the beginning, with the page cache warm and cold, and at the tail."""
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from bench import java, load
 from bench.cells import CALIBRATION, Cell, Measure, Options, common_count, with_cost
+from bench.pages import forget_pages
 from bench.peers import Peer
 from bench.stage import Stage
 from bench.stats import Sample
@@ -35,6 +34,7 @@ def consumers(options: Options) -> list[Cell]:
             f"{client} x{count} {size} B {codec} from the beginning,"
             f" page cache {'warm' if is_warm else 'cold'}",
             partial(_begin_from_beginning, options, client, size, codec, count, is_warm),
+            reads_stored=True,
             is_counted=True,
             rank=rank,
             setup_s=5 * options.seconds,
@@ -75,7 +75,7 @@ def _begin_from_beginning(
 
     def run(peer: Peer) -> Sample:
         if not is_warm:
-            _forget_pages(peer.folder)
+            forget_pages(peer.folder)
         return with_cost(peer, None, lambda: _together(consumer_count, partial(read, peer)))
 
     return run
@@ -127,12 +127,3 @@ def _together(count: int, read: "partial[Sample]") -> Sample:
 
 def _sum(samples: list[Sample]) -> Sample:
     return {name: sum(sample[name] for sample in samples) for name in samples[0]}
-
-
-def _forget_pages(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            file = os.open(path, os.O_RDONLY)
-            os.fsync(file)
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(file)

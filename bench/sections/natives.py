@@ -20,6 +20,7 @@ def natives(options: Options) -> list[Cell]:
             partial(_begin_native, options, verb, count),
             "sync",
             NATIVE_PAIR,
+            reads_stored=verb == "GET",
             is_counted=verb == "PUT",  # Before each GET the topic is filled, by calls of its own.
             rank=1 if (verb, count) == ("PUT", 16) else 2,
             client_s=LOOP_S,

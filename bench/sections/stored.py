@@ -27,6 +27,7 @@ def stored(options: Options) -> list[Cell]:
                 f"{what} of one 1000 B record per request, 1 connection, with {size:g} GB stored",
                 partial(_begin_request, options, size, what),
                 label=label,
+                reads_stored=True,
                 rank=2,
                 client_s=LOOP_S,
             )
@@ -41,6 +42,7 @@ def stored(options: Options) -> list[Cell]:
                 partial(_begin_restart, size, how),
                 headline="seconds",
                 label=label,
+                reads_stored=True,
                 rank=1 if how.startswith("kill") else 2,
                 # All of them read one topic; this cell is the last to be left out.
                 setup_s=size * FILL_S_PER_GB if how.startswith("kill") else 0,
