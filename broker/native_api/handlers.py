@@ -11,6 +11,7 @@ import msgspec
 from broker.errors import (
     InvalidTopic,
     MetadataUnavailable,
+    OutcomeUnknown,
     RequestError,
     TopicExists,
     UnknownTopic,
@@ -89,6 +90,8 @@ def answer_get(topic: TopicView, ticket: Ticket) -> Reply:
     """The reply to a GET whose ticket is done."""
     try:
         value = ticket.outcome()
+    except OutcomeUnknown as unknown:
+        return error(f"outcome unknown, the message may have been taken: {unknown}")
     except RequestError as failure:
         return refusal(failure, topic.name, topic)
     return EMPTY if value is None else ok_with(value)

@@ -7,11 +7,15 @@ from broker.errors import (
     MetadataUnavailable,
     NotLeader,
     NotProposed,
+    OutcomeUnknown,
     OutOfTouch,
     RequestError,
     StorageFailed,
 )
+from broker.native_api.cursor import Ticket
 from broker.native_api.errors import text_of
+from broker.native_api.handlers import answer_get
+from tests.broker.native_api.fakes import FakeController
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,13 @@ def test_a_cluster_without_a_majority_is_told_as_such(kind: type[RequestError]) 
     assert text_of(kind("nobody leads"), "logs") == (
         "the cluster cannot decide just now: nobody leads"
     )
+
+
+def test_a_get_that_may_have_taken_a_message_does_not_speak_of_storing_one() -> None:
+    ticket = Ticket()
+    ticket.end(OutcomeUnknown("node 2 keeps the cursor: gone"))
+
+    reply = b"".join(answer_get(FakeController().add("logs").topic, ticket))
+
+    said = b"ERR outcome unknown, the message may have been taken: node 2 keeps the cursor: gone"
+    assert reply[4:] == said
