@@ -19,7 +19,8 @@ from tests.node_process import free_port
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / "build" / "bench"
 KAFKA_JARS: Final = BUILD / "kafka"
-RUST_PEER: Final = BUILD / "rust" / "target" / "release" / "walrus-peer"
+RUST_BUILT: Final = BUILD / "rust" / "target" / "release"
+RUST_PEER: Final = RUST_BUILT / "walrus-peer"
 
 START_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 60.0
@@ -166,7 +167,7 @@ class Walrus(Node):
         super().__init__(folder, durability)
         self.native_port, self.admin_port, self.raft_port = (free_port() for _ in range(3))
         self.joining: list[str] = []
-        """Flags of a member of a cluster."""
+        """Flags of a node that is not alone."""
 
     def command(self) -> list[str]:
         flags = {
@@ -255,6 +256,33 @@ class RustEngine(Node):
 
     def command(self) -> list[str]:
         return [str(RUST_PEER), "serve", str(self.port)]
+
+
+class Nothing(Node):
+    """Throws away what is sent to it: see `rust/src/bin/nothing.rs`. A node of ours answers the
+    rest."""
+
+    name = "nothing"
+
+    def __init__(self, folder: Path, durability: str) -> None:
+        super().__init__(folder, durability)
+        self._behind = Walrus(self.folder, durability)
+        self._behind.joining = [f"--kafka-advertise={self.address}"]
+
+    def command(self) -> list[str]:
+        return [str(RUST_BUILT / self.name), str(self.port), str(self._behind.port)]
+
+    def start(self, *, wait: bool = True) -> None:
+        self._behind.start()
+        super().start(wait=wait)
+
+    def stop(self) -> None:
+        super().stop()
+        self._behind.stop()
+
+    def kill(self) -> None:
+        super().kill()
+        self._behind.kill()
 
 
 class Cluster(Peer):

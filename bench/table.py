@@ -7,6 +7,8 @@ from typing import Any, Final
 from bench.stats import Sample, Spread, ratio, spreads
 
 OURS: Final = "walrus"
+NOBODY: Final = "nothing"
+"""A server that does nothing is no peer: nobody can be ahead of it."""
 
 LESS_IS_BETTER: Final = {"seconds", "cpu_percent", "p99_ms"}
 
@@ -118,7 +120,7 @@ def _bystanders(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _behind(rows: Sequence[Mapping[str, Any]]) -> str:
-    known = [(advantage(row), row) for row in rows]
+    known = [(advantage(row), row) for row in rows if NOBODY not in row.get("samples", ())]
     behind = [(times, row) for times, row in known if times is not None and times < 1 - MARGIN]
     lines = ["## What a peer does better", ""]
     for times, row in sorted(behind, key=lambda pair: pair[0]):

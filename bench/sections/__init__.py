@@ -8,12 +8,13 @@ from bench.sections.consuming import consumers
 from bench.sections.latency import end_to_end
 from bench.sections.life import life
 from bench.sections.natives import natives
-from bench.sections.producing import connections, producers, topics
+from bench.sections.producing import ceilings, connections, producers, topics
 from bench.sections.stored import stored
 
 SECTIONS: dict[str, Callable[[Options], list[Cell]]] = {
     "life": life,
     "producer": producers,
+    "ceiling": ceilings,
     "consumer": consumers,
     "end-to-end": end_to_end,
     "topics": topics,
