@@ -1,6 +1,8 @@
 """Kafka's own performance tools, as clients of either side."""
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 from bench.matrix import ProducerCell
@@ -17,7 +19,7 @@ TOOL_S_MAX = 600.0
 def produce(address: str, topic: str, cell: ProducerCell, count: int) -> Sample:
     """`count` records after a third as many that only warm up."""
     warm_up = count // 3
-    text = _tool(
+    text, cores = _tool(
         "ProducerPerformance",
         *("--bootstrap-server", address, "--topic", topic, "--throughput", "-1"),
         *("--num-records", str(count + warm_up), "--warmup-records", str(warm_up)),
@@ -25,7 +27,7 @@ def produce(address: str, topic: str, cell: ProducerCell, count: int) -> Sample:
         *("--command-property", f"acks={cell.acks}", f"linger.ms={cell.linger_ms}"),
         *(f"batch.size={cell.batch_size}", f"compression.type={cell.codec}"),
     )
-    return producer_performance(text)
+    return producer_performance(text) | {"client_cores": cores}
 
 
 def fill(address: str, topic: str, codec: str, record_size: int, count: int) -> None:
@@ -41,20 +43,23 @@ def fill(address: str, topic: str, codec: str, record_size: int, count: int) -> 
 
 def consume(address: str, topic: str, count: int) -> Sample:
     """`count` records from the beginning of the topic."""
-    return consumer_performance(
-        _tool(
-            "ConsumerPerformance",
-            *("--bootstrap-server", address, "--topic", topic, "--num-records", str(count)),
-        )
+    text, cores = _tool(
+        "ConsumerPerformance",
+        *("--bootstrap-server", address, "--topic", topic, "--num-records", str(count)),
     )
+    return consumer_performance(text) | {"client_cores": cores}
 
 
-def _tool(name: str, *arguments: str) -> str:
+def _tool(name: str, *arguments: str) -> tuple[str, float]:
+    """What it prints, and how many processors it kept busy, its start included."""
     command = ["java", f"-Xmx{CLIENT_HEAP}", "-cp", f"{KAFKA_JARS}/*"]
     command += [f"org.apache.kafka.tools.{name}", *arguments]
+    before, began = os.times(), time.perf_counter()
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=Path("/"), check=False, timeout=TOOL_S_MAX
     )
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
-    return done.stdout
+    used, took_s = os.times(), time.perf_counter() - began
+    used_s = used.children_user + used.children_system
+    return done.stdout, (used_s - before.children_user - before.children_system) / took_s

@@ -44,7 +44,7 @@ def producers(options: Options) -> list[Cell]:
 def ceilings(options: Options) -> list[Cell]:
     """The same against a server that does nothing: what the client reaches at most."""
     return [
-        replace(cell, section="ceiling", peers=CEILING_PAIR, is_counted=False, rank=3)
+        replace(cell, section="ceiling", peers=CEILING_PAIR, is_counted=False)
         for cell in producers(options)
     ]
 
