@@ -167,10 +167,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = "each"
     max_segment_entries: Annotated[
         int,
-        About("Storage", "A segment that has this many records rolls over at the next check.", Integer(1, INT32_MAX)),
+        About(
+            "Storage",
+            "A segment that has this many records rolls over at the next check.",
+            Integer(1, INT32_MAX),
+        ),
     ] = 1_000_000
     max_segment_bytes: Annotated[
-        int, About("Storage", "A segment of this size rolls over at the next check.", Bytes(4 * KIB, INT32_MAX))
+        int,
+        About(
+            "Storage",
+            "A segment of this size rolls over at the next check.",
+            Bytes(4 * KIB, INT32_MAX),
+        ),
     ] = 1 * GIB
     disk_reserve_bytes: Annotated[
         int,
@@ -185,8 +194,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         int,
         About(
             "Storage",
-            "How often segments are checked for rollover (milliseconds). At twice its limit one rolls"
-            " over at once.",
+            "How often segments are checked for rollover (milliseconds). At twice its limit one"
+            " rolls over at once.",
             Integer(10, 86_400_000, "MS"),
         ),
     ] = 10_000
