@@ -7,7 +7,8 @@ from uuid import UUID
 import anyio
 import pytest
 
-from broker.errors import Loading, NotLeader, OutcomeUnknown
+from broker.errors import Loading, MetadataUnavailable, NotLeader, OutcomeUnknown
+from broker.native_api import shared
 from broker.native_api.cursor import Cursors, Ticket, group_of
 from broker.native_api.shared import SharedCursors
 from broker.ports import Buffer
@@ -89,6 +90,22 @@ async def test_a_refusal_is_asked_again_and_a_lost_answer_is_not() -> None:
         nodes.peers.failures = [PeerUnreachable("the answer was lost")]
         with pytest.raises(OutcomeUnknown):
             await (await nodes.asker.get(topic)).taken()
+
+
+async def test_a_first_get_without_a_majority_is_answered_before_its_client_hangs_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with pair() as nodes:
+        nodes.controller.add("t")
+
+        async def undecided(group_id: str) -> int:
+            await anyio.sleep_forever()
+            return -1
+
+        monkeypatch.setattr(nodes.offsets, "leader_of", undecided)
+        monkeypatch.setattr(shared, "FIRST_S_MAX", 0.01)
+        with pytest.raises(MetadataUnavailable, match="no majority"):
+            await nodes.keeper.get(nodes.controller.topic("t"))
 
 
 async def test_a_get_on_the_keeper_follows_the_cursor_when_it_moves(
