@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from broker.replication.space import Usage
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -76,9 +78,10 @@ class DataDir:
     def topics_path(self) -> Path:
         return self.path / "topics"
 
-    def free_size(self) -> int:
-        """Bytes that may still be written to this disk. Raises OSError."""
-        return shutil.disk_usage(self.path).free
+    def usage(self) -> Usage:
+        """Of the disk that this is on. Raises OSError."""
+        usage = shutil.disk_usage(self.path)
+        return Usage(usage.total, usage.free)
 
     def _take_lock(self) -> int:
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -6,6 +6,7 @@ leads, and write the little that its metadata needs. A write that meets a full d
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -14,24 +15,34 @@ CHECK_S = 1.0
 """How often to look. At a gigabyte per second the reserve is to last until the next look."""
 
 
-class Space:
-    """Of one disk. `free` blocks and gives the bytes that may still be written; None for a disk
-    without end. Below `reserve_size` bytes the disk is short of space."""
+class Usage(NamedTuple):
+    """Bytes of a disk."""
 
-    def __init__(self, free: Callable[[], int] | None = None, *, reserve_size: int = 0) -> None:
-        self._free = free
+    total_size: int
+    free_size: int
+    """What may still be written."""
+
+
+class Space:
+    """Of one disk. `look` blocks; None for a disk without end. With less than `reserve_size` bytes
+    free the disk is short of space."""
+
+    def __init__(self, look: Callable[[], Usage] | None = None, *, reserve_size: int = 0) -> None:
+        self._look = look
         self._reserve_size = reserve_size
         self._changed = anyio.Event()
         self.is_short = False
+        self.usage: Usage | None = None
+        """At the last look; None before the first, and for a disk without end."""
 
     async def run(self) -> None:
         """Until cancelled. Raises OSError when the disk cannot be asked."""
         while True:
-            if self._free is None:
+            if self._look is None:
                 self._set(False)
             else:
-                size = await anyio.to_thread.run_sync(self._free)
-                self._set(size < self._reserve_size)
+                self.usage = await anyio.to_thread.run_sync(self._look)
+                self._set(self.usage.free_size < self._reserve_size)
             await anyio.sleep(CHECK_S)
 
     def note_full(self) -> None:

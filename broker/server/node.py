@@ -61,7 +61,7 @@ def run(config: Config, announce: Callable[[BannerInfo], None]) -> None:
     data = DataDir(config.data_dir, node_id=config.node_id, joins=bool(config.join))
     try:
         backend = choose(disable_uring=config.disable_io_uring, monotonic=SystemClock().monotonic)
-        space = Space(data.free_size, reserve_size=config.disk_reserve_bytes)
+        space = Space(data.usage, reserve_size=config.disk_reserve_bytes)
         is_settled = not (config.bootstrap and data.is_undecided)
         descriptor_count = raise_limit()
         limits = _limits(config, descriptor_count)
@@ -153,9 +153,9 @@ class Node:
             net=self._net.stats,
             budget=self._budget,
             open_files=self._store.wal.open_files,
+            space=self._store.space,
             raft=self._raft,
             clock=self._clock,
-            data_path=self._data.path,
         )
         self._protocols = Protocols(
             self._config,

@@ -1,18 +1,18 @@
 """What a node shows of itself: samples for `/metrics`, and the answer of METRICS.
 
-Everything is read at the moment somebody asks; nothing here is counted on the way of a request.
+Everything is read at the moment somebody asks, but for the disk, which may hang; nothing here is
+counted on the way of a request.
 """
 
-import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 from broker.controller.controller import LocalController
 from broker.net.budget import Budget
 from broker.net.limits import NetStats
 from broker.ports import Clock, NodeStatus
+from broker.replication.space import Space
 from broker.server.overview import under_replicated
 from broker.telemetry import metrics
 from broker.telemetry.metrics import Sample
@@ -34,9 +34,9 @@ class Samples:
         net: NetStats,
         budget: Budget,
         open_files: OpenFiles,
+        space: Space,
         raft: RaftNode,
         clock: Clock,
-        data_path: Path,
     ) -> None:
         self._status = status
         self._controller = controller
@@ -44,9 +44,9 @@ class Samples:
         self._net = net
         self._budget = budget
         self._open_files = open_files
+        self._space = space
         self._raft = raft
         self._clock = clock
-        self._data_path = data_path
         self._started_at = clock.monotonic()
         self._build = (walrus_version(), platform.python_version())
 
@@ -63,9 +63,9 @@ class Samples:
         yield from self._cluster()
 
     def _disk(self) -> Iterator[Sample]:
-        stat = os.statvfs(self._data_path)
-        yield Sample(metrics.DISK_TOTAL, stat.f_blocks * stat.f_frsize)
-        yield Sample(metrics.DISK_FREE, stat.f_bavail * stat.f_frsize)
+        if (usage := self._space.usage) is not None:
+            yield Sample(metrics.DISK_TOTAL, usage.total_size)
+            yield Sample(metrics.DISK_FREE, usage.free_size)
         yield Sample(metrics.LOG_SIZE, self._controller.stored_size)
         yield Sample(metrics.OPEN_LOGS, self._open_files.count)
         yield Sample(metrics.WAITING_FOR_LOGS, self._open_files.waiting_count)

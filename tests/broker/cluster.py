@@ -23,7 +23,7 @@ from broker.errors import RequestError
 from broker.ports import ACKS_ALL, Buffer
 from broker.replication import messages
 from broker.replication.peers import Conversation, PeerUnreachable
-from broker.replication.space import Space
+from broker.replication.space import Space, Usage
 from broker.replication.store import Store
 from engine.backends._memory import MemoryBackend
 from engine.durability import FsyncPolicy
@@ -185,7 +185,7 @@ class Cluster:
 
     async def start(self, node: int) -> Member:
         """Start (or restart) a node on its disk."""
-        space = Space(lambda: self.free_sizes.get(node, 1000), reserve_size=100)
+        space = Space(lambda: Usage(1000, self.free_sizes.get(node, 1000)), reserve_size=100)
         store = Store(TOPICS, self.disks[node], FsyncPolicy.parse("each"), space)
         store.attach()
         loop = asyncio.get_running_loop()
