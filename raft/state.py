@@ -198,6 +198,13 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
         topic_id = self.names.get(name)
         return None if topic_id is None else self.topics[topic_id]
 
+    def writer_of(self, segment: Segment) -> Broker | None:
+        """The process that may write it while it is open, fenced or not. None if that is gone: its
+        node has left, or was started again."""
+        broker = self.brokers.get(segment.writer)
+        is_same = broker is not None and broker.incarnation == segment.writer_incarnation
+        return broker if is_same else None
+
 
 EMPTY = ClusterState()
 

@@ -77,22 +77,15 @@ def after_seal(state: ClusterState, topic: Topic, holders: Collection[int]) -> N
     records can be read.
     """
     return with_all_asked_for(state, topic, holders) or _successor(
-        state, topic, holders, 1, stays=_is_written(state, topic)
+        state, topic, holders, 1, stays=state.writer_of(topic.last) is not None
     )
 
 
 def with_all_asked_for(state: ClusterState, topic: Topic, holders: Collection[int]) -> Next | None:
     """As `after_seal`, on as many replicas as `min.insync.replicas` asks for or not at all."""
     min_insync_replicas = TopicConfig.of(topic.configs).min_insync_replicas
-    stays = _is_written(state, topic)
+    stays = state.writer_of(topic.last) is not None
     return _successor(state, topic, holders, min_insync_replicas, stays=stays)
-
-
-def _is_written(state: ClusterState, topic: Topic) -> bool:
-    """By the very process that opened the last segment."""
-    last = topic.segments[-1]
-    broker = state.brokers.get(last.writer)
-    return broker is not None and broker.incarnation == last.writer_incarnation
 
 
 def _successor(

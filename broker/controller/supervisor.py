@@ -22,7 +22,7 @@ from broker.ports import Clock
 from broker.replication.peers import Peers
 from broker.replication.quorum import ack_quorum, seal_quorum
 from raft.commands import BeginSeal, FenceBroker
-from raft.state import ClusterState, SegmentState, Topic
+from raft.state import ClusterState, Segment, SegmentState, Topic
 
 _log = structlog.get_logger(__name__)
 
@@ -82,8 +82,7 @@ def decide(
 def _needs_seal(state: ClusterState, topic: Topic, silence: Silence) -> bool:
     last = topic.segments[-1]
     if last.state is SegmentState.OPEN:
-        is_written = _is_alive(state, last.writer, last.writer_incarnation)
-        return not is_written or _is_stranded(state, topic)
+        return not _is_written(state, last) or _is_stranded(state, topic)
     recoverer = state.brokers.get(last.recoverer)
     if recoverer is None or recoverer.fenced:
         return True
@@ -91,9 +90,9 @@ def _needs_seal(state: ClusterState, topic: Topic, silence: Silence) -> bool:
     return epoch == last.seal_epoch and silence.now - since > SEAL_PATIENCE_S
 
 
-def _is_alive(state: ClusterState, node: int, incarnation: int) -> bool:
-    broker = state.brokers.get(node)
-    return broker is not None and not broker.fenced and broker.incarnation == incarnation
+def _is_written(state: ClusterState, last: Segment) -> bool:
+    writer = state.writer_of(last)
+    return writer is not None and not writer.fenced
 
 
 def _is_stranded(state: ClusterState, topic: Topic) -> bool:

@@ -78,9 +78,7 @@ def stuck(state: ClusterState, topic: Topic) -> Stuck | None:
 
 
 def _is_led(state: ClusterState, last: Segment) -> bool:
-    writer = state.brokers.get(last.writer)
-    is_same = writer is not None and writer.incarnation == last.writer_incarnation
-    return is_same and last.state is SegmentState.OPEN
+    return state.writer_of(last) is not None and last.state is SegmentState.OPEN
 
 
 async def accept_loss(metadata: Metadata, name: str, *, force: str) -> None:

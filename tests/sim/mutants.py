@@ -33,6 +33,7 @@ from engine.segment_files import SegmentFiles
 from raft.commands import AnyCommand, Applied, CommitRoll, Next
 from raft.leases import Lease
 from raft.state import ClusterState, SegmentState, Topic
+from raft.state import Segment as SegmentMetadata
 from tests.sim.raft.disk import SimFile
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -206,13 +207,13 @@ def resume_the_writer_after_a_restart() -> Patches:
     async def nothing(*_: object) -> None:
         return
 
-    def is_alive(state: ClusterState, node: int, _: int) -> bool:
-        return node in state.brokers and not state.brokers[node].fenced
+    def is_written(state: ClusterState, last: SegmentMetadata) -> bool:
+        return last.writer in state.brokers and not state.brokers[last.writer].fenced
 
     yield leases, "leases_of", leases_of
     yield Restart, "begin_seals", nothing
     yield lifecycle.Lifecycle, "_sealed_all", nothing
-    yield supervisor, "_is_alive", is_alive
+    yield supervisor, "_is_written", is_written
 
 
 @mutant
