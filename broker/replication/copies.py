@@ -81,7 +81,7 @@ class LocalCopy:
         self.tail.push(placed.base_offset, end_offset, buffers)
         if self.window is not None:
             self.window.update(placed)
-        self.wake()
+        self._appended.ring()
         return end_offset
 
     def repair(self, placed: BatchHeader, batch: Buffer) -> None:
