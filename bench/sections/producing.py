@@ -121,10 +121,14 @@ def _begin_topics(options: Options, count: int, stage: Stage, peers: list[Peer])
             peer, messages + count, lambda: load.run("produce_confluent", **work, record_size=1000)
         )
 
-    calibration = max(CALIBRATION[peers[0].durability], count)
-    rates = [run(calibration, peer)["messages_per_s"] for peer in peers]
-    # All of them are written to, also where that takes long.
-    return partial(run, max(common_count(rates, options.seconds), count))
+    def common(seconds: float, messages: int) -> int:
+        rates = [run(messages, peer)["messages_per_s"] for peer in peers]
+        # All of them are written to, also where that takes long.
+        return max(common_count(rates, seconds), count)
+
+    # Twice: the first writes to topics of which no file is there yet.
+    rough = common(options.seconds / 3, max(CALIBRATION[peers[0].durability], count))
+    return partial(run, common(options.seconds, rough))
 
 
 def connections(options: Options) -> list[Cell]:
