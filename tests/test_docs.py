@@ -1,9 +1,11 @@
 """The documents: one title each, links that lead somewhere, and commands that exist."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -95,3 +97,14 @@ def test_version_without_a_change_log_entry() -> None:
         line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")
     ]
     assert any(f"[{version}]" in heading for heading in headings), headings
+
+
+def test_a_first_page_that_promises_more_than_was_measured() -> None:
+    promise = "50 MB that has acknowledged its first record a third of a second after its start"
+    assert promise in " ".join((ROOT / "README.md").read_text().split())
+
+    cells = json.loads((ROOT / "docs/bench/result.json").read_text())["cells"]
+    ours = {cell["name"]: cell["samples"]["walrus"] for cell in cells if cell["section"] == "life"}
+    started = [run["seconds"] for run in ours["start to the first acknowledged produce"]]
+    assert median(started) < 0.35
+    assert median(run["memory_mb"] for run in ours["idle"]) < 55
