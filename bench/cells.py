@@ -78,6 +78,23 @@ def common_count(rates: list[float], seconds: float) -> int:
     return max(count - count % 100, 100)
 
 
+def calibrated(
+    run: Callable[[int, Peer], Sample],
+    peers: Sequence[Peer],
+    seconds: float,
+    first: int,
+    *,
+    count_min: int = 0,
+) -> int:
+    """Messages that the slowest sends in `seconds`, by two runs of each. The one with `first` is
+    that of a client, or of topics, that have hardly begun."""
+    count = first
+    for wanted_s in (seconds / 3, seconds):
+        rates = [run(count, peer)["messages_per_s"] for peer in peers]
+        count = max(common_count(rates, wanted_s), count_min)
+    return count
+
+
 def with_cost(peer: Peer, messages: float | None, run: Callable[[], Sample]) -> Sample:
     """One run and what it cost the server, per million messages. `messages`: None where the run
     itself says how many."""

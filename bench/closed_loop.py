@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Self
 
+from bench.meter import Watch
 from bench.stats import Sample, latencies
 from engine.batch import HEADER_SIZE
 from harness import wire
@@ -142,8 +143,8 @@ class ClosedLoop:
         """Replies per second, their latency, and how many processors' worth of time the client
         took: at 1 it can do no more. Every request that was sent is answered before it ends."""
         talks, durations_ms, is_over = self._talks, list[float](), False
-        used_s, began = time.thread_time(), time.perf_counter()
-        until = began + seconds
+        watch = Watch(time.thread_time)
+        until = time.perf_counter() + seconds
         for talk in talks.values():
             talk.send(time.perf_counter())
         owed_count = len(talks)
@@ -167,16 +168,11 @@ class ClosedLoop:
                     owed_count -= 1
                 else:
                     talk.send(now)
-        took_s = time.perf_counter() - began
         count = len(durations_ms)
+        sample = watch.read(count)
         if not count:
             raise ValueError("the server had nothing to answer with")
-        return {
-            "messages_per_s": count / took_s,
-            "messages": count,
-            "client_cores": (time.thread_time() - used_s) / took_s,
-            **latencies(durations_ms),
-        }
+        return sample | {"messages": count} | latencies(durations_ms)
 
 
 def _reply(received: bytes, prefix: struct.Struct) -> bytes | None:

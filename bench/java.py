@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 from bench.matrix import ProducerCell
+from bench.meter import Watch
 from bench.peers import KAFKA_JARS
 from bench.readings import consumer_performance, producer_performance
 from bench.stats import Sample
@@ -54,12 +54,16 @@ def _tool(name: str, *arguments: str) -> tuple[str, float]:
     """What it prints, and how many processors it kept busy, its start included."""
     command = ["java", f"-Xmx{CLIENT_HEAP}", "-cp", f"{KAFKA_JARS}/*"]
     command += [f"org.apache.kafka.tools.{name}", *arguments]
-    before, began = os.times(), time.perf_counter()
+    watch = Watch(_children_s)
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=Path("/"), check=False, timeout=TOOL_S_MAX
     )
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
-    used, took_s = os.times(), time.perf_counter() - began
-    used_s = used.children_user + used.children_system
-    return done.stdout, (used_s - before.children_user - before.children_system) / took_s
+    return done.stdout, watch.cores()
+
+
+def _children_s() -> float:
+    """Of processors, by what this process has started and waited for."""
+    times = os.times()
+    return times.children_user + times.children_system

@@ -19,6 +19,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
+from bench.meter import Watch
 from bench.stats import Sample, latencies
 from engine.backends import choose
 from engine.batch import check_batch, parse_header, patch
@@ -42,19 +43,6 @@ doubles or halves its speed."""
 
 READY = "ready"
 """A line that a consumer prints once it may be sent messages."""
-
-
-class _Watch:
-    """Runs from its making: how long, and how much of the processors this process took."""
-
-    def __init__(self) -> None:
-        self._began, self._used_s = time.perf_counter(), time.process_time()
-
-    def read(self, count: int) -> Sample:
-        """The rate of `count` messages, and how many processors were kept busy for them."""
-        took_s = time.perf_counter() - self._began
-        used_s = time.process_time() - self._used_s
-        return {"messages_per_s": count / took_s, "client_cores": used_s / took_s}
 
 
 class Running:
@@ -130,7 +118,7 @@ def produce_confluent(
     for topic in topics:
         producer.produce(topic, payload)
     producer.flush()
-    watch = _Watch()
+    watch = Watch(time.process_time)
     for number in range(count):
         while True:
             try:
@@ -159,7 +147,7 @@ def produce_aiokafka(
             for topic in topics:
                 await producer.send_and_wait(topic, payload)
             waiting: deque[asyncio.Future[Any]] = deque()
-            watch = _Watch()
+            watch = Watch(time.process_time)
             for number in range(count):
                 sent_at = time.perf_counter()
                 future = await producer.send(topics[number % len(topics)], payload)
@@ -182,7 +170,7 @@ def consume_confluent(address: str, topic: str, count: int, group: str) -> Sampl
     """`count` messages from the beginning, from the first one on; READY when it has the topic."""
     consumer = _consumer(address, group, topic, on_assign=lambda *_: print(READY, flush=True))
     seen = len(consumer.consume(1, timeout=SILENCE_S_MAX))
-    watch = _Watch()
+    watch = Watch(time.process_time)
     while seen < count:
         # It returns when it has as many, so never ask for more than come.
         messages = consumer.consume(min(10_000, count - seen), timeout=SILENCE_S_MAX)
@@ -207,7 +195,7 @@ def consume_aiokafka(address: str, topic: str, count: int, group: str) -> Sample
                 batches = await consumer.getmany(timeout_ms=int(SILENCE_S_MAX * 1000))
                 if not batches:
                     raise TimeoutError(f"{seen} of {count} messages came")
-                watch = watch or _Watch()
+                watch = watch or Watch(time.process_time)
                 seen += sum(map(len, batches.values()))
             assert watch is not None
             return watch.read(seen) | {"messages": seen}

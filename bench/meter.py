@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,26 @@ _RING_SYNC: Final = "opcode==3 || (opcode==2 && flags & 0x10)"
 """An fsync, or a write that is handed to the kernel's threads because it syncs."""
 _PERF_S_MAX: Final = 30.0
 _CALLS: Final = "raw_syscalls:sys_enter"
+
+
+class Watch:
+    """Of a client, from its making: how long, and how much of the processors it took. `used_s`
+    tells what it has used, in seconds."""
+
+    def __init__(self, used_s: Callable[[], float]) -> None:
+        self._used_s = used_s
+        self._began, self._used_before_s = time.perf_counter(), used_s()
+
+    def cores(self) -> float:
+        """How many processors were kept busy."""
+        return (self._used_s() - self._used_before_s) / self._took_s()
+
+    def read(self, count: int) -> Sample:
+        """The rate of `count` messages, and the processors that were kept busy for them."""
+        return {"messages_per_s": count / self._took_s(), "client_cores": self.cores()}
+
+    def _took_s(self) -> float:
+        return time.perf_counter() - self._began
 
 
 def descendants(pids: Iterable[int]) -> list[int]:

@@ -166,11 +166,11 @@ class Walrus(Node):
     def __init__(self, folder: Path, durability: str) -> None:
         super().__init__(folder, durability)
         self.native_port, self.admin_port, self.raft_port = (free_port() for _ in range(3))
-        self.joining: list[str] = []
-        """Flags of a node that is not alone."""
+        self.flags: list[str] = []
+        """More of them, of a node that is not alone."""
 
     def command(self) -> list[str]:
-        flags = {
+        settings = {
             "data-dir": self.folder / "data",
             "kafka-port": self.port,
             "client-port": self.native_port,
@@ -179,8 +179,8 @@ class Walrus(Node):
             "fsync": {"cache": "none", "sync": "each"}[self.durability],
         }
         walrus = str(Path(sys.executable).with_name("walrus"))
-        words = [f"--{name}={value}" for name, value in flags.items()]
-        return [walrus, "serve", *words, *self.joining]
+        words = [f"--{name}={value}" for name, value in settings.items()]
+        return [walrus, "serve", *words, *self.flags]
 
 
 class Kafka(Node):
@@ -267,7 +267,7 @@ class Nothing(Node):
     def __init__(self, folder: Path, durability: str) -> None:
         super().__init__(folder, durability)
         self._behind = Walrus(self.folder, durability)
-        self._behind.joining = [f"--kafka-advertise={self.address}"]
+        self._behind.flags = [f"--kafka-advertise={self.address}"]
 
     def command(self) -> list[str]:
         return [str(RUST_BUILT / self.name), str(self.port), str(self._behind.port)]
@@ -338,8 +338,8 @@ class WalrusCluster(Cluster):
         nodes = [Walrus(self.folder / str(number), self.durability) for number in numbers]
         for number, node in zip(numbers, nodes, strict=True):
             others = ",".join(f"127.0.0.1:{one.raft_port}" for one in nodes if one is not node)
-            node.joining = [f"--node-id={number}", f"--join={others}"]
-        nodes[0].joining.append("--bootstrap")
+            node.flags = [f"--node-id={number}", f"--join={others}"]
+        nodes[0].flags.append("--bootstrap")
         return nodes
 
 

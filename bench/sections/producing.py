@@ -12,8 +12,8 @@ from bench.cells import (
     Cell,
     Measure,
     Options,
+    calibrated,
     closed,
-    common_count,
     with_cost,
 )
 from bench.closed_loop import kafka_produce
@@ -59,11 +59,8 @@ def begin_producer(
         sent = count + count // 3 if cell.client == "java" else count
         return with_cost(peer, sent, lambda: _produce(cell, peer, topic, count))
 
-    first = [run(CALIBRATION[cell.durability], peer)["messages_per_s"] for peer in peers]
-    # Once more: the first number is that of a client that has hardly begun.
-    rough = common_count(first, options.seconds / 3)
-    rates = [run(rough, peer)["messages_per_s"] for peer in peers]
-    return partial(run, common_count(rates, options.seconds))
+    first = CALIBRATION[cell.durability]
+    return partial(run, calibrated(run, peers, options.seconds, first))
 
 
 def _produce(cell: ProducerCell, peer: Peer, topic: str, count: int) -> Sample:
@@ -121,14 +118,9 @@ def _begin_topics(options: Options, count: int, stage: Stage, peers: list[Peer])
             peer, messages + count, lambda: load.run("produce_confluent", **work, record_size=1000)
         )
 
-    def common(seconds: float, messages: int) -> int:
-        rates = [run(messages, peer)["messages_per_s"] for peer in peers]
-        # All of them are written to, also where that takes long.
-        return max(common_count(rates, seconds), count)
-
-    # Twice: the first writes to topics of which no file is there yet.
-    rough = common(options.seconds / 3, max(CALIBRATION[peers[0].durability], count))
-    return partial(run, common(options.seconds, rough))
+    first = max(CALIBRATION[peers[0].durability], count)
+    # All of them are written to, also where that takes long.
+    return partial(run, calibrated(run, peers, options.seconds, first, count_min=count))
 
 
 def connections(options: Options) -> list[Cell]:

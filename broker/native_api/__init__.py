@@ -6,6 +6,7 @@ packer.py     concurrent PUTs become one batch     cursor.py    GET's shared cur
 gathering.py  who comes back from one commit shares the next (pure)
 rounds.py     what one round of GETs takes         shared.py    one cursor for the whole cluster
 reader.py     one topic, record by record          unpack.py    one stored batch (pure)
+majority.py   how long REGISTER and a first GET wait for it
 errors.py     the words after ERR (pure)           strangers.py who came in by the wrong door (pure)
 api.py        what the connections share
 

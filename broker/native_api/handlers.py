@@ -5,12 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 
-import anyio
 import msgspec
 
 from broker.errors import (
     InvalidTopic,
-    MetadataUnavailable,
     OutcomeUnknown,
     RequestError,
     TopicExists,
@@ -20,13 +18,10 @@ from broker.native_api import commands
 from broker.native_api.cursor import Ticket
 from broker.native_api.errors import text_of
 from broker.native_api.framing import EMPTY, OK, bare, error, ok_with
+from broker.native_api.majority import in_time
 from broker.native_api.packer import Pack, Packer
 from broker.native_api.shared import SharedCursors
 from broker.ports import Controller, Finish, NodeStatus, Reply, TopicView
-
-REGISTER_S_MAX = 8.0
-"""How long REGISTER waits for a majority: longer than a failover, and shorter than the ten seconds
-after which many clients hang up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +38,15 @@ class Context:
 
 async def begin_register(ctx: Context, command: commands.Register) -> Finish:
     """REGISTER: done before the next command of the connection begins. A topic that exists is
-    fine. Answered within REGISTER_S_MAX."""
+    fine. Raises MetadataUnavailable where no majority decides it in time."""
     try:
         ctx.controller.topic(command.topic)
     except UnknownTopic:
-        with anyio.move_on_after(REGISTER_S_MAX) as patience:
+        with in_time(warning="; the topic may yet be created"):
             try:
                 await ctx.controller.create_topic(command.topic, configs={})
             except TopicExists:
                 pass  # Somebody else was quicker.
-        if patience.cancelled_caught:
-            raise MetadataUnavailable(
-                "no majority of its nodes has answered in time; the topic may yet be created"
-            ) from None
     return partial(_say, OK)
 
 

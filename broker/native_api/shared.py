@@ -11,15 +11,12 @@ from uuid import UUID
 import anyio
 import anyio.abc
 
-from broker.errors import Loading, MetadataUnavailable, NotLeader, OutcomeUnknown, RequestError
+from broker.errors import Loading, NotLeader, OutcomeUnknown, RequestError
 from broker.native_api.cursor import Cursors, Ticket, group_of
+from broker.native_api.majority import in_time
 from broker.ports import Controller, GroupOffsets, TopicView
 from broker.replication import messages
 from broker.replication.peers import Peers, PeerUnreachable
-
-FIRST_S_MAX = 8.0
-"""How long a topic's first GET waits for a majority to say who keeps its cursor: as REGISTER
-does."""
 
 PATIENCE_S = 10.0
 """How long a GET looks for the node that keeps the cursor: longer than a failover."""
@@ -55,11 +52,9 @@ class SharedCursors:
 
     async def get(self, topic: TopicView) -> Ticket:
         """A place in the line of this topic's GETs, here or on the node that keeps the cursor.
-        Raises MetadataUnavailable, after FIRST_S_MAX, where nobody could be found to keep it."""
-        with anyio.move_on_after(FIRST_S_MAX) as patience:
+        Raises MetadataUnavailable where no majority says in time who is to keep it."""
+        with in_time():
             keeper = await self._offsets.leader_of(group_of(topic.name))
-        if patience.cancelled_caught:
-            raise MetadataUnavailable("no majority of its nodes has answered in time")
         if keeper == self._controller.node_id:
             return self._cursors.get(topic, partial(self.look_elsewhere, topic))
         ticket = Ticket()

@@ -44,7 +44,6 @@ class FrameDecoder:
         "_tail",
         "_unpack",
         "_wanted_size",
-        "pending_size",
         "refused",
     )
 
@@ -69,10 +68,15 @@ class FrameDecoder:
         self._frame_size = 0
         self._lent: memoryview | None = None
         self._head = b""
-        self.pending_size = 0
-        """Bytes held of a frame that has begun, prefix included; 0 between frames."""
         self.refused: int | None = None
         """The announced size that was out of bounds; nothing is decoded after it."""
+
+    @property
+    def pending_size(self) -> int:
+        """Bytes held of a frame that has begun, prefix included; 0 between frames."""
+        if self._body is not None:
+            return PREFIX_SIZE + self._body_size
+        return len(self._tail)
 
     @property
     def head(self) -> bytes:
@@ -114,13 +118,11 @@ class FrameDecoder:
             return self._split(bytearray(self._scratch[:size]))
         self._tail += self._scratch[:size]
         if len(self._tail) < self._wanted_size:
-            self.pending_size = len(self._tail)
             return []
         data, self._tail = self._tail, bytearray()
         return self._split(data)
 
     def _split(self, data: bytearray) -> list[memoryview]:
-        self.pending_size = 0
         view = memoryview(data)
         frames: list[memoryview] = []
         position, end = 0, len(data)
@@ -138,13 +140,11 @@ class FrameDecoder:
             position = body + size
         self._wanted_size = PREFIX_SIZE
         self._tail += view[position:]
-        self.pending_size = len(self._tail)
         return frames
 
     def _begin(self, size: int, received: memoryview) -> None:
         """A frame of `size` bytes has begun; `received` is its prefix and what has come of its
         body."""
-        self.pending_size = len(received)
         if PREFIX_SIZE + size <= len(self._scratch):
             self._wanted_size = PREFIX_SIZE + size
             self._tail += received
@@ -160,10 +160,8 @@ class FrameDecoder:
         self._take_back()
         self._body_size += size
         assert self._body_size <= len(self._body) <= self._frame_size
-        self.pending_size = PREFIX_SIZE + self._body_size
         if self._body_size < self._frame_size:
             return []
-        self.pending_size = 0
         frame, self._body = memoryview(self._body), None
         self._wanted_size = PREFIX_SIZE
         return [frame]

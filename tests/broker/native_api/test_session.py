@@ -9,7 +9,7 @@ import pytest
 from structlog.typing import EventDict
 
 from broker.errors import StorageFailed
-from broker.native_api import FRAME_SIZE_MAX, handlers
+from broker.native_api import FRAME_SIZE_MAX, majority
 from broker.native_api.cursor import group_of
 from broker.net.stream import SocketStream
 from broker.ports import Buffer, SegmentView, TopicView
@@ -71,7 +71,7 @@ async def test_register_is_answered_where_no_majority_is_left_to_decide(
 
     async with running() as node:
         node.controller.add("known")
-        monkeypatch.setattr(handlers, "REGISTER_S_MAX", 0.01)
+        monkeypatch.setattr(majority, "WAIT_S_MAX", 0.01)
         monkeypatch.setattr(node.controller, "create_topic", nobody_answers)
         answers = await node.ask(b"REGISTER logs", b"REGISTER known", b"PUT known a")
         assert answers[0] == (

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from broker.errors import Loading, MetadataUnavailable, NotLeader, OutcomeUnknown
-from broker.native_api import shared
+from broker.native_api import majority
 from broker.native_api.cursor import Cursors, Ticket, group_of
 from broker.native_api.shared import SharedCursors
 from broker.ports import Buffer
@@ -103,7 +103,7 @@ async def test_a_first_get_without_a_majority_is_answered_before_its_client_hang
             return -1
 
         monkeypatch.setattr(nodes.offsets, "leader_of", undecided)
-        monkeypatch.setattr(shared, "FIRST_S_MAX", 0.01)
+        monkeypatch.setattr(majority, "WAIT_S_MAX", 0.01)
         with pytest.raises(MetadataUnavailable, match="no majority"):
             await nodes.keeper.get(nodes.controller.topic("t"))
 
