@@ -264,7 +264,7 @@ def engine_batches(folder: str, count: int, entries: int, record_size: int) -> S
         patch(batch, base_offset=segment.end_offset, leader_epoch=1)
         header = parse_header(batch)
         check_batch(batch, header)
-        segment.append(header, [bytes(batch)])
+        segment.append([(header, [bytes(batch)])])
         while segment.durable_offset < segment.end_offset:
             wal.flush()
             backend.wait()
@@ -287,7 +287,7 @@ def group_commits(folder: str, count: int, files: int, batches: int) -> Sample:
         for number in range(batches):
             segment = segments[number % files]
             patch(batch, base_offset=segment.end_offset, leader_epoch=1)
-            segment.append(parse_header(batch), [bytes(batch)])
+            segment.append([(parse_header(batch), [bytes(batch)])])
         wal.flush()
         while any(segment.durable_offset < segment.end_offset for segment in segments):
             backend.wait()

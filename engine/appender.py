@@ -75,10 +75,12 @@ class Appender:
         """Bytes of the file behind what was written."""
         return self._queue.zeros_size
 
-    def enqueue(self, buffers: Sequence[Buffer], size: Size, end_offset: Offset) -> None:
+    def enqueue(
+        self, buffers: Sequence[Buffer], size: Size, end_offset: Offset, *, batch_count: int
+    ) -> None:
         """Raises QueueFullError."""
         self._commit.reserve(size)
-        self._queue.add(buffers, size, end_offset)
+        self._queue.add(buffers, size, end_offset, batch_count=batch_count)
         self._commit.mark_dirty(self)
 
     def drain(self, on_done: Done) -> None:

@@ -25,7 +25,7 @@ the header; who must finds the records by `records.py`.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -122,6 +122,10 @@ class BatchHeader(NamedTuple):
         """The header that `patch` with the same values leaves behind."""
         return as_header((base_offset, self[1], leader_epoch, *self[3:]))
 
+
+Placed: TypeAlias = tuple[BatchHeader, Sequence[Buffer]]
+"""A batch that has its place in the log: its header, and its bytes, the whole header in the first
+buffer."""
 
 as_header = partial(tuple.__new__, BatchHeader)
 """From all thirteen fields. `_make` and `_replace` do the same in three Python calls."""

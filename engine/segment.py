@@ -14,7 +14,7 @@ from typing import NoReturn
 from crc32c import crc32c
 
 from engine.appender import Appender
-from engine.batch import HEADER_SIZE, BatchHeader, Buffer, Offset, Size, placed_at
+from engine.batch import HEADER_SIZE, LENGTH_END, Buffer, Offset, Placed, Size, placed_at
 from engine.errors import CorruptSegmentError
 from engine.errors import PromiseRefused as PromiseRefused
 from engine.errors import SegmentClosedError as SegmentClosedError
@@ -141,19 +141,18 @@ class Segment:
 
     # -- append
 
-    def append(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
-        """Queue one batch, whose bytes are `buffers`, the whole header in the first; returns the
-        new end offset.
+    def append(self, batches: Sequence[Placed]) -> Offset:
+        """Queue batches, each at the end of the one before; returns the new end offset.
 
-        The batch must have its place already (see batch.patch) and be checked. The buffers must not
-        change until the batch is durable. Raises SegmentClosedError and QueueFullError; then
-        nothing was appended.
+        They must have their places already (see batch.patch) and be checked. The buffers must not
+        change until the batches are durable, which they become together. Raises SegmentClosedError
+        and QueueFullError; then nothing was appended.
         """
         if self.promised_epoch or self.sealed or self._closed or self.failed is not None:
             self._refuse()
-        return self._enqueue(header, buffers)
+        return self._enqueue(batches)
 
-    def repair(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
+    def repair(self, batches: Sequence[Placed]) -> Offset:
         """`append` for bytes that a seal has decided on: also after a promise, until it is sealed.
 
         A recoverer brings shorter copies up to the end it has chosen; the promise shuts out the
@@ -161,30 +160,38 @@ class Segment:
         """
         if self.failed is not None or self.sealed or self._closed:
             raise SegmentClosedError(f"segment {self.sid} is {self._closed or 'sealed or failed'}")
-        return self._enqueue(header, buffers)
+        return self._enqueue(batches)
 
-    def _enqueue(self, header: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
+    def _enqueue(self, batches: Sequence[Placed]) -> Offset:
         end_offset, position, digest, max_timestamp = self._end
-        size, next_offset = header.size, header.next_offset
-        assert header.base_offset == end_offset, (header.base_offset, end_offset)
-        assert placed_at(buffers[0]) == (end_offset, self.epoch), placed_at(buffers[0])
-        assert size == sum(map(len, buffers))
-        if position + size > POSITION_MAX:
+        epoch, start = self.epoch, position
+        queued: list[Buffer] = []
+        for header, buffers in batches:
+            size = LENGTH_END + header.batch_length
+            assert header.base_offset == end_offset, (header.base_offset, end_offset)
+            assert placed_at(buffers[0]) == (end_offset, epoch), placed_at(buffers[0])
+            assert size == sum(map(len, buffers))
+            position += size
+            end_offset += header.last_offset_delta + 1
+            queued += buffers
+            digest = crc32c(memoryview(buffers[0])[:HEADER_SIZE], digest)
+            if header.max_timestamp > max_timestamp:
+                max_timestamp = header.max_timestamp
+        if position > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} bytes at most")
-        if next_offset - self.base_offset > POSITION_MAX:
+        if end_offset - self.base_offset > POSITION_MAX:
             raise SegmentClosedError(f"segment {self.sid} is full: {POSITION_MAX} offsets at most")
         if self._head.make is not None:
-            # Now, not when the file is made: by then the owner's state includes this very batch.
+            # Now, not when the file is made: by then the owner's state includes these batches.
             self._head.capture()
-        self._appender.enqueue(buffers, size, next_offset)
-        index, newest = self._reader.index, header.max_timestamp
+        self._appender.enqueue(queued, position - start, end_offset, batch_count=len(batches))
+        index = self._reader.index
         assert index is not None
-        index.add(header, position)
-        digest = crc32c(memoryview(buffers[0])[:HEADER_SIZE], digest)
-        if newest > max_timestamp:
-            max_timestamp = newest
-        self._end = _segment_end((next_offset, position + size, digest, max_timestamp))
-        return next_offset
+        for header, _ in batches:
+            index.add(header, start)
+            start += LENGTH_END + header.batch_length
+        self._end = _segment_end((end_offset, position, digest, max_timestamp))
+        return end_offset
 
     def note_acked(self, end_offset: Offset) -> None:
         """Everything below `end_offset` was acknowledged. Remembered on disk lazily, as far as it

@@ -3,7 +3,7 @@
     wal = Wal(directory, choose(), FsyncPolicy.parse("each"), wake=loop_should_call_flush)
     segment = wal.log("orders", topic_id).open(1, base_offset=0, epoch=1, head=bytes)
     segment.on_durable = acknowledge
-    segment.append(header, [batch])
+    segment.append([(header, [batch])])
     wal.flush()     # soon after `wake`: everything that came meanwhile goes in one submission
     wal.reap()      # when `fileno()` is readable: callbacks run here
 

@@ -44,20 +44,27 @@ class Write(NamedTuple):
     zeros_size: Size
 
 
-class _Batch(NamedTuple):
+class _Append(NamedTuple):
     buffers: Sequence[Buffer]
     size: Size
     end_offset: Offset
 
 
-_batch = partial(tuple.__new__, _Batch)
+_append = partial(tuple.__new__, _Append)
 """From its three fields, at every append."""
 
 
 class WriteQueue:
-    """Batches in order."""
+    """What was appended, in order."""
 
-    __slots__ = ("_batches", "_lone_count", "_lone_count_min", "_may_use_zeros", "zeros_size")
+    __slots__ = (
+        "_appends",
+        "_batch_count",
+        "_lone_count",
+        "_lone_count_min",
+        "_may_use_zeros",
+        "zeros_size",
+    )
 
     def __init__(self, zeros_size: Size, *, may_use_zeros: bool) -> None:
         """`may_use_zeros`: each write has its own sync. Others could be torn as if they were
@@ -65,43 +72,50 @@ class WriteQueue:
         self.zeros_size = zeros_size
         """Bytes behind the log's end, all of them durable."""
         self._may_use_zeros = may_use_zeros
-        self._batches: list[_Batch] = []
+        self._appends: list[_Append] = []
+        self._batch_count = 0
         self._lone_count, self._lone_count_min = 0, LONE_COUNT_MIN
 
     def __len__(self) -> int:
-        return len(self._batches)
+        """Batches."""
+        return self._batch_count
 
     @property
     def size(self) -> Size:
         """Bytes that wait."""
-        return sum(batch.size for batch in self._batches)
+        return sum(append.size for append in self._appends)
 
     @property
     def must_cut_zeros(self) -> bool:
         """Before anything is written."""
-        return self.zeros_size > 0 and (len(self._batches) > 1 or not self._may_use_zeros)
+        return self.zeros_size > 0 and (self._batch_count > 1 or not self._may_use_zeros)
 
-    def add(self, buffers: Sequence[Buffer], size: Size, end_offset: Offset) -> None:
-        """One batch, and the log's end offset behind it."""
-        self._batches.append(_batch((buffers, size, end_offset)))
+    def add(
+        self, buffers: Sequence[Buffer], size: Size, end_offset: Offset, *, batch_count: int
+    ) -> None:
+        """So many batches, and the log's end offset behind them."""
+        self._appends.append(_append((buffers, size, end_offset)))
+        self._batch_count += batch_count
 
     def clear(self) -> None:
-        self._batches = []
+        self._appends = []
+        self._batch_count = 0
 
     def take(self, position: Position) -> Write:
         """All that waits, to be written at `position` now. Not if `must_cut_zeros`."""
         assert not self.must_cut_zeros
-        batches, self._batches = self._batches, []
-        if len(batches) == 1:
-            buffers, size, end_offset = batches[0]
-            zeros = self._to_take_along(position, size)
-            if zeros:
-                return Write([*buffers, zeros], size, end_offset, len(zeros))
-            return Write(buffers, size, end_offset, 0)
-        self._lone_count = 0
-        buffers = [buffer for batch in batches for buffer in batch.buffers]
-        size = sum(batch.size for batch in batches)
-        return Write(buffers, size, batches[-1].end_offset, 0)
+        appends, batch_count = self._appends, self._batch_count
+        self.clear()
+        if batch_count > 1:
+            self._lone_count = 0
+        if len(appends) > 1:
+            every = [buffer for append in appends for buffer in append.buffers]
+            size = sum(append.size for append in appends)
+            return Write(every, size, appends[-1].end_offset, 0)
+        ((buffers, size, end_offset),) = appends
+        if batch_count == 1 and (zeros := self._to_take_along(position, size)):
+            return Write([*buffers, zeros], size, end_offset, len(zeros))
+        return Write(buffers, size, end_offset, 0)
 
     def _to_take_along(self, position: Position, size: Size) -> bytes:
         self._lone_count += 1

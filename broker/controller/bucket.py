@@ -11,13 +11,22 @@ from functools import partial
 import anyio
 
 from broker.bell import Bell
+from broker.controller.gathered import Gathered, tell
 from broker.errors import BrokerError, NotLeader, OutOfTouch, StorageFailed
 from broker.ports import Appended, Buffer
 from broker.replication import header as segment_header
 from broker.replication.barrier import ReadBarrier
 from broker.replication.copies import LocalCopy
-from broker.replication.writer import Writer
-from engine.batch import HEADER_SIZE, BatchHeader, Offset, parse_header, patch, stamp_append_time
+from broker.replication.writer import Writer, WriterPhase
+from engine.batch import (
+    HEADER_SIZE,
+    BatchHeader,
+    Offset,
+    Placed,
+    parse_header,
+    patch,
+    stamp_append_time,
+)
 from engine.errors import QueueFullError, SegmentClosedError
 from raft.leases import Lease
 
@@ -28,6 +37,10 @@ needs to find a new writer."""
 
 _appended = partial(tuple.__new__, Appended)
 """From all five fields, at every append."""
+
+
+WhenCommitted = Callable[..., None]
+"""See `ports.QuickPartition.when_committed`."""
 
 
 class DiskBusy(BrokerError):
@@ -51,6 +64,7 @@ class Bucket:
         on_committed: Callable[[int], None],
         on_local: Callable[[int], None],
         on_failed: Callable[[OSError], None],
+        when_committed: WhenCommitted,
     ) -> None:
         self.lease: Lease | None = lease
         self.sid = lease.sid
@@ -63,6 +77,9 @@ class Bucket:
         self._on_committed = on_committed
         self._on_local = on_local
         self._on_failed = on_failed
+        self._when_committed = when_committed
+        self.gathered: Gathered | None = None
+        """What came in this turn and is appended before anything else is."""
         self._told = writer.high_watermark
         self._progressed = Bell()
         self.first_append_ms = -1
@@ -76,6 +93,17 @@ class Bucket:
         """The state as of the segment's base offset: asked before the first batch counts."""
         return segment_header.encode(
             producers=self.writer.window.snapshot(), keyed=self._keyed_snapshot()
+        )
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether a batch that comes now is taken, as far as it is not for the batch to say."""
+        lease, writer = self.lease, self.writer
+        return (
+            lease is not None
+            and writer.phase is WriterPhase.OPEN
+            and self._is_lease_good(writer)
+            and self.copy.replica.accepts(epoch=lease.epoch, base_offset=writer.next_offset)
         )
 
     def append(
@@ -94,11 +122,9 @@ class Bucket:
         Raises NotLeader, OutOfTouch, StorageFailed, DiskBusy and what `Writer.admit` raises; then
         nothing was appended.
         """
-        lease, writer = self.lease, self.writer
-        if lease is None:
-            raise NotLeader("the lease on this segment is over")
-        if not self._is_lease_good(writer):
-            raise OutOfTouch("this node hears from no majority of the cluster")
+        if self.gathered is not None and (error := self.append_gathered()) is not None:
+            raise error  # It could overtake another one of the same producer.
+        epoch, writer = self._epoch(), self.writer
         append_time_ms = now_ms if is_stamped else -1
         duplicate = writer.admit(header, acks=acks)
         if duplicate is not None:
@@ -109,22 +135,73 @@ class Bucket:
                 log_start_offset,
                 is_duplicate=True,
             )
-        base_offset, epoch = writer.next_offset, lease.epoch
+        base_offset = writer.next_offset
+        placed, buffers = _place(header, batch, base_offset, epoch, append_time_ms)
+        end_offset = self._append(((placed, buffers),), epoch, now_ms)
+        return _appended((base_offset, end_offset, append_time_ms, log_start_offset, False))
+
+    def append_gathered(self) -> Exception | None:
+        """Append what was gathered, if anything. Whoever brought it hears what becomes of it; the
+        error with which all of it was refused is returned as well."""
+        gathered, self.gathered = self.gathered, None
+        if gathered is None:
+            return None
+        try:
+            end_offset = self._append_all(gathered)
+        except Exception as error:  # noqa: BLE001  Whatever it is, it costs these requests alone.
+            gathered.refuse(error)
+            return error
+        for (acks, timeout_s), produced in gathered.waiting.items():
+            told = partial(tell, produced)
+            self._when_committed(end_offset, told, acks=acks, timeout_s=timeout_s)
+        return None
+
+    def _append_all(self, gathered: Gathered) -> int:
+        epoch, log_start_offset = self._epoch(), gathered.log_start_offset
+        base_offset = self.writer.next_offset
+        batches: list[Placed] = []
+        for header, batch, produced in gathered.batches:
+            patch(batch, base_offset=base_offset, leader_epoch=epoch)
+            batches.append((header.placed(base_offset, epoch), (batch,)))
+            end_offset = base_offset + header.last_offset_delta + 1
+            produced.appended = _appended((base_offset, end_offset, -1, log_start_offset, False))
+            base_offset = end_offset
+        try:
+            return self._append(batches, epoch, gathered.now_ms)
+        except DiskBusy as error:
+            raise StorageFailed(str(error)) from error  # Nobody is there to wait.
+
+    def _epoch(self) -> int:
+        """That of the lease, if it is good."""
+        if self.lease is None:
+            raise NotLeader("the lease on this segment is over")
+        if not self._is_lease_good(self.writer):
+            raise OutOfTouch("this node hears from no majority of the cluster")
+        return self.lease.epoch
+
+    def _append(self, batches: Sequence[Placed], epoch: int, now_ms: int) -> int:
+        """The new end offset."""
+        writer = self.writer
+        base_offset = writer.next_offset
         if not self.copy.replica.accepts(epoch=epoch, base_offset=base_offset):
             raise NotLeader("this copy of the segment has promised not to accept more")
-        placed, buffers = _place(header, batch, base_offset, epoch, append_time_ms)
         try:
-            end_offset = self.copy.append(placed, buffers)
+            end_offset = self.copy.append(batches)
         except SegmentClosedError as error:
             raise StorageFailed(f"segment {self.sid} takes no more: {error}") from error
         except QueueFullError as error:
             raise DiskBusy(str(error)) from error
-        writer.accept(placed)
+        writer.accept(base_offset, end_offset)
         if now_ms > self.last_append_ms:
             self.last_append_ms = now_ms
         if self.first_append_ms < 0:
             self.first_append_ms = now_ms
-        return _appended((base_offset, end_offset, append_time_ms, log_start_offset, False))
+        return end_offset
+
+    def park(self) -> None:
+        """A roll begins: what came before it goes into this segment."""
+        self.append_gathered()
+        self.writer.park()
 
     def revoke(self) -> None:
         """The lease is over: polite and quick; safety rests on the promise and the

@@ -258,6 +258,7 @@ class LeaseTable:
             on_committed=partition.on_committed,
             on_local=partition.on_local,
             on_failed=partition.on_failed,
+            when_committed=partition.when_committed,
         )
 
     def _end(self, topic_id: bytes, state: ClusterState) -> None:

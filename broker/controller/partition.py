@@ -14,6 +14,7 @@ import anyio
 from broker.controller.bucket import Bucket, DiskBusy
 from broker.controller.chain import SealedChain
 from broker.controller.checks import accepted, checked, checked_own
+from broker.controller.gathered import Gathered
 from broker.controller.lookup import Lookup
 from broker.controller.sealed import NOBODY, other_reader
 from broker.controller.topic_config import TopicConfig
@@ -31,11 +32,13 @@ from broker.errors import (
 )
 from broker.offset_map import OffsetMap
 from broker.ports import (
+    ACKS_ALL,
     ACKS_LEADER,
     ACKS_NONE,
     Appended,
     Buffer,
     Clock,
+    Produced,
     TimestampedOffset,
     TopicView,
     Waiter,
@@ -263,6 +266,43 @@ class LocalPartition:
         finally:
             if is_alone:
                 store.flush()
+
+    def append_soon(
+        self,
+        batch: bytearray | memoryview,
+        produced: Produced,
+        *,
+        acks: int,
+        timeout_s: float,
+    ) -> bool:
+        bucket, store, config = self.bucket, self._store, self.config
+        if bucket is None or config.is_log_append_time or self._view.is_internal:
+            return False
+        gathered = bucket.gathered
+        if gathered is None:
+            if self._failure is not None or store.space.is_short or not bucket.is_writable:
+                return False
+            gathered = self._gather()
+        header = accepted(batch, config, now_ms=gathered.now_ms)
+        if header is None or (acks == ACKS_ALL and not bucket.writer.has_quorum):
+            return False
+        if header.producer_id >= 0:
+            if header.producer_id in gathered.producer_ids:
+                if bucket.append_gathered() is not None:
+                    return False
+                gathered = self._gather()
+            if not bucket.writer.is_next(header):
+                return False
+        if not store.gathers(len(batch)):
+            return False
+        gathered.add(header, batch, produced, (acks, timeout_s))
+        if bucket.gathered is None:
+            bucket.gathered = gathered
+            store.before_flush(bucket.append_gathered)
+        return True
+
+    def _gather(self) -> Gathered:
+        return Gathered(now_ms=self._clock.now_ms(), log_start_offset=self._view.log_start_offset)
 
     async def committed(self, end_offset: int, *, acks: int, timeout_s: float) -> None:
         if acks == ACKS_NONE:

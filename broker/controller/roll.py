@@ -50,7 +50,7 @@ async def roll(
         return False  # Nobody could decide it, and who writes is better refused than parked.
     if not bucket.writer.is_drained and not _may_drain(bucket, metadata.state):
         return False  # Those who write with acks=1 would be parked for nothing.
-    bucket.writer.park()
+    bucket.park()
     if await _drained(partition):
         command = _command(partition, bucket, metadata.state, choose)
         if command is not None and await _commit(partition, metadata, command, choose):

@@ -11,11 +11,15 @@ batch is refused, too, until the producer has gone back.
 from collections.abc import Container
 from typing import Final
 
+from broker.errors import NotEnoughReplicas, NotLeader, OutcomeUnknown, StorageFailed
 from broker.ports import Buffer
 from engine.batch import SEQUENCE_MAX, BatchHeader, CorruptBatchError, parse_header
 
 TOPICS_MAX: Final = 10_000
 """Of one connection, more than a client writes at a time; beyond it the oldest is forgotten."""
+
+_MAY_COME_AGAIN: Final = (NotLeader, NotEnoughReplicas, OutcomeUnknown, StorageFailed)
+"""After these the same batch may be taken a moment later."""
 
 
 class Behind:
@@ -31,9 +35,9 @@ class Behind:
         """Those whose next batch has to be asked for."""
         return self._next
 
-    def refused(self, topic: str, batch: Buffer) -> None:
-        """It may come again, and its producer does not know yet."""
-        header = _header(batch)
+    def refused(self, topic: str, batch: Buffer, error: Exception) -> None:
+        """If it may come again after that, its producer does not know yet."""
+        header = _header(batch) if isinstance(error, _MAY_COME_AGAIN) else None
         if header is None:
             return
         following = (header.last_sequence + 1) & SEQUENCE_MAX

@@ -46,8 +46,11 @@ class PendingProduce(ports.Pending):
         self.appended: Appended | None = None
         self.failure: Exception | None = None
 
+    def refused(self, error: Exception) -> None:
+        self._quick.refused(self, error)
+        self.committed(error)
+
     def committed(self, failure: Exception | None) -> None:
-        """It is as safe as was asked, or will not be."""
         self.failure = failure
         self.settle()
 
@@ -62,6 +65,7 @@ class QuickProduce:
         self._ctx = ctx
         self._monotonic = ctx.clock.monotonic
         self._led = ctx.controller.led
+        self._behind = ctx.behind
         self._refused = ctx.behind.topics
         self._wait_s_max = ctx.config.produce_wait_ms_max / 1000
         self._stats = stats
@@ -125,6 +129,11 @@ class QuickProduce:
         began_at = self._monotonic()
         pending = PendingProduce(self, frame, correlation_id, asked, began_at)
         try:
+            if not is_alone:
+                if partition.append_soon(records, pending, acks=asked.acks, timeout_s=self._wait_s):
+                    return pending
+                if asked.topic in self._refused:
+                    return None  # What came before it in this turn was refused just now.
             appended = partition.append_now(records, acks=asked.acks, is_alone=is_alone)
             if appended is None:
                 return None
@@ -139,6 +148,12 @@ class QuickProduce:
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this request alone
             pending.committed(error)
         return pending
+
+    def refused(self, pending: PendingProduce, error: Exception) -> None:
+        """What it brought was not appended after all."""
+        read = produce_wire.read_again(pending.frame, pending.asked)
+        assert read is not None
+        self._behind.refused(pending.asked.topic, read[1], error)
 
     def reply(self, pending: PendingProduce) -> Reply:
         """What is to be said of it."""

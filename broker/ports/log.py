@@ -130,6 +130,19 @@ class Partition(AnyPartition, Protocol):
         """The record with the largest timestamp (KIP-734); None for an empty log."""
 
 
+class Produced(Protocol):
+    """Who brought a batch, and waits without a task. Neither method may raise."""
+
+    appended: Appended | None
+    """Its offsets, once it has them."""
+
+    def refused(self, error: Exception) -> None:
+        """It was not appended."""
+
+    def committed(self, failure: Exception | None) -> None:
+        """It is as safe as was asked, or will not be: then what `committed` would raise."""
+
+
 class QuickPartition(Partition, Protocol):
     """A partition that one may read, and write to, without a task."""
 
@@ -151,6 +164,18 @@ class QuickPartition(Partition, Protocol):
         the disk at once; otherwise that happens at the end of the turn, with all that came in it.
         `is_ours`: `build_pairs` has made it in this turn; its bytes are not in doubt.
         """
+
+    def append_soon(
+        self,
+        batch: bytearray | memoryview,
+        produced: Produced,
+        *,
+        acks: int,
+        timeout_s: float,
+    ) -> bool:
+        """`append_now` and `when_committed` in one step, together with whatever else comes in this
+        turn of the loop, and before anything else is appended. False, and nothing has happened, if
+        the batch is not the usual one, or cannot be appended now. `acks` is not 0."""
 
     def when_committed(
         self,

@@ -16,7 +16,7 @@ from broker.replication.peers import PeerUnreachable
 from broker.replication.replica import Definite, Refused, Replica, SealAnswer, Unknown
 from broker.replication.store import Store
 from broker.replication.tail import Tail, Tails
-from engine.batch import BatchHeader, Offset
+from engine.batch import BatchHeader, Offset, Placed
 from engine.errors import PromiseRefused, SnapshotError
 from engine.log import TopicLog
 from engine.producer_state import ProducerState
@@ -73,14 +73,16 @@ class LocalCopy:
                 raise PeerUnreachable(f"a segment header that is none: {error}") from error
             self.head, self.window = head, window
 
-    def append(self, placed: BatchHeader, buffers: Sequence[Buffer]) -> Offset:
-        """Take a batch that the replica accepts; the new end offset. Raises what `Segment.append`
-        raises."""
-        end_offset = self.segment.append(placed, buffers)
+    def append(self, batches: Sequence[Placed]) -> Offset:
+        """Take batches, of which the replica accepts the first, and so all; the new end offset.
+        Raises what `Segment.append` raises."""
+        end_offset = self.segment.append(batches)
         self.replica.appended(end_offset)
-        self.tail.push(placed.base_offset, end_offset, buffers)
+        self.tail.push(batches, end_offset)
         if self.window is not None:
-            self.window.update(placed)
+            for placed, _ in batches:
+                if placed.producer_id >= 0:
+                    self.window.update(placed)
         self._appended.ring()
         return end_offset
 
@@ -90,7 +92,7 @@ class LocalCopy:
         Raises what `Segment.repair` raises.
         """
         self.on_durable = _ignore
-        self.segment.repair(placed, [batch])
+        self.segment.repair([(placed, [batch])])
         self.replica.end_offset = placed.next_offset
         if self.window is not None:
             self.window.update(placed)

@@ -6,7 +6,7 @@ from what is durable here. Every frame is checked before it is appended, acknowl
 disk, and several of one turn of the loop become one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -20,7 +20,7 @@ from broker.replication.copies import LocalCopy
 from broker.replication.peers import Conversation, Peers, PeerUnreachable
 from broker.replication.replica import ReplicaPhase
 from broker.replication.space import Space
-from engine.batch import BatchHeader, CorruptBatchError, checked_batches
+from engine.batch import BatchHeader, CorruptBatchError, Placed, checked_batches
 from engine.errors import EngineError, QueueFullError
 
 _log = structlog.get_logger(__name__)
@@ -229,24 +229,29 @@ class _Writer:
         and the writers wait, too."""
         copy = following.copy
         try:
-            for header, batch in checked_batches(batches):
-                while not self._append(following, header, batch):
-                    await copy.room()
+            run = list(checked_batches(batches))
+            while not self._append(following, run):
+                await copy.room()
         except CorruptBatchError as error:
             raise PeerUnreachable(f"damaged frame from node {self._node}: {error}") from error
         except (EngineError, StorageFailed) as error:
             _log.error("a copy takes no more", sid=following.sid, error=str(error))
             self._refuse(following)
 
-    def _append(self, following: Following, header: BatchHeader, batch: memoryview) -> bool:
+    def _append(self, following: Following, run: Sequence[tuple[BatchHeader, memoryview]]) -> bool:
         """False if it has to wait for the disk."""
+        if self._by_handle.get(following.handle) is not following:
+            return True
         copy = following.copy
-        is_followed = self._by_handle.get(following.handle) is following
-        if is_followed and copy.replica.accepts(
-            epoch=header.leader_epoch, base_offset=header.base_offset
-        ):
+        batches: list[Placed] = []
+        epoch, end_offset = copy.replica.epoch, copy.replica.end_offset
+        for header, batch in run:
+            if header.leader_epoch == epoch and header.base_offset == end_offset:
+                batches.append((header, [batch]))
+                end_offset = header.next_offset
+        if batches and copy.replica.accepts(epoch=epoch, base_offset=copy.replica.end_offset):
             try:
-                copy.append(header, [batch])
+                copy.append(batches)
             except QueueFullError:
                 return False
         return True

@@ -66,6 +66,9 @@ class Store:
         self._room: anyio.Event | None = None
         self._is_reaping = False
         self._is_gathering = False
+        self._jobs: list[Callable[[], object]] = []
+        """What is to be done before the next flush."""
+        self._gathered_size = 0
         self.flushes_soon = True
         """Whether what is appended goes to the disk at the end of the turn. If not, whoever appends
         calls `flush`, which sets this again."""
@@ -100,9 +103,29 @@ class Store:
             self._is_gathering = False
             self.flush()
 
+    def gathers(self, size: int) -> bool:
+        """So many bytes are to be appended before the next flush. False: the disk is too far behind
+        for that."""
+        if self.wal.queue_size + self._gathered_size + size > WRITE_QUEUE_SIZE_MAX:
+            return False
+        self._gathered_size += size
+        return True
+
+    def before_flush(self, job: Callable[[], object]) -> None:
+        """Call `job` at the end of the turn; what it appends goes to the disk with all that came in
+        it. It must not raise."""
+        if self._loop is not None and not self._jobs:
+            self._loop.call_soon(self.flush)
+        self._jobs.append(job)
+
     def flush(self) -> None:
         """Hand what was appended to the disk, or soon, if others are about to join it. Callbacks of
         a write without a sync run in here."""
+        if self._jobs:
+            jobs, self._jobs, self._gathered_size = self._jobs, [], 0
+            self.flushes_soon = False
+            for job in jobs:
+                job()
         self.flushes_soon = True
         if not self._is_gathering:
             self.wal.flush()

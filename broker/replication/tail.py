@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from broker.ports import Buffer
+from engine.batch import Placed
 
 SIZE_MAX = 32 * 1024 * 1024
 """Bytes, of all segments of a node: what a few busy ones append while a follower takes a breath."""
@@ -71,15 +72,17 @@ class Tail:
     def is_empty(self) -> bool:
         return not self._batches
 
-    def push(self, base_offset: int, end_offset: int, buffers: Sequence[Buffer]) -> None:
-        """A batch was appended."""
-        assert base_offset == self.end_offset, (base_offset, self.end_offset)
+    def push(self, batches: Sequence[Placed], end_offset: int) -> None:
+        """They were appended, and end there."""
+        first, _ = batches[0]
+        assert first.base_offset == self.end_offset, (first.base_offset, self.end_offset)
         self.end_offset = end_offset
         if self._follower_count == 0:
             return
-        size = sum(map(len, buffers))
-        self._batches[base_offset] = end_offset, buffers, size
-        self._tails.grew(self, size)
+        for placed, buffers in batches:
+            size = placed.size
+            self._batches[placed.base_offset] = placed.next_offset, buffers, size
+            self._tails.grew(self, size)
 
     def drop_oldest(self) -> int:
         """Its size."""

@@ -102,11 +102,15 @@ class Writer:
             case Fenced(current_epoch=epoch):
                 raise FencedProducer(f"{_who(header)}: its epoch is older than {epoch}")
 
-    def accept(self, placed: BatchHeader) -> None:
-        """The log holds `placed`, a header with its final base offset; so does the window."""
-        if placed.base_offset != self.next_offset:
-            raise AssertionError(f"batch at {placed.base_offset}, expected {self.next_offset}")
-        self.next_offset = placed.next_offset
+    def is_next(self, header: BatchHeader) -> bool:
+        """Whether nothing but the phase and the quorum could keep `admit` from letting it in."""
+        return isinstance(self.window.check(header), Fresh)
+
+    def accept(self, base_offset: int, end_offset: int) -> None:
+        """The log holds what was given these offsets; so does the window."""
+        if base_offset != self.next_offset:
+            raise AssertionError(f"batches at {base_offset}, expected {self.next_offset}")
+        self.next_offset = end_offset
 
     def on_follow(self, replica: int, incarnation: int, disk: bytes, end_offset: int) -> None:
         """A follower begins, with this disk, where its copy ends. What another disk of it

@@ -86,7 +86,7 @@ class Rig:
 
     def append(self, segment: Segment, **kind: int) -> bytes:
         header, batch = make_batch(segment.end_offset, **kind)
-        segment.append(header, [batch])
+        segment.append([(header, [batch])])
         return bytes(batch)
 
     def until(self, is_done: Callable[[], object]) -> None:

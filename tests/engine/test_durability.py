@@ -173,7 +173,7 @@ def test_disk_that_does_not_keep_up_pushes_back() -> None:
     rig = Rig(MemoryBackend(), write_queue_size_max=1000)
     segment, other = rig.open(), rig.open(2, 100)
     header, batch = make_batch(0, size=5000)
-    segment.append(header, [batch])
+    segment.append([(header, [batch])])
     with pytest.raises(QueueFullError, match="wait for the disk"):
         rig.append(segment)
     with pytest.raises(QueueFullError):

@@ -47,11 +47,54 @@ def test_batch_in_the_wrong_place_is_our_bug(rig: Rig) -> None:
     segment = rig.open()
     for header, batch in (make_batch(1), make_batch(0, epoch=EPOCH + 1)):
         with pytest.raises(AssertionError):
-            segment.append(header, [batch])
+            segment.append([(header, [batch])])
     header, batch = make_batch(0)
     with pytest.raises(AssertionError):
-        segment.append(header._replace(base_offset=0), [batch, b"more"])
+        segment.append([(header._replace(base_offset=0), [batch, b"more"])])
     assert segment.end_offset == 0
+
+
+def test_batches_appended_together_are_a_log_like_any_other() -> None:
+    """Its end, its index, its times, and what a restart and a reader find."""
+    seed = random.randrange(2**32)
+    choose = random.Random(seed)
+    made, offset = [], 0
+    for _ in range(300):
+        kind = {"count": choose.randint(1, 4), "size": choose.randrange(2000)}
+        header, batch = make_batch(offset, timestamp=choose.randrange(10**6), **kind)
+        made.append((header, [batch]))
+        offset = header.next_offset
+    backends = MemoryBackend(), MemoryBackend()
+    (apart, one), (together, other) = [(rig, rig.open()) for rig in map(Rig, backends)]
+    while made:
+        run = [made.pop(0) for _ in range(min(len(made), choose.randint(1, 20)))]
+        assert [one.append([batch]) for batch in run][-1] == other.append(run), seed
+    assert one.end == other.end, seed
+    for rig, segment in ((apart, one), (together, other)):
+        rig.settle(segment)
+        assert rig.seal(segment) is None
+    for path in (LOG, LOG.with_suffix(".index"), LOG.with_suffix(".timeindex")):
+        assert backends[0].fs.contents(path) == backends[1].fs.contents(path) != b"", (seed, path)
+    offsets = choose.sample(range(offset), 50)
+    assert [apart.read(one, at, size_max=1) for at in offsets] == [
+        together.read(other, at, size_max=1) for at in offsets
+    ], seed
+    assert Rig(backends[1].crash_clone("none")).recover().end == one.end, seed
+
+
+def test_batches_that_do_not_all_fit_are_all_refused(
+    rig: Rig, backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = rig.open()
+    good = rig.append(segment)
+    end = segment.end
+    monkeypatch.setattr("engine.segment.POSITION_MAX", segment.size * 3)
+    run = [make_batch(offset) for offset in (1, 2, 3)]
+    with pytest.raises(SegmentClosedError, match="full"):
+        segment.append([(header, [batch]) for header, batch in run])
+    assert segment.end == end
+    rig.settle(segment)
+    assert backend.fs.contents(LOG) == good
 
 
 def test_batches_that_claim_billions_of_records_do_not_break_the_log(
@@ -67,7 +110,7 @@ def test_batches_that_claim_billions_of_records_do_not_break_the_log(
     struct.pack_into(">I", batch, 17, crc32c(memoryview(batch)[21:]))
     header = parse_header(batch)
     check_batch(batch, header)
-    segment.append(header, [batch])
+    segment.append([(header, [batch])])
     for _ in range(3):
         with pytest.raises(SegmentClosedError, match="full"):
             rig.append(segment, size=5000)

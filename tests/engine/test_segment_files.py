@@ -31,7 +31,7 @@ def test_head_that_comes_after_the_promise_is_kept(rig: Rig, backend: MemoryBack
     rig.promise(segment, 8)
     state[0] = b"from the recoverer"
     header, batch = make_batch(0)
-    segment.repair(header, [batch])
+    segment.repair([(header, [batch])])
     rig.settle(segment)
     assert Rig(backend.crash_clone("none")).recover().head() == b"from the recoverer"
 

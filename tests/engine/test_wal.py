@@ -159,7 +159,7 @@ async def test_wal_under_an_event_loop_never_blocks_it(tmp_path: Path) -> None:
     segment.on_durable = durable
     for i in range(500):
         header, batch = make_batch(segment.end_offset, size=1000)
-        segment.append(header, [batch])
+        segment.append([(header, [batch])])
         if i % 50 == 0:
             await asyncio.sleep(0)
     await asyncio.wait_for(done.wait(), 30)

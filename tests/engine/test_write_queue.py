@@ -100,7 +100,7 @@ def test_zeros_that_were_in_the_way_come_back_late_and_later() -> None:
     for _ in range(3):
         count = 0
         while not queue.zeros_size:
-            queue.add([bytes(size)], size, 0)
+            queue.add([bytes(size)], size, 0, batch_count=1)
             queue.written(queue.take(position))
             count += 1
         counts.append(count)

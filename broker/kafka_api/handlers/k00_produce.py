@@ -43,12 +43,9 @@ from broker.errors import (
     InvalidRecord,
     InvalidTopic,
     LeaderMoved,
-    NotEnoughReplicas,
     NotLeader,
-    OutcomeUnknown,
     PeerError,
     RequestError,
-    StorageFailed,
     UnsupportedCompression,
 )
 from broker.kafka_api.context import Context
@@ -67,8 +64,6 @@ _GATE: Final = Struct(">8xi4xb4xh")
 """Of a batch header, what the protocol itself has rules for: length after the 12th byte, magic,
 attributes."""
 _CODEC_MASK: Final = 0b111
-_MAY_COME_AGAIN: Final = (NotLeader, NotEnoughReplicas, OutcomeUnknown, StorageFailed)
-"""After these the same batch may be taken a moment later."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -164,8 +159,7 @@ async def _append(
                 raise
             return Written(*sent_on)
     except RequestError as error:
-        if isinstance(error, _MAY_COME_AGAIN):
-            ctx.behind.refused(name, wanted.records or b"")
+        ctx.behind.refused(name, wanted.records or b"", error)
         return error
 
 

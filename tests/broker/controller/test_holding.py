@@ -45,7 +45,7 @@ class Follower:
         assert copy is not None
         data = bytearray(batch(b"v", producer=(7, 0, sequence)))
         patch(data, base_offset=Offset(copy.segment.end_offset), leader_epoch=copy.replica.epoch)
-        copy.append(parse_header(data), [bytes(data)])
+        copy.append([(parse_header(data), [bytes(data)])])
 
     def window(self, sid: int) -> ProducerState | None:
         copy = self.copies.get(topic_id(1), sid)

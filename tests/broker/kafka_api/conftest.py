@@ -5,19 +5,18 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from tests.broker.kafka_api.harness import Node
+from tests.broker.kafka_api.harness import Node, Way
 
 
 @pytest.fixture
-async def is_quick() -> bool:
-    """Whether connections offer their requests to the quick way first."""
-    return False
+async def way() -> Way:
+    return Way.GENERAL
 
 
 @pytest.fixture
-async def node(is_quick: bool) -> AsyncIterator[Node]:
+async def node(way: Way) -> AsyncIterator[Node]:
     """A node that serves the Kafka protocol over a log in memory."""
-    node = Node(is_quick=is_quick)
+    node = Node(way=way)
     async with anyio.create_task_group() as tasks:
         node.groups.start(tasks)
         yield node

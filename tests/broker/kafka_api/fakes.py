@@ -4,6 +4,7 @@ Honest: offsets, epochs, the watermark and the errors are those that a real node
 test needs to go wrong (a disk that waits, a leader elsewhere) is set on the object.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import anyio
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from broker.controller import group_config
+from broker.controller.checks import accepted
 from broker.controller.topic_config import TopicConfig, validate
 from broker.controller.topic_name import check_topic_name
 from broker.errors import (
@@ -36,6 +38,7 @@ from broker.ports import (
     Buffer,
     EditConfigs,
     LogDir,
+    Produced,
     SegmentView,
     StoredLog,
     TimestampedOffset,
@@ -46,6 +49,7 @@ from broker.ports import (
 from broker.replication.progress import Progress
 from engine.batch import (
     HEADER_SIZE,
+    BatchHeader,
     CorruptBatchError,
     check_batch,
     parse_header,
@@ -102,8 +106,9 @@ class FakePartition:
         self.error: Exception | None = None
         self.must_wait = False
         """An append or a read would have to wait for something."""
-        self.quick_count = 0
-        """Those that did not."""
+        self.quick_count = self.soon_count = 0
+        """Those that did not; and of the appends, those at the end of the turn."""
+        self._gathered: list[tuple[bytearray | memoryview, Produced, int, float]] = []
         self._progress = Progress(0)
         self.unconfirmed: Exception | None = None
         self.keyed_snapshot: Callable[[], bytes] = bytes
@@ -165,7 +170,35 @@ class FakePartition:
         self.quick_count += appended is not None
         return appended
 
+    def append_soon(
+        self, batch: bytearray | memoryview, produced: Produced, *, acks: int, timeout_s: float
+    ) -> bool:
+        header = accepted(batch, TopicConfig.of(self.view.configs), now_ms=self.clock.now_ms())
+        if self.must_wait or header is None or isinstance(self.error, NotLeader):
+            return False
+        self._append_gathered()
+        if self._seen(header) is not None:
+            return False
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._append_gathered)
+        self._gathered.append((batch, produced, acks, timeout_s))
+        self.soon_count += 1
+        return True
+
+    def _append_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for batch, produced, acks, timeout_s in gathered:
+            try:
+                produced.appended = appended = self._append(batch)
+            except Exception as error:  # noqa: BLE001
+                produced.refused(error)
+            else:
+                self.when_committed(
+                    appended.end_offset, produced.committed, acks=acks, timeout_s=timeout_s
+                )
+
     def _append(self, batch: Buffer) -> Appended:
+        self._append_gathered()
         if self.error is not None:
             raise self.error
         config = TopicConfig.of(self.view.configs)
@@ -180,10 +213,8 @@ class FakePartition:
             raise InvalidRecord("bytes after the batch")
         if header.is_control:
             raise InvalidRecord("a control batch")
-        seen = self._sequences.setdefault((header.producer_id, header.producer_epoch), [])
-        for sequence, base_offset, end_offset in seen[-5:] if header.producer_id >= 0 else ():
-            if sequence == header.base_sequence:
-                return Appended(base_offset, end_offset, -1, self.log_start_offset, True)
+        if (seen := self._seen(header)) is not None:
+            return Appended(*seen, -1, self.log_start_offset, True)
         base_offset = self.end_offset
         data = bytearray(batch)
         append_time_ms = -1
@@ -193,10 +224,20 @@ class FakePartition:
         patch(data, base_offset=base_offset, leader_epoch=self.leader_epoch)
         end_offset = base_offset + header.record_count
         self.batches.append((base_offset, end_offset, bytes(data)))
-        seen.append((header.base_sequence, base_offset, end_offset))
+        self._window(header).append((header.base_sequence, base_offset, end_offset))
         if not self.is_held:
             self.release()
         return Appended(base_offset, end_offset, append_time_ms, self.log_start_offset)
+
+    def _window(self, header: BatchHeader) -> list[tuple[int, int, int]]:
+        return self._sequences.setdefault((header.producer_id, header.producer_epoch), [])
+
+    def _seen(self, header: BatchHeader) -> tuple[int, int] | None:
+        """The offsets of a batch that came before."""
+        for sequence, *offsets in self._window(header)[-5:] if header.producer_id >= 0 else ():
+            if sequence == header.base_sequence:
+                return offsets[0], offsets[1]
+        return None
 
     def when_committed(
         self,

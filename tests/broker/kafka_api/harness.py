@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from enum import IntEnum
 from functools import partial
 from typing import Any, cast
 
@@ -23,16 +24,23 @@ from tests.broker.kafka_api.layouts import (
 )
 
 
+class Way(IntEnum):
+    """How a request is begun."""
+
+    GENERAL = 0
+    ALONE = 1
+    """Offered to `begin_now` first, as the network layer does, when nothing else comes in its
+    turn."""
+    AMONG_OTHERS = 2
+
+
 class Connection:
-    """One client. `send` is stage 1 of a request, awaiting the result is stage 2.
+    """One client. `send` is stage 1 of a request, awaiting the result is stage 2."""
 
-    `is_quick`: as the network layer does, offer each request to `begin_now` first.
-    """
-
-    def __init__(self, session: KafkaSession, *, is_quick: bool = False) -> None:
+    def __init__(self, session: KafkaSession, *, way: Way = Way.GENERAL) -> None:
         self.session = session
         self.correlation_id = 0
-        self.is_quick = is_quick
+        self.way = way
         self.general_count = 0
         """Requests that the quick way did not take."""
         self._is_known = False
@@ -46,12 +54,14 @@ class Connection:
         return Asked(message, version, self.correlation_id, finish)
 
     async def _begin(self, frame: memoryview, client_id: str | None) -> Finish:
-        if self.is_quick:
+        if self.way:
             if not self._is_known:
                 self._is_known = True
                 hello = encode_request(METADATA, 1, 0, client_id, {"topics": []})
                 await (await self.session.begin(memoryview(bytearray(hello))))()
-            if (pending := self.session.begin_now(frame, is_alone=True, is_next=True)) is not None:
+            is_alone = self.way is Way.ALONE
+            pending = self.session.begin_now(frame, is_alone=is_alone, is_next=True)
+            if pending is not None:
                 return partial(_settled, pending)
             self.general_count += 1
         return await self.session.begin(frame)
@@ -155,8 +165,8 @@ class Asked:
 
 
 class Node:
-    def __init__(self, *, is_quick: bool = False) -> None:
-        self.is_quick = is_quick
+    def __init__(self, *, way: Way = Way.GENERAL) -> None:
+        self.way = way
         self.clock = FakeClock()
         self.controller = FakeController(self.clock)
         self.groups = Coordinator(cast(Any, self.controller), self.clock)
@@ -185,7 +195,7 @@ class Node:
             sessions=self.sessions,
             stopping=self.stopping,
         )
-        return Connection(KafkaSession(context), is_quick=self.is_quick)
+        return Connection(KafkaSession(context), way=self.way)
 
     async def create(self, name: str, **configs: str) -> FakePartition:
         """A topic; `_` in the name of a config stands for a dot."""

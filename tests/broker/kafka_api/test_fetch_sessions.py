@@ -11,18 +11,18 @@ from broker.errors import StorageFailed
 from broker.kafka_api.fetch_sessions import EPOCH_MAX, IDLE_S_MIN, FetchSessions
 from broker.kafka_api.wire import load
 from tests.broker.kafka_api.fakes import batch
-from tests.broker.kafka_api.harness import Connection, Node
+from tests.broker.kafka_api.harness import Connection, Node, Way
 from tests.broker.kafka_api.layouts import FETCH
 
 NOT_FOUND, WRONG_EPOCH, ID_ERROR = 70, 71, 106
 
 
-@pytest.fixture(params=[False, True], ids=["general", "quick"])
-async def is_quick(request: pytest.FixtureRequest) -> bool:
+@pytest.fixture(params=[Way.GENERAL, Way.ALONE])
+async def way(request: pytest.FixtureRequest) -> Way:
     """Both ways of a Fetch tell and remember the same."""
     for version in (7, 11, 12, 13, 17):
         await load(1, version)
-    return bool(request.param)
+    return Way(request.param)
 
 
 @dataclass

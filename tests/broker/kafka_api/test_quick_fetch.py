@@ -13,7 +13,7 @@ import pytest
 from broker.errors import StorageFailed
 from broker.kafka_api.wire import load
 from tests.broker.kafka_api.fakes import FakePartition, batch
-from tests.broker.kafka_api.harness import Asked, Connection, Node
+from tests.broker.kafka_api.harness import Asked, Connection, Node, Way
 from tests.broker.kafka_api.layouts import FETCH, decode_response
 
 NAMES = ("a", "b", "c")
@@ -28,9 +28,7 @@ class Twins:
 
     rng: random.Random
     version: int
-    nodes: tuple[Node, Node] = field(
-        default_factory=lambda: (Node(is_quick=False), Node(is_quick=True))
-    )
+    nodes: tuple[Node, Node] = field(default_factory=lambda: (Node(), Node(way=Way.ALONE)))
     connections: list[Connection] = field(default_factory=list)
     at: dict[str, int] = field(default_factory=dict)
     """What the client believes that its session holds: the next offset by topic."""
@@ -198,7 +196,7 @@ async def test_a_fetch_waits_no_longer_than_it_asks(node: Node) -> None:
     partition = await node.create("t")
     await load(1, 11)
     connection = node.connect()
-    connection.is_quick = True
+    connection.way = Way.ALONE
     with anyio.fail_after(20):
         answer = await connection.fetch("t", 0, max_wait_ms=10)
     assert (answer["error"], answer["records"], answer["high_watermark"]) == (0, b"", 0)
@@ -209,7 +207,7 @@ async def test_a_wait_that_turns_out_to_need_the_disk_goes_on_in_a_task(node: No
     partition = await node.create("t")
     await load(1, 11)
     connection = node.connect()
-    connection.is_quick = True
+    connection.way = Way.ALONE
 
     async def act() -> None:
         partition.must_wait = True

@@ -28,6 +28,7 @@ from broker.ports import (
     Buffer,
     Finish,
     NodeStatus,
+    Produced,
     Reply,
     SegmentView,
     TimestampedOffset,
@@ -130,6 +131,11 @@ class FakePartition:
         is_ours: bool = False,
     ) -> Appended | None:
         return None if self.must_wait else self._append(batch)
+
+    def append_soon(
+        self, batch: bytearray | memoryview, produced: Produced, *, acks: int, timeout_s: float
+    ) -> bool:
+        return False
 
     def _append(self, batch: Buffer) -> Appended:
         if self.failures:

@@ -69,7 +69,7 @@ async def test_a_follower_that_comes_before_the_sync_gets_the_batch_that_waits_f
         store.log("t", TOPIC_ID), TOPIC_ID, sid=SID, base_offset=0, epoch=EPOCH,
         window=ProducerState(),
     )  # fmt: skip
-    copy.append(parse_header(placed(0)), [placed(0)])
+    copy.append([(parse_header(placed(0)), [placed(0)])])
     follower = Follower()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(feed(store, copy, follower).run)
@@ -92,7 +92,7 @@ async def test_a_follower_that_keeps_up_is_sent_what_no_file_has_yet(store: Stor
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(feed(store, copy, follower).run)
         await anyio.wait_all_tasks_blocked()
-        copy.append(parse_header(placed(0)), [placed(0)])
+        copy.append([(parse_header(placed(0)), [placed(0)])])
         with anyio.fail_after(10):
             await follower.came.wait()
         assert copy.segment.durable_offset == 0

@@ -87,7 +87,7 @@ async def test_a_recoverer_whose_own_copy_has_failed_lives_and_asks_the_others()
     backend.fail_next("write", errno.ENOSPC, path=".log")
     data = bytearray(batch(b"v"))
     patch(data, base_offset=Offset(0), leader_epoch=4)
-    copy.append(parse_header(data), [bytes(data)])
+    copy.append([(parse_header(data), [bytes(data)])])
     with anyio.fail_after(10):
         while copy.segment.failed is None:
             await anyio.sleep(0.001)

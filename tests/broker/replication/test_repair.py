@@ -59,7 +59,7 @@ def fresh_copy(store: Store) -> LocalCopy:
         store.log("t", TOPIC_ID), TOPIC_ID, sid=SID, base_offset=0, epoch=EPOCH,
         window=ProducerState(),
     )  # fmt: skip
-    copy.append(parse_header(placed(0)), [placed(0)])
+    copy.append([(parse_header(placed(0)), [placed(0)])])
     return copy
 
 

@@ -116,8 +116,7 @@ class Leader:
         copy, writer = self.led[sid]
         data = bytearray(batch(b"v%d" % offset))
         patch(data, base_offset=Offset(offset), leader_epoch=EPOCH)
-        copy.append(parse_header(data), [bytes(data)])
-        writer.accept(parse_header(data))
+        writer.accept(offset, copy.append([(parse_header(data), [bytes(data)])]))
 
     async def written(self, sid: int, end_offset: int) -> None:
         with anyio.fail_after(10):

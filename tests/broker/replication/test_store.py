@@ -34,7 +34,7 @@ def append(store: Store, copy: LocalCopy, value: bytes) -> int:
     batch = build([Record(0, 0, None, value)], base_timestamp=0)
     end = copy.segment.end_offset
     patch(batch, base_offset=end, leader_epoch=1)
-    return copy.append(parse_header(batch), [batch])
+    return copy.append([(parse_header(batch), [batch])])
 
 
 async def test_an_append_that_is_handed_over_at_once_holds_up_no_later_one(store: Store) -> None:

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.replication.tail import Tail, Tails
+from engine.batch import LENGTH_END, parse_header, patch
+from engine.records import Record, build
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
@@ -23,7 +25,10 @@ def stack() -> Iterator[ExitStack]:
 
 
 def push(tail: Tail, size: int) -> None:
-    tail.push(tail.end_offset, tail.end_offset + 1, [b"x" * size])
+    data = bytearray(build([Record(0, 0, None, b"x")], base_timestamp=0))
+    patch(data, base_offset=tail.end_offset, leader_epoch=0)
+    header = parse_header(data)._replace(batch_length=size - LENGTH_END)
+    tail.push([(header, [b"x" * size])], header.next_offset)
 
 
 def test_segments_that_nobody_follows_hold_nothing() -> None:

@@ -37,7 +37,7 @@ def batch(
 def accept(one: Writer, header: BatchHeader) -> None:
     """What the copy and the writer do together with an admitted batch."""
     one.window.update(header)
-    one.accept(header)
+    one.accept(header.base_offset, header.next_offset)
 
 
 def writer(replicas: tuple[int, ...] = (1,), quorum: int = 1, base_offset: int = 100) -> Writer:
@@ -55,15 +55,15 @@ def writer(replicas: tuple[int, ...] = (1,), quorum: int = 1, base_offset: int =
 def test_offsets_follow_each_other_without_gap() -> None:
     one = writer()
     assert one.admit(batch(100, 3), acks=-1) is None
-    one.accept(batch(100, 3))
+    one.accept(100, 103)
     assert one.next_offset == 103
     with pytest.raises(AssertionError):
-        one.accept(batch(100, 3))
+        one.accept(100, 103)
 
 
 def test_nothing_is_committed_before_the_disk_has_it() -> None:
     one = writer()
-    one.accept(batch(100, 3))
+    one.accept(100, 103)
     assert one.high_watermark == 100
     assert not one.is_drained
     assert one.on_durable(1, 103)
@@ -73,7 +73,7 @@ def test_nothing_is_committed_before_the_disk_has_it() -> None:
 
 def test_the_watermark_waits_for_the_second_copy_of_three() -> None:
     one = writer(replicas=(1, 2, 3), quorum=2)
-    one.accept(batch(100, 3))
+    one.accept(100, 103)
     assert not one.on_durable(1, 103)
     assert one.high_watermark == 100
     assert one.on_durable(3, 102)
@@ -82,7 +82,7 @@ def test_the_watermark_waits_for_the_second_copy_of_three() -> None:
 
 def test_a_late_or_foreign_acknowledgement_moves_nothing_back() -> None:
     one = writer()
-    one.accept(batch(100, 3))
+    one.accept(100, 103)
     one.on_durable(1, 103)
     assert not one.on_durable(1, 101)
     assert not one.on_durable(9, 500)

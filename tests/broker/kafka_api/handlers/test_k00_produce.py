@@ -24,16 +24,16 @@ from broker.errors import (
 )
 from broker.kafka_api.wire import load
 from tests.broker.kafka_api.fakes import FakePartition, batch
-from tests.broker.kafka_api.harness import Node
+from tests.broker.kafka_api.harness import Node, Way
 from tests.broker.kafka_api.layouts import METADATA, PRODUCE
 
 
-@pytest.fixture(params=[False, True], ids=["general", "quick"])
-async def is_quick(request: pytest.FixtureRequest) -> bool:
-    """Both ways of a Produce keep the same promises."""
+@pytest.fixture(params=Way)
+async def way(request: pytest.FixtureRequest) -> Way:
+    """All ways of a Produce keep the same promises."""
     for version in range(3, 13):
         await load(0, version)
-    return bool(request.param)
+    return Way(request.param)
 
 
 ZSTD = 4
@@ -60,14 +60,15 @@ async def test_a_log_append_time_topic_tells_its_timestamp_to_the_millisecond(no
 
 
 async def test_the_usual_produce_takes_the_quick_way_where_it_is_offered(
-    node: Node, is_quick: bool
+    node: Node, way: Way
 ) -> None:
     """Or every other test here would compare the general way with itself."""
     partition = await node.create("t")
     connection = node.connect()
     for version in range(3, 13):
         await connection.produce("t", batch(b"a"), version=version)
-    assert partition.quick_count == (10 if is_quick else 0)
+    assert partition.quick_count == (10 if way is Way.ALONE else 0)
+    assert partition.soon_count == (10 if way is Way.AMONG_OTHERS else 0)
 
 
 async def test_an_append_that_must_wait_goes_the_general_way(node: Node) -> None:
@@ -247,15 +248,15 @@ async def test_what_is_no_single_sound_batch_is_never_written(
     assert not partition.batches
 
 
-@pytest.mark.parametrize("is_quick", [True], indirect=True)
-async def test_a_damaged_batch_is_refused_in_the_same_words_by_both_ways(node: Node) -> None:
+@pytest.mark.parametrize("way", [Way.ALONE, Way.AMONG_OTHERS], indirect=True)
+async def test_a_damaged_batch_is_refused_in_the_same_words_by_all_ways(node: Node) -> None:
     """Each is looked at once: two looks at a large batch are two checksums of it."""
     seed = random.randrange(2**32)
     choose = random.Random(seed)
     await node.create("quick")
     await node.create("general")
     quick, general = node.connect(), node.connect()
-    general.is_quick = False
+    general.way = Way.GENERAL
     for number in range(300):
         data = bytearray(batch(b"a", b"b"))
         for _ in range(choose.choice([1, 1, 2])):
@@ -370,12 +371,12 @@ def _numbered(sequence: int, *, producer_id: int = 9, epoch: int = 0) -> bytes:
     "refusal", [NotLeader("not yet"), NotEnoughReplicas("one"), OutcomeUnknown("?")]
 )
 async def test_what_was_sent_behind_a_refused_batch_does_not_overtake_it(
-    is_quick: bool, is_known: bool, refusal: RequestError
+    way: Way, is_known: bool, refusal: RequestError
 ) -> None:
     """A node that stood still refuses one batch, and leads again when it reads the next. As an
     out-of-order sequence that makes librdkafka write twice, in other partitions; a producer that
     the topic does not know would be written in the wrong order."""
-    node = Node(is_quick=is_quick)
+    node = Node(way=way)
     partition = await node.create("t")
     connection = node.connect()
     first = 0
@@ -393,10 +394,10 @@ async def test_what_was_sent_behind_a_refused_batch_does_not_overtake_it(
 
 
 async def test_a_producer_that_went_elsewhere_with_a_refused_batch_may_come_back(
-    is_quick: bool,
+    way: Way,
 ) -> None:
     """What it brings next is taken for what it had sent behind that one; but only once."""
-    node = Node(is_quick=is_quick)
+    node = Node(way=way)
     partition = await node.create("t")
     connection = node.connect()
     await connection.produce("t", _numbered(0))
@@ -409,9 +410,9 @@ async def test_a_producer_that_went_elsewhere_with_a_refused_batch_may_come_back
 
 
 async def test_a_refused_batch_holds_up_no_other_producer_and_no_other_topic(
-    is_quick: bool,
+    way: Way,
 ) -> None:
-    node = Node(is_quick=is_quick)
+    node = Node(way=way)
     partition = await node.create("t")
     await node.create("u")
     connection = node.connect()
@@ -423,8 +424,8 @@ async def test_a_refused_batch_holds_up_no_other_producer_and_no_other_topic(
     assert (await connection.produce("t", batch(b"of nobody")))["error"] == 0
 
 
-async def test_a_new_epoch_behind_a_refused_batch_is_taken(is_quick: bool) -> None:
-    node = Node(is_quick=is_quick)
+async def test_a_new_epoch_behind_a_refused_batch_is_taken(way: Way) -> None:
+    node = Node(way=way)
     partition = await node.create("t")
     connection = node.connect()
     partition.error = NotLeader("not yet")

@@ -22,16 +22,16 @@ from broker.errors import (
 from broker.kafka_api.wire import load
 from broker.ports import SegmentView
 from tests.broker.kafka_api.fakes import FakePartition, batch
-from tests.broker.kafka_api.harness import Node
+from tests.broker.kafka_api.harness import Node, Way
 from tests.broker.kafka_api.layouts import FETCH
 
 
-@pytest.fixture(params=[False, True], ids=["general", "quick"])
-async def is_quick(request: pytest.FixtureRequest) -> bool:
+@pytest.fixture(params=[Way.GENERAL, Way.ALONE])
+async def way(request: pytest.FixtureRequest) -> Way:
     """Both ways of a Fetch tell the same."""
     for version in range(4, 18):
         await load(1, version)
-    return bool(request.param)
+    return Way(request.param)
 
 
 ZSTD = 4
@@ -153,18 +153,18 @@ class TestWhatIsReturned:
 class TestTheQuickWay:
     @pytest.mark.parametrize("version", range(4, 18))
     async def test_records_that_are_in_memory_need_no_task(
-        self, node: Node, is_quick: bool, version: int
+        self, node: Node, way: Way, version: int
     ) -> None:
         partition = await filled(node, batch(b"a", b"b"), batch(b"c"))
         topic = "t" if version < 13 else partition.view.topic_id
         answer = await node.connect().fetch(topic, 1, version)
         assert answer["records"] == partition.batches[0][2] + partition.batches[1][2]
         assert (answer["error"], answer["high_watermark"]) == (0, 3)
-        assert partition.quick_count == (is_quick and version >= 10)
+        assert partition.quick_count == (bool(way) and version >= 10)
         assert node.counters.requests.of("Fetch").outcomes == {"NONE": 1}
 
     async def test_what_has_to_wait_for_the_disk_or_for_room_is_left_to_a_task(
-        self, node: Node, is_quick: bool
+        self, node: Node, way: Way
     ) -> None:
         partition = await filled(node, batch(b"a"))
         partition.must_wait = True
@@ -266,7 +266,7 @@ class TestSessions:
 
 class TestLongPoll:
     async def test_a_fetch_at_the_end_is_parked_and_woken_by_the_append(
-        self, node: Node, is_quick: bool
+        self, node: Node, way: Way
     ) -> None:
         partition = await filled(node, batch(b"a"))
 
@@ -275,7 +275,7 @@ class TestLongPoll:
 
         answer = await woken_by(node, act, offset=1)
         assert answer["records"] == partition.batches[1][2]
-        if is_quick:
+        if way:
             assert (partition.read_count, partition.quick_count) == (0, 2), "and no task"
         else:  # before and after it subscribed, and when it was woken
             assert partition.read_count == 3
@@ -396,7 +396,7 @@ class TestLongPoll:
         answer = await node.connect().fetch("t", 0, min_bytes=10_000, max_wait_ms=LONG_MS)
         assert answer["records"] == partition.batches[0][2]
 
-    @pytest.mark.parametrize("is_quick", [False])
+    @pytest.mark.parametrize("way", [Way.GENERAL])
     async def test_an_append_between_reading_and_waiting_is_not_slept_over(
         self, node: Node
     ) -> None:
@@ -425,7 +425,7 @@ class TestLongPoll:
             tasks.cancel_scope.cancel()
         assert partition.watcher_count == 0
 
-    @pytest.mark.parametrize("is_quick", [False])
+    @pytest.mark.parametrize("way", [Way.GENERAL])
     async def test_the_deadline_is_fixed_when_the_request_arrives(self, node: Node) -> None:
         """Replies wait for their turn; that time counts."""
         await filled(node)
