@@ -1,6 +1,7 @@
 """More lines that are left out, in every layer under a record: what catches each is in
 docs/simulation.md, and where nothing can, which other line covers it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from broker.replication.seal import Recovery
 from broker.server.admission import Admission
 from engine import log, recovery
 from engine.backends._memory_fs import MemoryFs
+from engine.batch import Offset, Placed
 from engine.errors import SegmentClosedError
 from engine.head import Head
 from engine.segment import Segment
@@ -48,10 +50,10 @@ def a_promise_stops_nobody() -> Patches:
         self.promised_epoch = seal_epoch
         return None
 
-    def append(self: Segment, header: Any, buffers: Any) -> Any:
+    def append(self: Segment, batches: Sequence[Placed]) -> Offset:
         if self.failed or self.sealed or self._closed:
             raise SegmentClosedError("closed")
-        return self._enqueue(header, buffers)
+        return self._enqueue(batches)
 
     yield Replica, "ask_promise", ask_promise
     yield Segment, "append", append
@@ -130,7 +132,7 @@ def the_writer_hears_of_repairs() -> Patches:
     """A copy that is repaired goes on telling the old writer what is durable."""
 
     def repair(self: LocalCopy, placed: Any, batch: Any) -> None:
-        self.segment.repair(placed, [batch])
+        self.segment.repair([(placed, [batch])])
         self.replica.end_offset = placed.next_offset
         if self.window is not None:
             self.window.update(placed)

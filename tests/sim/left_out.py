@@ -5,6 +5,7 @@ deleted. Where two rules cover each other, leaving out one of them does no harm;
 out here, and the text says which covers which.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from broker.replication.repair import CatchUp
 from broker.replication.replica import Replica
 from broker.replication.writer import Writer
 from engine.backends._memory_fs import MemoryFs
+from engine.batch import Offset, Placed
 from engine.errors import SegmentClosedError
 from engine.producer_state import ProducerState
 from engine.segment import Segment
@@ -226,10 +228,10 @@ def the_old_leader_writes_on() -> Patches:
     yield Segment, "append", _append_if_not_closed
 
 
-def _append_if_not_closed(self: Segment, header: Any, buffers: Any) -> Any:
+def _append_if_not_closed(self: Segment, batches: Sequence[Placed]) -> Offset:
     if self.failed or self.sealed or self._closed:
         raise SegmentClosedError("closed")
-    return self._enqueue(header, buffers)
+    return self._enqueue(batches)
 
 
 # ---- durability ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from broker.controller.partition import LocalPartition
 from broker.controller.restart import Restart
 from broker.errors import MetadataUnavailable
 from broker.groups.state_log import StateLog
+from broker.ports import Appended
 from broker.replication import header as segment_header
 from broker.replication import quorum, seal
 from broker.replication.copies import LocalCopy
@@ -110,6 +111,21 @@ def high_watermark_from_unsynced_ends() -> Patches:
         return end_offset
 
     yield LocalCopy, "append", eager
+
+
+@mutant
+def a_turn_is_overtaken() -> Patches:
+    """What is appended at once does not go behind what came earlier in its turn."""
+    append = Bucket.append
+
+    def first(self: Bucket, *args: Any, **options: Any) -> Appended:
+        gathered, self.gathered = self.gathered, None
+        try:
+            return append(self, *args, **options)
+        finally:
+            self.gathered = gathered
+
+    yield Bucket, "append", first
 
 
 @mutant

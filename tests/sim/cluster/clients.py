@@ -11,9 +11,7 @@ from uuid import UUID
 
 import anyio
 
-from broker.controller.partition import LocalPartition
 from broker.errors import (
-    BatchRefused,
     CorruptBatch,
     NotEnoughReplicas,
     NotLeader,
@@ -22,10 +20,11 @@ from broker.errors import (
     RequestError,
     UnknownTopic,
 )
-from broker.ports import ACKS_ALL, ACKS_LEADER, Appended, Buffer
+from broker.ports import ACKS_ALL, ACKS_LEADER, Buffer
 from engine.batch import HEADER_SIZE, CorruptBatchError, check_batch, iter_headers
 from engine.records import Record, build, iter_records
 from tests.sim.cluster.node import WALL_START_MS, Process
+from tests.sim.cluster.produce import produce
 from tests.sim.cluster.troubles import TOPIC
 from tests.sim.cluster.world import World
 from tests.sim.history import History, Send
@@ -223,7 +222,7 @@ class Producer(Client):
         leader = await self.find_leader()
         batches = [batch for _, _, batch in self._window]
         timeout_s = self.rng.choice([0.5, 3.0, 8.0])
-        serve = partial(_produce, batches, ACKS_ALL, self.rng.choice([0.3, 2.0]))
+        serve = partial(produce, batches, ACKS_ALL, self.rng.choice([0.3, 2.0]))
         try:
             outcomes = await ask(self.world, leader, serve, timeout_s=timeout_s)
         except (Unanswered, RequestError):
@@ -248,89 +247,6 @@ class Producer(Client):
             self.history.acknowledged(send, outcome, self.now)
 
 
-async def _produce(
-    batches: list[bytes], acks: int, wait_s: float, process: Process
-) -> list[int | RequestError]:
-    """As the produce handler: append all in order, then wait for each. Offsets, or why not."""
-    waits: list[Callable[[], Awaitable[int]]] = []
-    for batch in batches:
-        try:
-            partition = process.controller.partition(process.controller.topic(TOPIC))
-            is_quick = process.world.takes_quick_way()
-            written = _append_now(partition, batch, acks) if is_quick else None
-            if written is None:
-                written = await partition.append(bytearray(batch), acks=acks)
-        except RequestError as error:
-            waits.append(partial(_raise, error))
-        else:
-            committed = _committed_now if is_quick else _committed
-            waits.append(committed(process, partition, written, acks, wait_s))
-    outcomes: list[int | RequestError] = []
-    for wait in waits:
-        try:
-            outcomes.append(await wait())
-        except RequestError as error:
-            outcomes.append(error)
-    return outcomes
-
-
-def _append_now(partition: LocalPartition, batch: bytes, acks: int) -> Appended | None:
-    """None if the general way is to be gone, which may know what to do."""
-    try:
-        return partition.append_now(bytearray(batch), acks=acks)
-    except BatchRefused:
-        raise
-    except RequestError:
-        return None
-
-
-def _committed(
-    process: Process, partition: LocalPartition, written: Appended, acks: int, wait_s: float
-) -> Callable[[], Awaitable[int]]:
-    """Waits when it is called."""
-
-    async def wait() -> int:
-        await partition.committed(written.end_offset, acks=acks, timeout_s=wait_s)
-        return _acknowledged(process, partition, written, acks)
-
-    return wait
-
-
-def _committed_now(
-    process: Process, partition: LocalPartition, written: Appended, acks: int, wait_s: float
-) -> Callable[[], Awaitable[int]]:
-    """Is told of it from now on."""
-    told: list[Exception | None] = []
-    done = anyio.Event()
-
-    def wake(failure: Exception | None) -> None:
-        told.append(failure)
-        done.set()
-
-    partition.when_committed(written.end_offset, wake, acks=acks, timeout_s=wait_s)
-
-    async def wait() -> int:
-        await done.wait()
-        if len(told) > 1:
-            process.world.violated(f"an append was answered {len(told)} times: {told}")
-        if (failure := told[0]) is not None:
-            raise failure
-        return _acknowledged(process, partition, written, acks)
-
-    return wait
-
-
-def _acknowledged(process: Process, partition: LocalPartition, written: Appended, acks: int) -> int:
-    if acks == ACKS_ALL:
-        topic_id = partition.topic.topic_id.bytes
-        process.world.committed(topic_id, written.end_offset, "a producer was acknowledged")
-    return written.base_offset
-
-
-async def _raise(error: RequestError) -> int:
-    raise error
-
-
 class PlainProducer(Client):
     """Not idempotent and never retries: what it is told has failed must not be there, what it is
     told with acks=all must stay."""
@@ -346,7 +262,7 @@ class PlainProducer(Client):
             acks = self.rng.choice([ACKS_ALL, ACKS_LEADER])
             send = Send(self.name, (value,), self.now, is_durable=acks == ACKS_ALL)
             self.history.sent(send)
-            serve = partial(_produce, [bytes(make_batch([value]))], acks, 2.0)
+            serve = partial(produce, [bytes(make_batch([value]))], acks, 2.0)
             try:
                 (outcome,) = await ask(self.world, leader, serve, timeout_s=3.0)
             except (Unanswered, RequestError):

@@ -1,6 +1,6 @@
 """The data: from a copy that is read back, or opened, to the mark below which it is served."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -8,7 +8,7 @@ from broker.controller.bucket import Bucket
 from broker.controller.read_back import ReadBack
 from broker.replication.copies import Copies, LocalCopy
 from broker.replication.writer import Writer
-from engine.batch import BatchHeader, Offset
+from engine.batch import BatchHeader, Offset, Placed
 from raft.state import Segment, Topic
 from tests.sim.cluster.model import Key
 from tests.sim.cluster.watch.facts import Facts, Steps, actor, key_of, majority
@@ -79,17 +79,18 @@ class Appends:
     def _watch_append(self, append: Callable[..., Offset]) -> Callable[..., Offset]:
         """`Append1` and `Receive`."""
 
-        def wrapped(copy: LocalCopy, placed: BatchHeader, buffers: Any) -> Offset:
-            end_offset = append(copy, placed, buffers)
+        def wrapped(copy: LocalCopy, batches: Sequence[Placed]) -> Offset:
+            end_offset = append(copy, batches)
             key, process, model = key_of(copy), actor(), self._model
             if process is None:
                 return end_offset
             disk = process.machine.disk_id
-            with self._facts.step(key):
-                if process.node == model.segments[key].writer:
-                    model.append(process, disk, key, placed)
-                else:
-                    model.receive(disk, key, placed)
+            for placed, _ in batches:
+                with self._facts.step(key):
+                    if process.node == model.segments[key].writer:
+                        model.append(process, disk, key, placed)
+                    else:
+                        model.receive(disk, key, placed)
             return end_offset
 
         return wrapped
