@@ -11,7 +11,7 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -132,6 +132,39 @@ def test_a_request_that_takes_more_instructions(
     most = "\n".join(f"{count / COUNT:8.1f} {name}" for name, count in counts.most_common(60))
     assert per_request <= INSTRUCTIONS[kind], f"{kind}: {per_request:.0f} instructions:\n{most}"
     assert per_request > INSTRUCTIONS[kind] / 3, f"{kind}: {per_request:.0f}: the bound is stale"
+
+
+PRODUCER_COUNT = 50
+INSTRUCTIONS_AMONG_MANY = 1_800
+"""Per Produce, where many come in one turn of the loop."""
+
+
+def test_many_producers_that_share_less_of_the_work(server: Server) -> None:
+    frame = wire.request(wire.PRODUCE, 3, 1, wire.produce("t", wire.batch([b"x" * 1000])))
+    process = server.process
+    assert process is not None
+    with ExitStack() as stack:
+        producers = [stack.enter_context(Wire(server.kafka_port)) for _ in range(PRODUCER_COUNT)]
+
+        def all_at_once() -> None:
+            process.send_signal(signal.SIGSTOP)
+            for producer in producers:
+                producer.send(frame)
+            process.send_signal(signal.SIGCONT)
+            for producer in producers:
+                assert wire.parse_produce(producer.receive()[1]).error == 0
+
+        for producer in producers:
+            producer.send(wire.request(wire.METADATA, 1, 1, wire.metadata(["t"])))
+            producer.receive()
+
+        counts = instructions(server, all_at_once)
+
+    per_request = sum(counts.values()) / COUNT / PRODUCER_COUNT
+    most = "\n".join(
+        f"{count / COUNT / PRODUCER_COUNT:8.1f} {name}" for name, count in counts.most_common(60)
+    )
+    assert INSTRUCTIONS_AMONG_MANY / 2 < per_request <= INSTRUCTIONS_AMONG_MANY, most
 
 
 MEMORY = {
