@@ -169,9 +169,10 @@ async def delete_records(
             raise NotLeader(f"{partition.topic.name} has moved")
         if not await roll(partition, f"records below {offset} are to be deleted"):
             await anyio.sleep(ROLL_PAUSE_S)
-    if offset > partition.log_start_offset:
-        applied = await metadata.propose(DeletePrefix(partition.metadata.topic_id, offset))
-        if applied.refusal:
-            raise UnknownTopic(f"{partition.topic.name} was deleted meanwhile")
-        _log.info("records deleted", topic=partition.topic.name, log_start_offset=applied.value)
-    return partition.log_start_offset
+    if offset <= partition.log_start_offset:
+        return partition.log_start_offset
+    applied = await metadata.propose(DeletePrefix(partition.metadata.topic_id, offset))
+    if applied.refusal:
+        raise UnknownTopic(f"{partition.topic.name} was deleted meanwhile")
+    _log.info("records deleted", topic=partition.topic.name, log_start_offset=applied.value)
+    return applied.value  # The topic may have moved: then this partition hears of nothing more.

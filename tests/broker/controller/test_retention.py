@@ -272,6 +272,22 @@ class TestDeleteRecords:
             with pytest.raises(UnknownTopic):
                 await delete_records(partition, node.broker._metadata, HIGH_WATERMARK, roll=roll)
 
+    async def test_a_topic_that_moves_meanwhile_is_not_said_to_begin_where_it_did(
+        self, tmp_path: Path
+    ) -> None:
+        async with running(tmp_path) as node:
+            partition = await node.topic()
+            await fill(partition, 5)
+
+            async def roll(led: LocalPartition, reason: str) -> bool:
+                is_closed = await node.broker.leading.roll_in_place(led, reason)
+                node.broker.leading.leases.partitions.pop(led.topic.topic_id.bytes)
+                led.close(NotLeader("it has moved"))
+                return is_closed
+
+            metadata = node.broker._metadata
+            assert await delete_records(partition, metadata, HIGH_WATERMARK, roll=roll) == 5
+
     async def test_a_client_that_gives_up_leaves_a_topic_that_takes_records(
         self, tmp_path: Path
     ) -> None:
