@@ -7,9 +7,10 @@ lifecycle.py    from registration to farewell
 
 A topic that this node leads
     leading.py    the partitions, and their segments   leases.py    what may be written
-    partition.py  appends, the high watermark, reads   bucket.py    the open segment, fenced
-    checks.py     what may be appended (pure)          gathered.py  what came in one turn (pure)
-    lookup.py     offsets by timestamp                 chain.py     sealed ones, here or elsewhere
+    partition.py  the high watermark, reads            appends.py   the ways in
+    bucket.py     the open segment, fenced             gathered.py  what came in one turn (pure)
+    checks.py     what may be appended (pure)          lookup.py    offsets by timestamp
+    chain.py      sealed segments, here or elsewhere
     monitor.py    when segments roll                   roll.py      how
     handed_on.py  what still comes after a hand-over   full_disk.py what a full disk hands over
     windows.py    the idempotence window at an end     retention.py what may be deleted

@@ -149,7 +149,7 @@ async def test_a_writer_is_refused_in_time_while_nobody_can_decide_a_rollover(
         return await propose(metadata, command)
 
     monkeypatch.setattr(Metadata, "propose", no_majority)
-    monkeypatch.setattr("broker.controller.partition.PARKED_S", 0.05)
+    monkeypatch.setattr("broker.controller.appends.PARKED_S", 0.05)
     monkeypatch.setattr("broker.controller.roll.AGAIN_PAUSE_S", 0.01)
     async with running(tmp_path) as node, anyio.create_task_group() as tasks:
         partition = await node.topic()
