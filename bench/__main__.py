@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from bench.again import failed, mended
 from bench.cells import Options
 from bench.machine import describe, load_average
 from bench.peers import KAFKA_JARS, ROOT, RUST_PEER, Kafka
@@ -48,6 +49,9 @@ def main() -> None:
     cells = [cell for name in names for cell in SECTIONS[name](options)]
     if chosen.match:
         cells = [cell for cell in cells if chosen.match in cell.name]
+    earlier = json.loads((chosen.output / "result.json").read_text()) if chosen.again else None
+    if earlier is not None:
+        cells = [cell for cell in cells if (cell.section, cell.name) in failed(earlier)]
     result = describe(_command())
     stage = Stage(Path(tempfile.mkdtemp(prefix="bench-", dir=chosen.folder)))
     signal.signal(signal.SIGTERM, _stop)
@@ -66,6 +70,8 @@ def main() -> None:
             "cells": runner.results,
             "left_out": runner.left_out,
         }
+        if earlier is not None:
+            result = mended(earlier, result)
         chosen.output.mkdir(parents=True, exist_ok=True)
         (chosen.output / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         (chosen.output / "README.md").write_text(page(result))
@@ -91,6 +97,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stored-gb", help="for the recovery, as 1,10; 1")
     parser.add_argument("--only", help=f"sections, of {','.join(SECTIONS)}")
     parser.add_argument("--match", help="only cells whose name has this in it")
+    parser.add_argument("--again", action="store_true", help="only what failed in that result")
     parser.add_argument("--heap", default=Kafka.heap, help="of Kafka's JVM")
     parser.add_argument("--note", default="", help="a sentence for the head of the page")
     parser.add_argument("--folder", help="where the servers' data goes")

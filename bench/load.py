@@ -266,6 +266,8 @@ def engine_batches(folder: str, count: int, entries: int, record_size: int) -> S
         check_batch(batch, header)
         segment.append([(header, [bytes(batch)])])
         while segment.durable_offset < segment.end_offset:
+            if segment.failed is not None:
+                raise segment.failed
             wal.flush()
             backend.wait()
             wal.reap()

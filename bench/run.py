@@ -47,6 +47,8 @@ class Runner:
             expected_s += self._budget.expected_s(cell)
             if all(one.label != cell.label for one in todo):
                 self._stage.release(cell.label)
+            if all(one.section != cell.section for one in todo):
+                self._stage.delete_topics()
         self.left_out = [f"{cell.section}: {cell.name}" for cell in left]
 
     def _announce(self, todo: Sequence[Cell], pace: float) -> None:

@@ -50,6 +50,19 @@ class Stage:
             peer.stop()
             shutil.rmtree(peer.folder)
 
+    def delete_topics(self) -> None:
+        """Of all servers, with their records: no later cell reads them, and a disk has an end."""
+        self._filled.clear()
+        for peer in self._peers.values():
+            if isinstance(peer, RustEngine):
+                continue
+            admin = AdminClient({"bootstrap.servers": peer.address})
+            found = admin.list_topics(timeout=START_S_MAX).topics
+            names = [name for name in found if not name.startswith("__")]
+            for begin in range(0, len(names), 100):
+                for future in admin.delete_topics(names[begin : begin + 100]).values():
+                    future.result()
+
     def topics(self, peer: Peer, count: int = 1) -> list[str]:
         """New ones, with one partition each."""
         names = [f"bench-{next(self._numbers)}" for _ in range(count)]
