@@ -7,13 +7,14 @@ the batch, does the local replica accept it.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import anyio
 
 from broker.bell import Bell
 from broker.controller.gathered import Gathered, tell
 from broker.errors import BrokerError, NotLeader, OutOfTouch, StorageFailed
-from broker.ports import Appended, Buffer
+from broker.ports import Appended, Buffer, Wake
 from broker.replication import header as segment_header
 from broker.replication.barrier import ReadBarrier
 from broker.replication.copies import LocalCopy
@@ -39,8 +40,10 @@ _appended = partial(tuple.__new__, Appended)
 """From all five fields, at every append."""
 
 
-WhenCommitted = Callable[..., None]
-"""See `ports.QuickPartition.when_committed`."""
+class WhenCommitted(Protocol):
+    """`ports.QuickPartition.when_committed`."""
+
+    def __call__(self, end_offset: int, wake: Wake, *, acks: int, timeout_s: float) -> None: ...
 
 
 class DiskBusy(BrokerError):
