@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from engine.backends import choose
 from engine.batch import check_batch, parse_header, patch
 from engine.durability import EACH
 from engine.records import Record, build
+from engine.segment import Segment
 from engine.wal import Wal
 
 IN_FLIGHT_MAX = 20_000
@@ -265,12 +266,7 @@ def engine_batches(folder: str, count: int, entries: int, record_size: int) -> S
         header = parse_header(batch)
         check_batch(batch, header)
         segment.append([(header, [bytes(batch)])])
-        while segment.durable_offset < segment.end_offset:
-            if segment.failed is not None:
-                raise segment.failed
-            wal.flush()
-            backend.wait()
-            wal.reap()
+        _commit(wal, [segment])
     took_s = time.perf_counter() - began
     wal.close()
     backend.close()
@@ -290,11 +286,7 @@ def group_commits(folder: str, count: int, files: int, batches: int) -> Sample:
             segment = segments[number % files]
             patch(batch, base_offset=segment.end_offset, leader_epoch=1)
             segment.append([(parse_header(batch), [bytes(batch)])])
-        wal.flush()
-        while any(segment.durable_offset < segment.end_offset for segment in segments):
-            backend.wait()
-            wal.reap()
-            wal.flush()
+        _commit(wal, segments)
 
     commit()
     durations_ms: list[float] = []
@@ -307,6 +299,17 @@ def group_commits(folder: str, count: int, files: int, batches: int) -> Sample:
     wal.close()
     backend.close()
     return {"messages_per_s": count * batches / took_s, **latencies(durations_ms)}
+
+
+def _commit(wal: Wal, segments: Sequence[Segment]) -> None:
+    """Until all that was appended is durable. Raises OSError when the disk refuses."""
+    while waiting := [one for one in segments if one.durable_offset < one.end_offset]:
+        for segment in waiting:
+            if segment.failed is not None:
+                raise segment.failed
+        wal.flush()
+        wal.backend.wait()
+        wal.reap()
 
 
 def _consumer(address: str, group: str, topic: str, **callbacks: Any) -> Consumer:

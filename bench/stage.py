@@ -2,15 +2,19 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
+from typing import Any, TypeVar
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench import java
 from bench.matrix import ProducerCell
 from bench.peers import START_S_MAX, Peer, RustEngine
+
+T = TypeVar("T")
 
 WARM_UP_COUNT = 150_000
 """Messages of each of two sizes that a server gets before anything is measured: a JVM compiles
@@ -59,18 +63,13 @@ class Stage:
             admin = AdminClient({"bootstrap.servers": peer.address})
             found = admin.list_topics(timeout=START_S_MAX).topics
             names = [name for name in found if not name.startswith("__")]
-            for begin in range(0, len(names), 100):
-                for future in admin.delete_topics(names[begin : begin + 100]).values():
-                    future.result()
+            _in_parts(admin.delete_topics, names)
 
     def topics(self, peer: Peer, count: int = 1) -> list[str]:
         """New ones, with one partition each."""
         names = [f"bench-{next(self._numbers)}" for _ in range(count)]
         admin = AdminClient({"bootstrap.servers": peer.address})
-        for begin in range(0, count, 100):
-            wanted = [NewTopic(name, 1, peer.replicas) for name in names[begin : begin + 100]]
-            for future in admin.create_topics(wanted).values():
-                future.result()
+        _in_parts(admin.create_topics, [NewTopic(name, 1, peer.replicas) for name in names])
         return names
 
     def leader_ports(self, peer: Peer, topics: Sequence[str]) -> list[int]:
@@ -101,6 +100,13 @@ class Stage:
                 break
             cell = ProducerCell("java", "none", size, 0, 16_384, "all", peer.durability)
             java.produce(peer.address, self.topics(peer)[0], cell, WARM_UP_COUNT // share)
+
+
+def _in_parts(ask: Callable[[list[T]], Mapping[Any, Future[None]]], wanted: list[T]) -> None:
+    """A hundred at a time, and wait for each. Raises what the server answers."""
+    for begin in range(0, len(wanted), 100):
+        for future in ask(wanted[begin : begin + 100]).values():
+            future.result()
 
 
 def _wait_for_brokers(peer: Peer) -> None:
