@@ -40,7 +40,7 @@ from broker.net.budget import Account
 from broker.net.framing import PREFIX_SIZE, FrameDecoder
 from broker.net.limits import Limits, ListenerStats
 from broker.net.outbox import Outbox
-from broker.net.stream import Stream
+from broker.net.stream import ReceiveOn, Stream
 from broker.ports import Buffer, Clock, Finish, Pending, Reply, Session, Unfinished
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -174,17 +174,18 @@ class Connection:
             return None
         return self._decoder.buffer()
 
-    def advance(self, size: int) -> list[memoryview] | None:
-        """The frames that are complete now and need the reading loop; None: it sleeps on."""
+    def advance(self, size: int) -> list[memoryview] | ReceiveOn | None:
+        """The frames that are complete now and need the reading loop; else it sleeps on."""
         self._stats.received_size += size
         was_last = self._account.received(size)
         frames = self._decoder.advance(size)
         since, self._waiting_since = self._waiting_since, self._now()
-        if frames:
-            self._frame_wait_s = 0.0
-        elif self._was_in_frame and since is not None:
-            # What a frame waits for memory, or for an earlier request, is not the peer's.
-            self._frame_wait_s += self._waiting_since - since
+        if not frames:
+            if self._was_in_frame and since is not None:
+                # What a frame waits for memory, or for an earlier request, is not the peer's.
+                self._frame_wait_s += self._waiting_since - since
+            return ReceiveOn.NOW if self._decoder.refused is None else []
+        self._frame_wait_s = 0.0
         is_alone = was_last and len(frames) == 1
         begun_count = 0
         try:

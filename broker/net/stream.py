@@ -1,5 +1,5 @@
-"""A non-blocking socket as the connection wants it: one `recv_into` per wake-up, one `sendmsg` per
-burst.
+"""A non-blocking socket as the connection wants it: one `recv_into` per wake-up (two inside a large
+frame), one `sendmsg` per burst.
 
 The reader stays registered with the event loop between requests, and the bytes are taken inside the
 loop's own callback. A request on an idle connection so costs one `epoll_wait` and one `recv`, not a
@@ -11,6 +11,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 import anyio
@@ -20,8 +21,18 @@ from broker.ports import Buffer
 IOV_MAX = 1024
 """Buffers per `sendmsg`; the kernel's own limit (UIO_MAXIOV)."""
 
+RECEIVE_COUNT_MAX = 2
+"""Reads per wake-up, where the first one filled its buffer in the middle of a frame."""
+
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
+
+
+class ReceiveOn(Enum):
+    """What a sink says that has nothing to tell, but waits for the rest of something."""
+
+    NOW = auto()
+    """If the buffer is full, the rest is probably there."""
 
 
 class Sink(Protocol[T_co]):
@@ -30,7 +41,7 @@ class Sink(Protocol[T_co]):
     def buffer(self) -> memoryview | None:
         """Room for the bytes that have come; None to take none now."""
 
-    def advance(self, size: int) -> T_co | None:
+    def advance(self, size: int) -> T_co | ReceiveOn | None:
         """`size` bytes of `buffer()` are filled; 0 if there were none after all.
 
         What to tell the task that receives; None: nothing, receive on.
@@ -132,23 +143,31 @@ class SocketStream:
             self._pause()
             return
         try:
-            buffer = sink.buffer()
-            if buffer is None:
-                self._pause()
-                waiter.set_result(False)
-                return
-            try:
-                size = self._socket.recv_into(buffer)
-            except (BlockingIOError, InterruptedError):
-                size = 0
-            else:
-                if size == 0:
-                    self._fail(anyio.EndOfStream())
+            reads_left = RECEIVE_COUNT_MAX
+            while True:
+                buffer = sink.buffer()
+                if buffer is None:
+                    self._pause()
+                    waiter.set_result(False)
                     return
-            taken = sink.advance(size)
-            if taken is not None and not waiter.done():
-                self._taken = taken
-                waiter.set_result(True)
+                try:
+                    size = self._socket.recv_into(buffer)
+                except (BlockingIOError, InterruptedError):
+                    size = 0
+                else:
+                    if size == 0:
+                        self._fail(anyio.EndOfStream())
+                        return
+                taken = sink.advance(size)
+                if taken is None or waiter.done():
+                    return
+                if taken is not ReceiveOn.NOW:
+                    self._taken = taken
+                    waiter.set_result(True)
+                    return
+                reads_left -= 1
+                if not reads_left or size < len(buffer):
+                    return
         except OSError as error:
             broken = anyio.BrokenResourceError()
             broken.__cause__ = error

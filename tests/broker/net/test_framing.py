@@ -101,7 +101,22 @@ def test_an_announced_gigabyte_allocates_what_came_and_no_more() -> None:
     assert len(into.buffer()) <= SCRATCH_SIZE
 
 
-def test_a_large_body_is_received_in_place_and_grows_by_doubling() -> None:
+def test_a_batch_of_256_kib_is_received_in_two_reads() -> None:
+    body = b"y" * (256 * 1024 + 200)
+    wire = memoryview(framed("big", body))
+    into = FrameDecoder("big", size_max=2**20)
+    rooms = []
+    frames: list[memoryview] = []
+    while not frames:
+        room = into.buffer()[: len(wire)]
+        rooms.append(len(room))
+        room[:], wire = wire[: len(room)], wire[len(room) :]
+        frames = into.advance(len(room))
+    assert frames == [body]
+    assert len(rooms) == 2
+
+
+def test_a_large_body_is_received_in_place_and_grows_with_what_came() -> None:
     into = decoder(size_max=2**20)
     feed(into, struct.pack(">I", 100_000))
     rooms = []
