@@ -70,7 +70,8 @@ class QuickProduce:
         self._wait_s_max = ctx.config.produce_wait_ms_max / 1000
         self._stats = stats
         self._fail = fail
-        self._last: Asked | None = None
+        self.last: Asked | None = None
+        """What the last usual one has said."""
         self._wait_s = 0.0
         """How long that one may wait for its followers."""
 
@@ -89,28 +90,23 @@ class QuickProduce:
         if read is None or read[0].acks not in _ACKS:
             return None
         asked, records = read
-        self._last = asked
+        self.last = asked
         self._wait_s = min(max(asked.timeout_ms / 1000, 0.0), self._wait_s_max)
         return self._append(frame, correlation_id, asked, records, is_alone=is_alone)
 
-    def is_again(self, frame: memoryview) -> bool:
-        """It says the same as the last one, before its records: for `begin_again`."""
-        last = self._last
-        return last is not None and produce_wire.is_again(frame, last)
-
-    def begin_again(self, frame: memoryview, *, is_alone: bool) -> PendingProduce | None:
-        """`begin` of one of which that was said."""
-        asked = self._last
-        assert asked is not None
-        read = produce_wire.read_again(frame, asked)
+    def begin_again(
+        self, frame: memoryview, last: Asked, *, is_alone: bool
+    ) -> PendingProduce | None:
+        """`begin` of one that says the same as the `last` one, before its records."""
+        read = produce_wire.read_again(frame, last)
         if read is None:
             return None
         correlation_id, records = read
-        return self._append(frame, correlation_id, asked, records, is_alone=is_alone)
+        return self._append(frame, correlation_id, last, records, is_alone=is_alone)
 
     def forget(self) -> None:
         """The client says something new of itself."""
-        self._last = None
+        self.last = None
 
     def _append(
         self,

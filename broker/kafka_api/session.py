@@ -26,6 +26,7 @@ from broker.kafka_api.header import (
     read_prefix,
 )
 from broker.kafka_api.outcome import NONE, outcome_of
+from broker.kafka_api.produce_wire import is_again
 from broker.kafka_api.quick_fetch import QuickFetch
 from broker.kafka_api.quick_produce import QuickProduce
 from broker.kafka_api.wire import LOADED, Request, Response, codec, load
@@ -69,8 +70,9 @@ class KafkaSession:
     ) -> ports.Pending | None:
         """Stage 1 of the usual Produce or Fetch of a client that has said who it is; None for all
         else."""
-        if self._quick_produce.is_again(frame):
-            return self._quick_produce.begin_again(frame, is_alone=is_alone)
+        last = self._quick_produce.last
+        if last is not None and is_again(frame, last):
+            return self._quick_produce.begin_again(frame, last, is_alone=is_alone)
         size = len(self._client_field)
         if not size or len(frame) <= PREFIX_SIZE + size or frame[0] or frame[1] > FETCH.key:
             return None
