@@ -113,6 +113,18 @@ class PendingFetch(ports.Pending):
 class QuickFetch:
     """The quick way of one connection."""
 
+    __slots__ = (
+        "_controller",
+        "_go_on",
+        "_memory",
+        "_monotonic",
+        "_sessions",
+        "_size_max",
+        "_stats",
+        "_wait_s_max",
+        "stopping",
+    )
+
     def __init__(self, ctx: Context, stats: RequestStats, go_on: GoOn) -> None:
         self.stopping = ctx.stopping
         self._controller = ctx.controller

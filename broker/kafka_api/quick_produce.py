@@ -61,6 +61,19 @@ class PendingProduce(ports.Pending):
 class QuickProduce:
     """The quick way of one connection."""
 
+    __slots__ = (
+        "_behind",
+        "_ctx",
+        "_fail",
+        "_led",
+        "_monotonic",
+        "_refused",
+        "_stats",
+        "_wait_s",
+        "_wait_s_max",
+        "last",
+    )
+
     def __init__(self, ctx: Context, stats: RequestStats, fail: Fail) -> None:
         self._ctx = ctx
         self._monotonic = ctx.clock.monotonic

@@ -48,6 +48,14 @@ class KafkaSession:
     at; how their replies keep that order is the connection's business.
     """
 
+    __slots__ = (
+        "_client_field",
+        "_ctx",
+        "_is_first",
+        "_quick_fetch",
+        "_quick_produce",
+    )
+
     def __init__(self, ctx: Context) -> None:
         self._ctx = replace(ctx, advertised=ADVERTISED, client=Client(), behind=Behind())
         self._is_first = True

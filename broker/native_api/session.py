@@ -40,6 +40,19 @@ class NativeSession:
     answers: a GET waits for the PUTs before it, and a PUT for the GETs before it.
     """
 
+    __slots__ = (
+        "_ctx",
+        "_get_stats",
+        "_gets",
+        "_is_first",
+        "_meter",
+        "_monotonic",
+        "_peer",
+        "_put_stats",
+        "_unsettled",
+        "_untaken",
+    )
+
     def __init__(
         self, ctx: Context, meter: RequestMeter, monotonic: Callable[[], float], peer: str
     ) -> None:

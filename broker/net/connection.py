@@ -52,6 +52,33 @@ _Slot = tuple[Finish | Pending, int]
 class Connection:
     """One accepted peer. `run` it in a task; it owns the stream and closes it."""
 
+    __slots__ = (
+        "_account",
+        "_decoder",
+        "_frame_wait_s",
+        "_in_flight_max",
+        "_is_pump_due",
+        "_is_ready_begun",
+        "_is_stopping",
+        "_limits",
+        "_listener",
+        "_loop",
+        "_now",
+        "_outbox",
+        "_peer",
+        "_peer_finished",
+        "_refused",
+        "_scope",
+        "_session",
+        "_slot_put",
+        "_slot_taken",
+        "_slots",
+        "_stats",
+        "_stream",
+        "_waiting_since",
+        "_was_in_frame",
+    )
+
     def __init__(
         self,
         stream: Stream,

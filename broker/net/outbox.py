@@ -21,6 +21,21 @@ class Outbox:
     """Answered and not sent, in order. All methods raise anyio.BrokenResourceError when the
     connection is gone, if they send."""
 
+    __slots__ = (
+        "_account",
+        "_burst",
+        "_is_complete",
+        "_now",
+        "_put",
+        "_replies",
+        "_sent",
+        "_size",
+        "_size_max",
+        "_stats",
+        "_stream",
+        "sent_at",
+    )
+
     def __init__(
         self,
         stream: Stream,

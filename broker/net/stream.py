@@ -84,6 +84,15 @@ class Stream(Protocol):
 class SocketStream:
     """`Stream` over a connected TCP socket, on asyncio's loop."""
 
+    __slots__ = (
+        "_is_reading",
+        "_loop",
+        "_sink",
+        "_socket",
+        "_taken",
+        "_waiter",
+    )
+
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
