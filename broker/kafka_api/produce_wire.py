@@ -53,6 +53,11 @@ class Asked:
     """Where in the frame they end."""
 
 
+_shared: Final = lru_cache(maxsize=512)(Asked)
+"""One for all connections that say the same, so that it is in the processor's cache. What a client
+may call itself bounds it at 16 MiB."""
+
+
 def read(frame: memoryview, position: int, version: int) -> tuple[Asked, memoryview] | None:
     """The request whose body starts at `position`, and its records, as a view into the frame; None
     if it is not the usual one."""
@@ -98,7 +103,7 @@ def _asked(
     frame: memoryview, version: int, topic: str, acks: int, timeout_ms: int, end: int
 ) -> Asked:
     start, head = bytes(frame[:_ID_POSITION]), bytes(frame[PREFIX_SIZE:end])
-    return Asked(version, topic, acks, timeout_ms, start, head, end)
+    return _shared(version, topic, acks, timeout_ms, start, head, end)
 
 
 def _fixed_head(frame: memoryview, position: int, version: int) -> Asked | None:

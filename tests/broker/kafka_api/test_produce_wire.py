@@ -96,6 +96,11 @@ def test_a_request_that_says_something_else_is_taken_for_the_one_before(version:
     assert not produce_wire.is_again(memoryview(other_api), last)
 
 
+def test_what_a_thousand_connections_say_alike_is_kept_once() -> None:
+    for one, other in zip(others(), others(), strict=True):
+        assert one is other
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_usual_request_is_read_the_short_way(version: int) -> None:
     assert same(*body(version, usual()), version)
