@@ -11,10 +11,11 @@ them."""
 
 def forget_pages(folder: Path) -> None:
     """Of the large files in there: what was written is put to disk, and its memory is free."""
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # The server deletes when it likes.
-            if path.is_file() and path.stat().st_blocks * 512 >= SIZE_MIN:
-                _forget(path)
+    for parent, _, names in os.walk(folder):  # Which does not mind a folder that is gone.
+        for path in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError):  # The server deletes when it likes.
+                if path.is_file() and path.stat().st_blocks * 512 >= SIZE_MIN:
+                    _forget(path)
 
 
 def _forget(path: Path) -> None:
