@@ -3,6 +3,7 @@
 listener.py    sockets that listen; one task per connection; drain
 connection.py  one connection: a read loop, an answer loop, a write loop
 outbox.py      its replies on their way out
+last_words.py  the end of one: its last reply is to arrive
 framing.py     length-prefixed frames out of bytes (pure)
 budget.py      the memory that all connections together may hold
 stream.py      a non-blocking socket: one recv per wake-up, one sendmsg per burst

@@ -38,6 +38,7 @@ from broker.bell import Bell
 from broker.errors import PeerError
 from broker.net.budget import Account
 from broker.net.framing import PREFIX_SIZE, FrameDecoder
+from broker.net.last_words import let_arrive
 from broker.net.limits import Limits, ListenerStats
 from broker.net.outbox import Outbox
 from broker.net.stream import ReceiveOn, Stream
@@ -392,20 +393,11 @@ class Connection:
         self._scope.cancel()
 
     async def _linger(self) -> None:
-        """Let the last reply arrive: a close while bytes are unread is a reset that overtakes
-        it."""
         self._is_stopping = True
         while self._waiting_since is not None:  # The reader still holds the receiving side.
             self._stream.stop_receiving()
             await anyio.lowlevel.checkpoint()
-        self._stream.finish_sending()
-        waste = _Waste()
-        with anyio.move_on_after(self._limits.linger_s):
-            try:
-                while waste.size < self._limits.linger_size_max:
-                    await self._stream.receive(waste)
-            except anyio.EndOfStream:
-                pass
+        await let_arrive(self._stream, self._limits)
 
     def _peer_failed(self, error: PeerError) -> None:
         self._stats.peer_errors += 1
@@ -430,18 +422,3 @@ _NONE: _Slot = (Pending(), 0)
 
 async def _raise(error: Exception) -> Reply:
     raise error
-
-
-class _Waste:
-    """A sink for bytes that nobody will read."""
-
-    def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(4096))
-        self.size = 0
-
-    def buffer(self) -> memoryview:
-        return self._buffer
-
-    def advance(self, size: int) -> int:
-        self.size += size
-        return self.size
