@@ -6,7 +6,7 @@ outbox.py      its replies on their way out
 last_words.py  the end of one: its last reply is to arrive
 framing.py     length-prefixed frames out of bytes (pure)
 budget.py      the memory that all connections together may hold
-stream.py      a non-blocking socket: one recv per wake-up, one sendmsg per burst
+stream.py      a non-blocking socket: a recv or two per wake-up, one sendmsg per burst
 limits.py      every bound and every counter
 """
 

@@ -116,13 +116,12 @@ class FrameDecoder:
         if not self._tail:
             if size > PREFIX_SIZE:
                 (announced,) = self._unpack(self._scratch)
-                # What most reads bring.
-                is_one_frame = announced == size - PREFIX_SIZE
-                if is_one_frame and self._size_min <= announced <= self._size_max:
-                    return [memoryview(bytearray(self._scratch[PREFIX_SIZE:size]))]
-                if len(self._scratch) - PREFIX_SIZE < announced <= self._size_max:
-                    self._begin(announced, self._scratch[:size])
-                    return []
+                if self._size_min <= announced <= self._size_max:
+                    if announced == size - PREFIX_SIZE:  # What most reads bring.
+                        return [memoryview(bytearray(self._scratch[PREFIX_SIZE:size]))]
+                    if announced > len(self._scratch) - PREFIX_SIZE:
+                        self._begin(announced, self._scratch[:size])
+                        return []
             return self._split(bytearray(self._scratch[:size]))
         self._tail += self._scratch[:size]
         if len(self._tail) < self._wanted_size:
