@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.clients import CODECS, Message, confluent_read_all, confluent_write
+from harness.groups import until
 from harness.native import Native
 from harness.programs import kafka_jars
 from harness.server import Server
@@ -60,13 +61,25 @@ def _write(server: Server, topic: str) -> int:
 def test_file_that_kafka_calls_damaged(launch: Launch, tmp_path: Path) -> None:
     server = launch(environment={"WALRUS_MAX_SEGMENT_ENTRIES": "100"})
     count = _write(server, "dumped")
+
+    def files() -> list[Path]:
+        return [path for path in server.segment_files() if "dumped" in str(path.parent)]
+
+    def has_rolled_twice() -> bool:
+        # The last roll may come behind the last record, and a segment has a file from its first.
+        nonlocal count
+        if len(files()) < 3:
+            native.put("dumped", b"native")
+            count += 1
+        return len(files()) >= 3
+
+    with Native(server.native_port) as native:
+        until(has_rolled_twice, "the segments did not roll over")
     assert len(confluent_read_all(server.kafka, "dumped")) == count
     assert server.stop() == 0
 
-    files = [path for path in server.segment_files() if "dumped" in str(path.parent)]
-    assert len(files) >= 3, "the segments did not roll over"
     next_offset = 0
-    for path in sorted(files, key=lambda path: path.name):
+    for path in sorted(files(), key=lambda path: path.name):
         assert re.fullmatch(r"\d{20}\.log", path.name)
         assert int(path.stem) == next_offset
         said = dump(path, "--deep-iteration", "--print-data-log", work=tmp_path)
