@@ -198,7 +198,7 @@ $(BENCH)/.kafka: bench/java/pom.xml
 	@touch $@
 
 # Built in a copy, because cargo writes its lock beside the sources.
-$(BENCH)/.rust: bench/rust/Cargo.toml bench/rust/src/main.rs bench/rust/src/bin/nothing.rs
+$(BENCH)/.rust: bench/rust/Cargo.toml $(wildcard bench/rust/src/*.rs bench/rust/src/bin/*.rs)
 	mkdir -p $(BENCH)/rust && cp -r bench/rust/. $(BENCH)/rust/
 	cargo build --quiet --release --manifest-path $(BENCH)/rust/Cargo.toml
 	@touch $@

@@ -258,11 +258,8 @@ class RustEngine(Node):
         return [str(RUST_PEER), "serve", str(self.port)]
 
 
-class Nothing(Node):
-    """Throws away what is sent to it: see `rust/src/bin/nothing.rs`. A node of ours answers the
-    rest."""
-
-    name = "nothing"
+class Relay(Node):
+    """Answers some requests itself, as no broker could do better, and a node of ours the rest."""
 
     def __init__(self, folder: Path, durability: str) -> None:
         super().__init__(folder, durability)
@@ -283,6 +280,18 @@ class Nothing(Node):
     def kill(self) -> None:
         super().kill()
         self._behind.kill()
+
+
+class Nothing(Relay):
+    """Throws away what is sent to it: see `rust/src/bin/nothing.rs`."""
+
+    name = "nothing"
+
+
+class Memory(Relay):
+    """Its log is its memory: see `rust/src/bin/memory.rs`."""
+
+    name = "memory"
 
 
 class Cluster(Peer):

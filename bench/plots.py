@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from bench.stats import spreads
 from bench.table import PICTURES, advantage, picture_file, rows_of
 
-_COLOURS = {"walrus": "#1b6ca8", "kafka": "#c8553d", "walrus-rust": "#c8553d", "nothing": "#888888"}
+_COLOURS = {"walrus": "#1b6ca8", "kafka": "#c8553d", "walrus-rust": "#c8553d"}
 Row = Mapping[str, Any]
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from bench.stats import Sample, Spread, ratio, spreads
 
 OURS: Final = "walrus"
-NOBODY: Final = "nothing"
-"""A server that does nothing is no peer: nobody can be ahead of it."""
+NOBODIES: Final = {"nothing", "memory"}
+"""Servers that do nothing, or next to it, are no peers: nobody can be ahead of them."""
 
 LESS_IS_BETTER: Final = {"seconds", "cpu_percent", "p99_ms"}
 
@@ -64,8 +64,12 @@ def picture_file(title: str) -> str:
 
 def rows_of(cells: Sequence[Mapping[str, Any]], section: str | None) -> list[Mapping[str, Any]]:
     """What a picture shows."""
-    good = [row for row in cells if "failure" not in row]
+    good = [row for row in _against_peers(cells) if "failure" not in row]
     return [row for row in good if section in (None, row["section"])]
+
+
+def _against_peers(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if NOBODIES.isdisjoint(row.get("samples", ()))]
 
 
 def _pictures(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -120,7 +124,7 @@ def _bystanders(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _behind(rows: Sequence[Mapping[str, Any]]) -> str:
-    known = [(advantage(row), row) for row in rows if NOBODY not in row.get("samples", ())]
+    known = [(advantage(row), row) for row in _against_peers(rows)]
     behind = [(times, row) for times, row in known if times is not None and times < 1 - MARGIN]
     lines = ["## What a peer does better", ""]
     for times, row in sorted(behind, key=lambda pair: pair[0]):

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from bench.cells import Cell, Options
+from bench.sections.ceiling import ceilings
 from bench.sections.clusters import clusters
 from bench.sections.consuming import consumers
 from bench.sections.latency import end_to_end
 from bench.sections.life import life
 from bench.sections.natives import natives
-from bench.sections.producing import ceilings, connections, producers, topics
+from bench.sections.producing import connections, producers, topics
 from bench.sections.stored import stored
 
 SECTIONS: dict[str, Callable[[Options], list[Cell]]] = {

@@ -1,12 +1,10 @@
 """Producers: a pairwise selection of settings, many topics, many connections."""
 
-from dataclasses import replace
 from functools import partial
 
 from bench import java, load
 from bench.cells import (
     CALIBRATION,
-    CEILING_PAIR,
     CLIENT_S,
     LOOP_S,
     Cell,
@@ -38,14 +36,6 @@ def producers(options: Options) -> list[Cell]:
             rank=2 if number % 3 else 1,
         )
         for number, cell in enumerate(producer_cells(options.producer_cells))
-    ]
-
-
-def ceilings(options: Options) -> list[Cell]:
-    """The same against a server that does nothing: what the client reaches at most."""
-    return [
-        replace(cell, section="ceiling", peers=CEILING_PAIR, is_counted=False)
-        for cell in producers(options)
     ]
 
 

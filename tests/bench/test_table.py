@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from bench.table import advantage, page
+import pytest
+
+from bench.table import NOBODIES, advantage, page, rows_of
 
 
 def row(name: str, ours: float, theirs: float, headline: str = "messages_per_s") -> dict[str, Any]:
@@ -48,6 +50,15 @@ def test_a_defeat_that_hides_at_the_end() -> None:
     assert "fast" not in better and "even" not in better
     table = text[text.index("## Producer") :]
     assert table.index("slow") < table.index("even") < table.index("fast")
+
+
+@pytest.mark.parametrize("nobody", sorted(NOBODIES))
+def test_a_server_that_does_nothing_is_no_peer(nobody: str) -> None:
+    bound = row("bound", 50, 100)
+    bound["samples"][nobody] = bound["samples"].pop("kafka")
+
+    assert "bound (" not in page(result(bound, row("slow", 50, 100)))
+    assert rows_of([bound], None) == []
 
 
 def test_a_cell_that_failed_is_told() -> None:

@@ -1,0 +1,23 @@
+"""What a client reaches at most: the same cells against servers that no broker can be ahead of."""
+
+from dataclasses import replace
+
+from bench.cells import Cell, Options
+from bench.peers import Memory, Nothing, Walrus
+from bench.sections.latency import end_to_end
+from bench.sections.producing import producers
+
+SHARE = 0.5
+"""Of the peak, for end-to-end latency."""
+
+
+def ceilings(options: Options) -> list[Cell]:
+    rates = [
+        replace(cell, section="ceiling", peers=(Walrus, Nothing), is_counted=False)
+        for cell in producers(options)
+    ]
+    latencies = [
+        replace(cell, section="ceiling", peers=(Walrus, Memory))
+        for cell in end_to_end(replace(options, shares=(SHARE,)))
+    ]
+    return rates + latencies
