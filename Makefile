@@ -203,6 +203,12 @@ $(BENCH)/.rust: bench/rust/Cargo.toml $(wildcard bench/rust/src/*.rs bench/rust/
 	cargo build --quiet --release --manifest-path $(BENCH)/rust/Cargo.toml
 	@touch $@
 
+# The engine's distributed form is in no registry: ORIGINAL is where git finds it, a folder or an address.
+$(BENCH)/.original:
+	rm -rf $(BENCH)/original && git clone --quiet $(ORIGINAL) $(BENCH)/original
+	cargo +nightly build --quiet --release --manifest-path $(BENCH)/original/distributed-walrus/Cargo.toml
+	@touch $@
+
 $(BENCH)/.plots: bench/requirements.txt | $(BIN)/python
 	$(BIN)/python -m venv $(BENCH)/plots
 	$(BENCH)/plots/bin/python -m pip --disable-pip-version-check --quiet --no-input install \
@@ -210,7 +216,7 @@ $(BENCH)/.plots: bench/requirements.txt | $(BIN)/python
 	@touch $@
 
 BENCH_RESULT := $(or $(BENCH_OUTPUT),$(BENCH)/result)
-bench: $(DEV_STAMP) $(BENCH)/.kafka $(BENCH)/.rust $(BENCH)/.plots  ## against Kafka and the Rust engine; ARGS="--quick" for a few minutes
+bench: $(DEV_STAMP) $(BENCH)/.kafka $(BENCH)/.rust $(BENCH)/.plots $(if $(ORIGINAL),$(BENCH)/.original)  ## against Kafka and the Rust engine; ARGS="--quick" for a few minutes
 	$(COMPILE_SOURCES)
 	BENCH_OUTPUT=$(BENCH_OUTPUT) $(BENCH_PYTHON) -m bench $(ARGS)
 	$(BENCH)/plots/bin/python -m bench.plots $(BENCH_RESULT)/result.json $(BENCH_RESULT)

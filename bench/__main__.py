@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -15,9 +16,10 @@ from types import FrameType
 from bench.again import failed, mended
 from bench.cells import Options
 from bench.machine import describe, load_average
-from bench.peers import KAFKA_JARS, ROOT, RUST_PEER, Kafka
+from bench.peers import KAFKA_JARS, ROOT, Kafka
 from bench.plan import Budget, shorten
 from bench.run import Runner
+from bench.rust_peers import DISTRIBUTED, ENGINE
 from bench.sections import SECTIONS
 from bench.stage import Stage
 from bench.table import page
@@ -43,7 +45,7 @@ def main() -> None:
         options = replace(options, stored_gb=tuple(map(float, chosen.stored_gb.split(","))))
     repeats = chosen.repeats or (2 if chosen.quick else 5)
     Kafka.heap = chosen.heap
-    if not list(KAFKA_JARS.glob("kafka_*.jar")) or not RUST_PEER.exists():
+    if not list(KAFKA_JARS.glob("kafka_*.jar")) or not ENGINE.exists():
         sys.exit("The peers are not built: run `make bench`, which needs mvn and cargo for them.")
     names = chosen.only.split(",") if chosen.only else list(SECTIONS)
     cells = [cell for name in names for cell in SECTIONS[name](options)]
@@ -68,7 +70,7 @@ def main() -> None:
             "seconds": options.seconds,
             "load_average": (before, load_average()),
             "cells": runner.results,
-            "left_out": runner.left_out,
+            "left_out": runner.left_out + _not_built(names),
         }
         if earlier is not None:
             result = mended(earlier, result)
@@ -76,6 +78,13 @@ def main() -> None:
         (chosen.output / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         (chosen.output / "README.md").write_text(page(result))
     print(page(result))
+
+
+def _not_built(sections: Sequence[str]) -> list[str]:
+    """What would have been measured, had it been there."""
+    if "native" not in sections or DISTRIBUTED.exists():
+        return []
+    return ["native: the Walrus engine's distributed form, which is not built here"]
 
 
 def _command() -> str:

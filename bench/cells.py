@@ -6,12 +6,11 @@ from functools import partial
 
 from bench.closed_loop import ClosedLoop, Request
 from bench.meter import metered
-from bench.peers import Kafka, Peer, RustEngine, Walrus
+from bench.peers import Kafka, Peer, Walrus
 from bench.stage import Stage
 from bench.stats import Sample
 
 KAFKA_PAIR: tuple[type[Peer], ...] = (Walrus, Kafka)
-NATIVE_PAIR: tuple[type[Peer], ...] = (Walrus, RustEngine)
 
 CALIBRATION = {"cache": 20_000, "sync": 1_000}
 """Messages of the first, unreported run, which tells how many the others send."""

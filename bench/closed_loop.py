@@ -100,6 +100,9 @@ class _Conversation:
         received = self._received + chunk if self._received else chunk
         reply = _reply(received, self.request.prefix)
         self._received = received if reply is None else b""
+        if reply is None:
+            # A server that sends it in two writes, without TCP_NODELAY, waits for this one's ack.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return reply
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import KAFKA_JARS, ROOT, Kafka
+from bench.rust_peers import DISTRIBUTED, ORIGINAL
 
 _PACKAGES = ("confluent-kafka", "aiokafka", "kio", "liburing")
 
@@ -38,6 +39,7 @@ def describe(command: str) -> dict[str, Any]:
             "java": _said("java", "-version").partition("\n")[0],
             "kafka": kafka.stem.removeprefix("kafka_2.13-") if kafka else None,
             "walrus-rust": _rust_version(),
+            "walrus-distributed": _distributed_version(),
             **{name: version(name) for name in _PACKAGES},
         },
         "kafka_heap": Kafka.heap,
@@ -72,6 +74,12 @@ def load_average() -> float:
 def _rust_version() -> str | None:
     found = re.search(r'walrus-rust = "=(.*)"', (ROOT / "bench/rust/Cargo.toml").read_text())
     return found.group(1) if found else None
+
+
+def _distributed_version() -> str | None:
+    if not DISTRIBUTED.exists():
+        return None
+    return _said("git", "-C", str(ORIGINAL), "rev-parse", "--short", "HEAD")
 
 
 def _said(*command: str) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -19,8 +19,6 @@ from tests.node_process import free_port
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / "build" / "bench"
 KAFKA_JARS: Final = BUILD / "kafka"
-RUST_BUILT: Final = BUILD / "rust" / "target" / "release"
-RUST_PEER: Final = RUST_BUILT / "walrus-peer"
 
 START_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 60.0
@@ -40,6 +38,7 @@ class Peer(ABC):
     replicas: ClassVar[int] = 1
     """Copies of each topic."""
     node_count: ClassVar[int] = 1
+    speaks_kafka: ClassVar[bool] = True
 
     def __init__(self, folder: Path, durability: str) -> None:
         self.folder = folder
@@ -118,11 +117,15 @@ class Node(Peer):
             self.wait_listening()
 
     def wait_listening(self) -> None:
+        self.wait_until(self._listens)
+
+    def wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Raises TimeoutError, RuntimeError."""
         deadline = time.monotonic() + START_S_MAX
-        while not self._listens():
+        while not is_ready():
             self.check()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name} does not listen after {START_S_MAX:.0f} s")
+                raise TimeoutError(f"{self.name} does not serve after {START_S_MAX:.0f} s")
             time.sleep(0.02)
 
     def check(self) -> None:
@@ -238,60 +241,6 @@ class Kafka(Node):
             "share.coordinator.state.topic.min.isr=1\n"
             "group.initial.rebalance.delay.ms=0\n"
         )
-
-
-class RustEngine(Node):
-    """The Walrus engine behind the native protocol: see `rust/src/main.rs`."""
-
-    name = "walrus-rust"
-
-    @property
-    def native_port(self) -> int:
-        return self.port
-
-    @property
-    def environment(self) -> dict[str, str]:
-        # It prints several lines per operation without the second.
-        return super().environment | {"WALRUS_DATA_DIR": str(self.folder), "WALRUS_QUIET": "1"}
-
-    def command(self) -> list[str]:
-        return [str(RUST_PEER), "serve", str(self.port)]
-
-
-class Relay(Node):
-    """Answers some requests itself, as no broker could do better, and a node of ours the rest."""
-
-    def __init__(self, folder: Path, durability: str) -> None:
-        super().__init__(folder, durability)
-        self._behind = Walrus(self.folder, durability)
-        self._behind.flags = [f"--kafka-advertise={self.address}"]
-
-    def command(self) -> list[str]:
-        return [str(RUST_BUILT / self.name), str(self.port), str(self._behind.port)]
-
-    def start(self, *, wait: bool = True) -> None:
-        self._behind.start()
-        super().start(wait=wait)
-
-    def stop(self) -> None:
-        super().stop()
-        self._behind.stop()
-
-    def kill(self) -> None:
-        super().kill()
-        self._behind.kill()
-
-
-class Nothing(Relay):
-    """Throws away what is sent to it: see `rust/src/bin/nothing.rs`."""
-
-    name = "nothing"
-
-
-class Memory(Relay):
-    """Its log is its memory: see `rust/src/bin/memory.rs`."""
-
-    name = "memory"
 
 
 class Cluster(Peer):

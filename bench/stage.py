@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench import java
 from bench.matrix import ProducerCell
-from bench.peers import START_S_MAX, Peer, RustEngine
+from bench.peers import START_S_MAX, Peer
 
 T = TypeVar("T")
 
@@ -41,10 +41,10 @@ class Stage:
         if key not in self._peers:
             peer = self._peers[key] = kind(self.folder / label, durability)
             peer.start()
-            if not isinstance(peer, RustEngine):
+            if peer.speaks_kafka:
                 _wait_for_brokers(peer)
-            if is_warm and not isinstance(peer, RustEngine):
-                self._warm_up(peer)
+                if is_warm:
+                    self._warm_up(peer)
         return self._peers[key]
 
     def release(self, label: str) -> None:
@@ -58,7 +58,7 @@ class Stage:
         """Of all servers, with their records: no later cell reads them, and a disk has an end."""
         self._filled.clear()
         for peer in self._peers.values():
-            if isinstance(peer, RustEngine):
+            if not peer.speaks_kafka:
                 continue
             admin = AdminClient({"bootstrap.servers": peer.address})
             found = admin.list_topics(timeout=START_S_MAX).topics

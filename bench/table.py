@@ -53,7 +53,7 @@ def page(result: Mapping[str, Any]) -> str:
         rows = [row for row in result["cells"] if row["section"] == section]
         parts.append(f"## {section.capitalize()}\n\n" + _section(rows))
     if result["left_out"]:
-        parts.append("## Left out for want of time\n\n- " + "\n- ".join(result["left_out"]))
+        parts.append("## Left out\n\n- " + "\n- ".join(result["left_out"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -94,7 +94,7 @@ def _names(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _head(result: Mapping[str, Any]) -> str:
     machine, versions = result["machine"], result["versions"]
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     before, after = result["load_average"]
     return (
         f"# Side by side, {result['date'][:10]}\n\n"

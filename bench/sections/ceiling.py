@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from bench.cells import Cell, Options
-from bench.peers import Memory, Nothing, Walrus
+from bench.peers import Walrus
+from bench.rust_peers import Memory, Nothing
 from bench.sections.latency import end_to_end
 from bench.sections.producing import producers
 
