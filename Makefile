@@ -218,7 +218,7 @@ $(BENCH)/.plots: bench/requirements.txt | $(BIN)/python
 BENCH_RESULT := $(or $(BENCH_OUTPUT),$(BENCH)/result)
 bench: $(DEV_STAMP) $(BENCH)/.kafka $(BENCH)/.rust $(BENCH)/.plots $(if $(ORIGINAL),$(BENCH)/.original)  ## against Kafka and the Rust engine; ARGS="--quick" for a few minutes
 	$(COMPILE_SOURCES)
-	BENCH_OUTPUT=$(BENCH_OUTPUT) $(BENCH_PYTHON) -m bench $(ARGS)
+	BENCH_OUTPUT=$(BENCH_OUTPUT) ORIGINAL=$(ORIGINAL) $(BENCH_PYTHON) -m bench $(ARGS)
 	$(BENCH)/plots/bin/python -m bench.plots $(BENCH_RESULT)/result.json $(BENCH_RESULT)
 
 format: $(DEV_STAMP)  ## what the linters can put right by themselves

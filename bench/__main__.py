@@ -89,10 +89,11 @@ def _not_built(sections: Sequence[str]) -> list[str]:
 
 def _command() -> str:
     """As one would type it."""
-    where = os.environ.get("BENCH_OUTPUT")
-    words = ["make bench", f"BENCH_OUTPUT={where}" if where else ""]
-    words.append(f"ARGS={shlex.quote(shlex.join(sys.argv[1:]))}" if sys.argv[1:] else "")
-    return " ".join(filter(None, words))
+    given = {name: os.environ.get(name) for name in ("BENCH_OUTPUT", "ORIGINAL")}
+    words = ["make bench", *(f"{name}={value}" for name, value in given.items() if value)]
+    if sys.argv[1:]:
+        words.append(f"ARGS={shlex.quote(shlex.join(sys.argv[1:]))}")
+    return " ".join(words)
 
 
 def _arguments() -> argparse.Namespace:
