@@ -16,6 +16,7 @@ from types import FrameType
 from bench.again import failed, mended
 from bench.cells import Options
 from bench.machine import describe, load_average
+from bench.matrix import ALL_COUNT
 from bench.peers import KAFKA_JARS, ROOT, Kafka
 from bench.plan import Budget, shorten
 from bench.run import Runner
@@ -43,6 +44,8 @@ def main() -> None:
         options = replace(options, seconds=chosen.seconds)
     if chosen.stored_gb is not None:
         options = replace(options, stored_gb=tuple(map(float, chosen.stored_gb.split(","))))
+    if chosen.producer_cells is not None:
+        options = replace(options, producer_cells=chosen.producer_cells)
     repeats = chosen.repeats or (2 if chosen.quick else 5)
     Kafka.heap = chosen.heap
     if not list(KAFKA_JARS.glob("kafka_*.jar")) or not ENGINE.exists():
@@ -105,6 +108,9 @@ def _arguments() -> argparse.Namespace:
         "--minutes", type=float, default=float("inf"), help="leave out what does not fit"
     )
     parser.add_argument("--stored-gb", help="for the recovery, as 1,10; 1")
+    parser.add_argument(
+        "--producer-cells", type=int, help=f"settings of producers; 16, and {ALL_COUNT} are all"
+    )
     parser.add_argument("--only", help=f"sections, of {','.join(SECTIONS)}")
     parser.add_argument("--match", help="only cells whose name has this in it")
     parser.add_argument("--again", action="store_true", help="only what failed in that result")

@@ -15,6 +15,8 @@ def failed(result: Result) -> set[tuple[str, str]]:
 def mended(result: Result, later: Result) -> dict[str, Any]:
     """`result` with the cells of `later` in place of those of the same name."""
     rows = {(row["section"], row["name"]): row for row in later["cells"]}
+    if not rows:
+        return dict(result)
     names = ", ".join(name for _, name in rows)
     note = (
         f"These had failed and were measured again, by themselves, on {later['date']} at commit"

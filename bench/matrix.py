@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations, product
+from math import prod
 from typing import Any, Final
 
 PRODUCER_FACTORS: Final[Mapping[str, Sequence[Any]]] = {
@@ -16,6 +17,8 @@ PRODUCER_FACTORS: Final[Mapping[str, Sequence[Any]]] = {
 }
 """`cache`: acknowledged from the page cache, which is Kafka's default and our `--fsync none`.
 `sync`: on the disk before it is acknowledged, Kafka's `flush.messages=1` and our `--fsync each`."""
+
+ALL_COUNT: Final = prod(map(len, PRODUCER_FACTORS.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,3 +21,9 @@ def test_only_what_failed_is_replaced_and_the_page_says_when() -> None:
         "A run. These had failed and were measured again, by themselves, on now at commit abc: GET."
     )
     assert not failed(found)
+
+
+def test_a_page_on_which_nothing_failed_stays_as_it_is() -> None:
+    result = {"note": "A run.", "date": "then", "cells": [_row("PUT", samples=1)]}
+
+    assert mended(result, {"date": "now", "commit": "abc", "cells": []}) == result

@@ -5,7 +5,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.matrix import PRODUCER_FACTORS, producer_cells, spread
+from bench.matrix import ALL_COUNT, PRODUCER_FACTORS, producer_cells, spread
 
 factors = st.lists(st.integers(1, 3).map(lambda count: tuple(range(count))), min_size=2, max_size=4)
 
@@ -34,3 +34,10 @@ def test_a_default_selection_that_grows_unnoticed() -> None:
     assert cells == producer_cells(16), "the same selection each time"
     assert len(producer_cells(0)) < 16, "the pairs alone need fewer"
     assert {cell.client for cell in cells} == set(PRODUCER_FACTORS["client"])
+
+
+def test_a_setting_that_cannot_be_chosen() -> None:
+    names = {cell.name for cell in producer_cells(ALL_COUNT)}
+
+    assert len(names) == ALL_COUNT
+    assert "java 1000 B lz4 linger 0 batch 16K acks all cache" in names
