@@ -100,11 +100,11 @@ def test_version_without_a_change_log_entry() -> None:
 
 
 def test_a_first_page_that_promises_more_than_was_measured() -> None:
-    promise = "50 MB that has acknowledged its first record a third of a second after its start"
+    promise = "50 MB that has acknowledged its first record less than 0.4 s after its start"
     assert promise in " ".join((ROOT / "README.md").read_text().split())
 
     cells = json.loads((ROOT / "docs/bench/result.json").read_text())["cells"]
     ours = {cell["name"]: cell["samples"]["walrus"] for cell in cells if cell["section"] == "life"}
     started = [run["seconds"] for run in ours["start to the first acknowledged produce"]]
-    assert median(started) < 0.35
+    assert median(started) < 0.4
     assert median(run["memory_mb"] for run in ours["idle"]) < 55
