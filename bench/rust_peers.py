@@ -15,10 +15,9 @@ ORIGINAL: Final = BUILD / "original"
 DISTRIBUTED: Final = ORIGINAL / "distributed-walrus" / "target" / "release" / "distributed-walrus"
 
 
-class RustEngine(Node):
-    """The Walrus engine behind the native protocol: see `rust/src/main.rs`."""
+class NativeNode(Node):
+    """The Walrus engine, which speaks the native protocol alone."""
 
-    name = "walrus-rust"
     speaks_kafka = False
 
     @property
@@ -27,30 +26,31 @@ class RustEngine(Node):
 
     @property
     def environment(self) -> dict[str, str]:
-        # It prints several lines per operation without the second.
-        return super().environment | {"WALRUS_DATA_DIR": str(self.folder), "WALRUS_QUIET": "1"}
+        # It prints several lines per operation without.
+        return super().environment | {"WALRUS_QUIET": "1"}
+
+
+class RustEngine(NativeNode):
+    """The engine itself, behind a socket: see `rust/src/main.rs`."""
+
+    name = "walrus-rust"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | {"WALRUS_DATA_DIR": str(self.folder)}
 
     def command(self) -> list[str]:
         return [str(ENGINE), "serve", str(self.port)]
 
 
-class RustNode(Node):
-    """The Walrus engine's distributed form, as one node."""
+class RustNode(NativeNode):
+    """One node of its distributed form."""
 
     name = "walrus-distributed"
-    speaks_kafka = False
 
     def __init__(self, folder: Path, durability: str) -> None:
         super().__init__(folder, durability)
         self._raft_port = free_port()
-
-    @property
-    def native_port(self) -> int:
-        return self.port
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return super().environment | {"WALRUS_QUIET": "1"}  # As for the engine alone.
 
     def command(self) -> list[str]:
         ports = [f"--client-port={self.port}", f"--raft-port={self._raft_port}"]

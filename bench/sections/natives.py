@@ -8,12 +8,9 @@ from bench import load
 from bench.cells import LOOP_S, Cell, Measure, Options, closed
 from bench.closed_loop import ClosedLoop, ask, native
 from bench.peers import Peer, Walrus
-from bench.rust_peers import DISTRIBUTED, ENGINE, RustEngine, RustNode
+from bench.rust_peers import DISTRIBUTED, ENGINE, NativeNode, RustEngine, RustNode
 from bench.stage import Stage
 from bench.stats import Sample
-
-Native = Walrus | RustEngine | RustNode
-ENGINE_PAIR = (Walrus, RustEngine)
 
 
 def natives(options: Options) -> list[Cell]:
@@ -47,7 +44,7 @@ def _engines() -> list[Cell]:
             f"engine alone: durable batches of {entries} x 1000 B",
             partial(_begin_batches, entries),
             "sync",
-            ENGINE_PAIR,
+            (Walrus, RustEngine),
             rank=1 if entries > 1 else 2,
         )
         for entries in (100, 1)
@@ -63,14 +60,14 @@ def _begin_native(
     request = put if verb == "PUT" else native(f"GET {topic}".encode())
 
     def run(peer: Peer) -> Sample:
-        assert isinstance(peer, Native)
+        assert isinstance(peer, Walrus | NativeNode)
         if verb == "GET":  # Otherwise it would soon find nothing.
             with ClosedLoop((peer.native_port, put), connections=100) as filling:
                 filling.run(options.seconds)
         return closed(peer, [(peer.native_port, request)], count, options.seconds)
 
     for peer in peers:
-        assert isinstance(peer, Native)
+        assert isinstance(peer, Walrus | NativeNode)
         ask(peer.native_port, native(f"REGISTER {topic}".encode()))
         run(peer)
     return run
