@@ -1,7 +1,7 @@
 //! A server that answers some requests itself; a broker behind it answers the others. That one has
 //! to name this server's port as its address.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::{env, thread};
 
@@ -62,5 +62,8 @@ fn receive(from: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn send(to: &mut TcpStream, frame: &[u8]) -> io::Result<()> {
-    to.write_all(&[&(frame.len() as u32).to_be_bytes(), frame].concat())
+    let prefix = (frame.len() as u32).to_be_bytes();
+    let sent = to.write_vectored(&[IoSlice::new(&prefix), IoSlice::new(frame)])?;
+    to.write_all(&prefix[sent.min(prefix.len())..])?;
+    to.write_all(&frame[sent.saturating_sub(prefix.len())..])
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Condvar, LazyLock, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use walrus_peer::fields::{Fields, api_key, api_version, correlation_id, put_count};
@@ -95,17 +96,15 @@ impl Memory {
         fields.skip(4 + 4 + 1 + 4 + 4); // sizes, isolation, no session
         let mut reply = correlation_id(request).to_vec();
         reply.extend([0; 1 + 4 + 2 + 4]); // no tags, not throttled, no error, no session
-        let is_empty = fields.count(true) == 1;
-        let id = if is_empty { &[] } else { fields.skip(16) };
-        if !is_empty {
-            fields.skip(1 + 4 + 4); // one partition, 0, its leader's epoch
-        }
-        let offset = if is_empty { 0 } else { fields.i64() };
-        let (end_offset, records) = self.read(id, offset, Duration::from_millis(wait_ms as u64));
-        if is_empty {
+        let wait = Duration::from_millis(wait_ms as u64);
+        if fields.count(true) == 1 {
+            thread::sleep(wait); // of no topic there is nothing to tell
             reply.extend([1, 0]);
             return reply;
         }
+        let id = fields.skip(16);
+        fields.skip(1 + 4 + 4); // one partition, 0, its leader's epoch
+        let (end_offset, records) = self.read(id, fields.i64(), wait);
         reply.push(2);
         reply.extend(id);
         reply.extend([2, 0, 0, 0, 0, 0, 0]); // partition 0, no error
