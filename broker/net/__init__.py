@@ -7,6 +7,7 @@ last_words.py  the end of one: its last reply is to arrive
 framing.py     length-prefixed frames out of bytes (pure)
 budget.py      the memory that all connections together may hold
 stream.py      a non-blocking socket: a recv or two per wake-up, one sendmsg per burst
+congestion.py  no pacing between two processes of one machine
 limits.py      every bound and every counter
 """
 

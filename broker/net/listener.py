@@ -14,6 +14,7 @@ import anyio
 import structlog
 
 from broker.net.budget import Budget
+from broker.net.congestion import CongestionControl
 from broker.net.connection import Connection
 from broker.net.framing import SCRATCH_SIZE, FrameDecoder
 from broker.net.limits import Limits, ListenerStats, NetStats
@@ -70,6 +71,7 @@ class NetServer:
         self._budget = budget
         self._clock = clock
         self._scratch = memoryview(bytearray(SCRATCH_SIZE))
+        self._congestion = CongestionControl()
         self._bound: list[tuple[Listener, socket.socket]] = []
         self._connections: set[Connection] = set()
         self._all_closed = anyio.Event()
@@ -108,6 +110,7 @@ class NetServer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._congestion.prepare(sock)
             sock.bind((address, port))
             sock.listen(BACKLOG)
             sock.setblocking(False)
@@ -191,6 +194,7 @@ class NetServer:
             self._log_refused(listener, peer)
             return
         try:
+            self._congestion.settle(sock, address[0])
             connection = self._connect(listener, sock, peer)
         except Exception:  # noqa: BLE001  Whatever it is, the others must still be accepted.
             _log.exception("connection refused by a fault of ours", peer=peer)
