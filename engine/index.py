@@ -33,7 +33,8 @@ class SegmentIndex:
 
     def __init__(self, base_offset: Offset, *, interval: int = INTERVAL_DEFAULT) -> None:
         self._base_offset = base_offset
-        self._interval = interval
+        self.interval = interval
+        """Bytes of log per entry."""
         self._offsets = array("i")
         self._positions = array("i")
         self._timestamps = array("q")
@@ -51,7 +52,7 @@ class SegmentIndex:
         if header.max_timestamp > self._timestamp_max:
             self._timestamp_max = header.max_timestamp
             self._timestamp_max_offset = relative
-        if self._unindexed_size > self._interval:
+        if self._unindexed_size > self.interval:
             self._offsets.append(relative)
             self._positions.append(position)
             # Kafka's time index must grow in both columns: an entry that says nothing new is left
@@ -68,10 +69,11 @@ class SegmentIndex:
         i = bisect_right(self._offsets, offset - self._base_offset) - 1
         return self._positions[i] if i >= 0 else 0
 
-    def batch_before(self, position: Position) -> tuple[Position, Offset]:
+    def last_batch(self, position_max: Position, offset_max: Offset) -> tuple[Position, Offset]:
         """(position, last offset) of the last batch with an entry that starts at or before
-        `position`; (-1, -1) if there is none."""
-        i = bisect_right(self._positions, position) - 1
+        `position_max` and whose last offset is at most `offset_max`; (-1, -1) if there is none."""
+        i = bisect_right(self._positions, position_max)
+        i = min(i, bisect_right(self._offsets, offset_max - self._base_offset)) - 1
         return (self._positions[i], self._base_offset + self._offsets[i]) if i >= 0 else (-1, -1)
 
     def offset_before_timestamp(self, timestamp_ms: int) -> Offset:

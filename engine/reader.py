@@ -138,7 +138,9 @@ class BatchRead:
         below the end)."""
         end, first_size = start, 0
         end_max = min(start + self._size_max, len(data))
-        jump, jump_offset = self._index.batch_before(self._position + end_max - HEADER_SIZE)
+        jump, jump_offset = self._index.last_batch(
+            self._position + end_max - HEADER_SIZE, self._end_offset - 1
+        )
         while len(data) - end >= HEADER_SIZE:
             _, next_offset, size = parse_extent(data, end)
             if next_offset > self._end_offset:
@@ -148,7 +150,7 @@ class BatchRead:
                 break
             end += size
             self._next = (next_offset, self._position + end)
-            if self._position + end < jump and jump_offset < self._end_offset:
+            if self._position + end < jump:
                 end = self._jump(data, jump, jump_offset)
         return end, first_size
 

@@ -45,6 +45,7 @@ PURE = (
     "broker/ports/*.py",
     "broker/server/idle_poll.py",
     "engine/batch.py",
+    "engine/batch_run.py",
     "engine/format.py",
     "engine/index.py",
     "engine/producer_state.py",

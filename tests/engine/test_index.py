@@ -33,14 +33,20 @@ def test_index_never_leads_past_the_goal(shapes: list[tuple[int, int, int]], int
         index.add(header, position)
     starts = dict(log)
     for position, header in log:
-        assert index.batch_before(position)[0] <= position
         for offset in (header.base_offset, header.last_offset):
             found = index.position_before(offset)
             assert found <= position
             assert starts[found].base_offset <= offset
     for position in range(0, log[-1][0] + 1 if log else 0, 7):
-        start, last_offset = index.batch_before(position)
-        assert start == -1 or (start <= position and starts[start].last_offset == last_offset)
+        for offset in (
+            log[0][1].base_offset - 1,
+            log[-1][1].last_offset // 2,
+            log[-1][1].last_offset,
+        ):
+            start, last_offset = index.last_batch(position, offset)
+            assert start <= position
+            assert last_offset <= offset
+            assert start == -1 or starts[start].last_offset == last_offset
     for timestamp in range(22):
         offset = index.offset_before_timestamp(timestamp)
         before = [header for _, header in log if header.last_offset < offset]
