@@ -14,6 +14,7 @@ from typing import NoReturn
 from crc32c import crc32c
 
 from engine.appender import Appender
+from engine.backends import FilePart
 from engine.batch import HEADER_SIZE, LENGTH_END, Buffer, Offset, Placed, Size, placed_at
 from engine.errors import CorruptSegmentError
 from engine.errors import PromiseRefused as PromiseRefused
@@ -337,6 +338,28 @@ class Segment:
         return self._reader.read_now(
             offset, size_max=size_max, end_offset=end_offset, limit=self._appender.written_size
         )
+
+    def fetch_now(
+        self, offset: Offset, *, size_max: Size, end_offset: Offset
+    ) -> Buffer | FilePart | None:
+        """`read_now` for a socket: what is large comes as a part of the file."""
+        end_offset = min(end_offset, self._appender.written_offset)
+        if offset >= end_offset or self._closed == "dropped":
+            return None
+        return self._reader.fetch_now(
+            offset, size_max=size_max, end_offset=end_offset, limit=self._appender.written_size
+        )
+
+    def load(
+        self, offset: Offset, size_max: Size, on_done: Callable[[None | Exception], None]
+    ) -> None:
+        """Have in the page cache what `fetch_now` may then return as a part of the file, if it can
+        be had. What is wrong with it is for `read` to tell. May call `on_done` before this
+        returns."""
+        if offset >= self._appender.written_offset or self._closed == "dropped":
+            on_done(None)
+            return
+        self._reader.load(offset, size_max, self._appender.written_size, on_done)
 
     def offset_before_timestamp(self, timestamp_ms: int) -> Offset:
         """An offset such that all batches wholly before it have max_timestamp < `timestamp_ms`.

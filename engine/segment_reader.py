@@ -8,7 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from engine.batch import BatchHeader, Buffer, Offset, Position, Size
+from engine.backends import FilePart
+from engine.batch import HEADER_SIZE, BatchHeader, Buffer, Offset, Position, Size
+from engine.batch_run import find_run
 from engine.errors import CorruptBatchError, CorruptSegmentError
 from engine.format import SegmentEnd
 from engine.index import SegmentIndex
@@ -21,6 +23,9 @@ from engine.services import Services
 
 RESUME_COUNT_MAX = 64
 """Places at which sequential readers of a segment are expected next."""
+
+LENT_SIZE_MIN: Size = 160 * 1024
+"""From here on a part of the file costs less than a copy (docs/performance.md)."""
 
 ReadDone = Callable[[Buffer | Exception], None]
 
@@ -95,6 +100,84 @@ class SegmentReader:
         self._services.open_files.release(self._log)
         self._remember(following)
         wanted.on_done(result)
+
+    def fetch_now(
+        self, offset: Offset, *, size_max: Size, end_offset: Offset, limit: Position
+    ) -> Buffer | FilePart | None:
+        """`read_now` for a socket: what is large comes as a part of the file."""
+        if size_max >= LENT_SIZE_MIN and self.index is not None:
+            position = self._place(offset)
+            if limit - position >= LENT_SIZE_MIN:
+                found = self._lend_now(
+                    offset,
+                    self.index,
+                    position=position,
+                    size_max=size_max,
+                    end_offset=end_offset,
+                    limit=limit,
+                )
+                if found is not None:
+                    return found if found.is_cached() else None
+        return self.read_now(offset, size_max=size_max, end_offset=end_offset, limit=limit)
+
+    def _lend_now(
+        self,
+        offset: Offset,
+        index: SegmentIndex,
+        *,
+        position: Position,
+        size_max: Size,
+        end_offset: Offset,
+        limit: Position,
+    ) -> FilePart | None:
+        """None where `read_now` has to see to it."""
+        file = self._services.open_files.take(self._log)
+        if file is None:
+            return None
+        backend = self._services.backend
+        try:
+            run = find_run(
+                partial(backend.cached, file),
+                index,
+                position=position,
+                limit=limit,
+                offset=offset,
+                end_offset=end_offset,
+                size_max=size_max,
+            )
+            if run is None or run.size < LENT_SIZE_MIN:
+                return None
+            part = backend.lend(file, run.position, run.size)
+        except CorruptBatchError:
+            return None
+        finally:
+            self._services.open_files.release(self._log)
+        if part is not None:
+            self._remember((run.next_offset, run.position + run.size))
+        return part
+
+    def load(
+        self,
+        offset: Offset,
+        size_max: Size,
+        limit: Position,
+        on_done: Callable[[None | Exception], None],
+    ) -> None:
+        """See Segment.load. `offset` is written before `limit`."""
+
+        def use(file: int) -> None:
+            assert self.index is not None
+            backend = self._services.backend
+            position = self._place(offset)
+            size = min(size_max + self.index.interval + HEADER_SIZE, limit - position)
+            part = backend.lend(file, position, size) if size >= LENT_SIZE_MIN else None
+            self._services.open_files.release(self._log)
+            if part is None:
+                on_done(None)
+            else:
+                backend.run(part.load, lambda _: on_done(None))
+
+        self._with_file(use, lambda _: on_done(None))
 
     def _start(self, wanted: _Wanted, may_rebuild: bool, file: int) -> None:
         place = self._place(wanted.offset)

@@ -6,14 +6,16 @@ takes what the other needs, nor what the metadata and the other nodes need.
 
 import resource
 
+from engine.backends import LENT_MAX
 from engine.open_files import COUNT_MAX
 
 FOR_FILES_MIN = 512
 """Descriptors that clients leave to logs, to the metadata, and to the other nodes."""
 
-FOR_OTHERS = 256
+FOR_OTHERS = 256 + LENT_MAX
 """What is left beside logs and clients: the metadata, connections between nodes, the admin port,
-and files that are open for a moment. Half of what clients leave, if that is less."""
+files that are open for a moment, and those that replies are sent from. Half of what clients leave,
+if that is less."""
 
 
 def raise_limit() -> int:

@@ -3,7 +3,8 @@ it.
 
 Siblings: _uring.py (io_uring), _pread.py (threads, pwritev and fdatasync), _memory.py (tests and
 simulation, on _memory_fs.py: a file system in RAM that can lose what was not synced). Chosen once,
-at start, best first. The two real ones share _base.py, _posix.py and _page_cache.py.
+at start, best first. The two real ones share _base.py, _posix.py, _page_cache.py and
+_file_part.py.
 """
 
 import os
@@ -11,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from engine.backends._file_part import LENT_MAX as LENT_MAX
+from engine.backends._file_part import FilePart as FilePart
 from engine.batch import Buffer
 
 T = TypeVar("T")
@@ -108,6 +111,10 @@ class Backend(Protocol):
 
     def cached(self, file: int, position: int, size: int) -> Buffer | None:
         """All `size` bytes, if they can be had without waiting for the disk."""
+
+    def lend(self, file: int, position: int, size: int) -> FilePart | None:
+        """These bytes, which are there and do not change, for a socket to take; None if there is no
+        such way, or not now. Whether they are cached is for the caller to ask."""
 
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         """Run a blocking job off the caller's thread."""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from engine.backends import Fs, Monotonic, ReadDone, WriteDone, only_os_errors
+from engine.backends import FilePart, Fs, Monotonic, ReadDone, WriteDone, only_os_errors
+from engine.backends._file_part import Lender
 from engine.backends._page_cache import PageCache
 from engine.backends._posix import Completions, InTurn, PosixFs, Workers
 from engine.batch import Buffer
@@ -23,6 +24,7 @@ class RealBackend(ABC):
         self._completions = Completions()
         self._workers = Workers(self._completions)
         self._page_cache = PageCache()
+        self._lender = Lender()
         self._in_turn = InTurn(monotonic, partial(self._queue_write, sync=False))
 
     @abstractmethod
@@ -52,6 +54,9 @@ class RealBackend(ABC):
 
     def cached(self, file: int, position: int, size: int) -> Buffer | None:
         return self._page_cache.read(file, position, size)
+
+    def lend(self, file: int, position: int, size: int) -> FilePart | None:
+        return self._lender.lend(file, position, size)
 
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         self._workers.run(job, on_done)

@@ -102,6 +102,9 @@ class MemoryBackend:
             return None
         return data if len(data) == size else None
 
+    def lend(self, file: int, position: int, size: int) -> None:
+        """No socket takes anything from this disk."""
+
     def run(self, job: Callable[[], T], on_done: Callable[[T | Exception], None]) -> None:
         self._start("run", 0, partial(finish, job, on_done))
 

@@ -1,12 +1,19 @@
-"""A read that begins, or ends, at the wrong batch; an index that lies."""
+"""A read that begins, or ends, at the wrong batch; an index that lies; pages that are not there."""
 
 import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
+from engine.backends import FilePart
 from engine.backends._memory import MemoryBackend
 from engine.batch import Buffer
 from engine.errors import CorruptSegmentError
+from tests.engine.backends.support import REAL_BACKENDS
 from tests.engine.support import LOG, Rig, filled
 
 
@@ -122,3 +129,80 @@ def test_time_lookup_never_skips_the_first_match(rig: Rig) -> None:
     for timestamp in range(990, 1260, 3):
         start = segment.offset_before_timestamp(timestamp)
         assert all(1000 + (i * 7) % 50 + i < timestamp for i in range(start))
+
+
+@pytest.fixture(params=REAL_BACKENDS)
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    """A rig on a file system whose pages may be asked for; skips on others."""
+    rig = Rig(REAL_BACKENDS[request.param](), tmp_path)
+    file = rig.backend.fs.open(tmp_path / "probe", create=True)
+    rig.backend.fs.pwrite(file, 0, b"probe")
+    is_able = rig.backend.cached(file, 0, 5) is not None
+    rig.backend.fs.close(file)
+    if is_able:
+        yield rig
+    rig.wal.close()
+    if not is_able:
+        pytest.skip("this file system does not tell what is cached")
+
+
+def sent(part: Buffer | FilePart | None) -> bytes:
+    """What a socket would receive."""
+    assert isinstance(part, FilePart)
+    size = len(part)
+    theirs, ours = socket.socketpair()
+    received = bytearray()
+    with closing(theirs), closing(ours):
+        ours.setblocking(False)
+        while len(received) < size:
+            if part:
+                with suppress(BlockingIOError):
+                    part = part.after(part.send(ours.fileno()))
+            received += theirs.recv(1 << 20)
+    return bytes(received)
+
+
+def forget_pages(directory: Path) -> None:
+    for path in directory.rglob("*.log"):
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(file)
+
+
+def test_a_socket_gets_a_large_read_from_the_file_and_a_small_one_from_memory(disk: Rig) -> None:
+    segment, batches = filled(disk, count=60, size=10_000)
+    for offset, size_max, end in ((0, 10**6, 60), (7, 300_000, 60), (7, 300_000, 25)):
+        found = segment.fetch_now(offset, size_max=size_max, end_offset=end)
+        assert sent(found) == disk.read(segment, offset, size_max=size_max, end=end)
+    assert segment.fetch_now(3, size_max=1, end_offset=60) == batches[3]
+    assert segment.fetch_now(58, size_max=10**6, end_offset=60) == b"".join(batches[58:])
+    assert segment.fetch_now(0, size_max=10**6, end_offset=2) == b"".join(batches[:2])
+    assert segment.fetch_now(60, size_max=10**6, end_offset=60) is None
+
+
+def test_pages_that_left_the_cache_are_loaded_before_a_socket_gets_them(
+    disk: Rig, tmp_path: Path
+) -> None:
+    segment, batches = filled(disk, count=60, size=10_000)
+    forget_pages(tmp_path)
+    if segment.fetch_now(0, size_max=10**6, end_offset=60) is not None:
+        pytest.skip("this file system keeps all pages")
+    disk.result(lambda done: segment.load(0, 10**6, done))
+    assert sent(segment.fetch_now(0, size_max=10**6, end_offset=60)) == b"".join(batches)
+    disk.result(lambda done: segment.load(60, 10**6, done))
+    disk.result(lambda done: disk.log.drop(1, done))
+    disk.result(lambda done: segment.load(0, 10**6, done))
+    assert segment.fetch_now(0, size_max=10**6, end_offset=60) is None
+
+
+def test_a_damaged_log_is_not_sent_and_the_read_says_why(disk: Rig, tmp_path: Path) -> None:
+    segment, _ = filled(disk, count=60, size=10_000)
+    (path,) = tmp_path.rglob("*.log")
+    data = bytearray(path.read_bytes())
+    data[300_000:320_000] = bytes(20_000)
+    path.write_bytes(data)
+    found = segment.fetch_now(0, size_max=310_000, end_offset=60)
+    assert found is None
+    result = disk.read(segment, 0, size_max=310_000)
+    assert isinstance(result, CorruptSegmentError)
