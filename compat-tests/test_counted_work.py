@@ -227,6 +227,54 @@ def test_a_request_that_takes_more_system_calls(
         assert calls[name] <= COUNT * count_max + 5, f"{kind}: {calls}"
 
 
+LARGE_SIZE_MIN = 900_000
+"""Bytes of records in one Fetch."""
+LARGE = {"sendfile": 1, "sendmsg": 2, "preadv2": 3, "recvfrom": 1, "mincore": 1}
+LARGE_SYSTEM_CALLS = 15
+LARGE_INSTRUCTIONS = 4_500
+
+
+@pytest.fixture
+def large(server: Server) -> Iterator[Ask]:
+    """A Fetch of a megabyte."""
+    fetch = wire.request(wire.FETCH, 11, 1, wire.fetch("t", 0, size_max=1 << 20))
+    produce = wire.request(wire.PRODUCE, 3, 1, wire.produce("t", wire.batch([b"x" * 10_000])))
+    with Wire(server.kafka_port) as peer:
+
+        def ask() -> None:
+            peer.send(fetch)
+            assert len(wire.parse_fetch(peer.receive()[1]).records) > LARGE_SIZE_MIN
+
+        peer.send(wire.request(wire.METADATA, 1, 1, wire.metadata(["t"])))
+        peer.receive()
+        for _ in range(110):
+            peer.send(produce)
+            assert wire.parse_produce(peer.receive()[1]).error == 0
+        yield ask
+
+
+@pytest.mark.strace
+def test_a_large_fetch_that_copies_its_records(server: Server, large: Ask) -> None:
+    repeat(large)
+
+    for _ in range(ROUNDS_MAX):
+        calls = traced(server, large)
+        if sum(calls.values()) <= COUNT * LARGE_SYSTEM_CALLS:
+            break
+
+    assert sum(calls.values()) <= COUNT * LARGE_SYSTEM_CALLS, calls
+    for name, count_max in LARGE.items():
+        assert COUNT <= calls[name] <= COUNT * count_max + 5, calls
+
+
+def test_a_large_fetch_that_takes_more_instructions(server: Server, large: Ask) -> None:
+    counts = instructions(server, large)
+
+    per_request = sum(counts.values()) / COUNT
+    most = "\n".join(f"{count / COUNT:8.1f} {name}" for name, count in counts.most_common(60))
+    assert LARGE_INSTRUCTIONS / 2 < per_request <= LARGE_INSTRUCTIONS, f"{per_request}:\n{most}"
+
+
 def traced(server: Server, ask: Ask) -> Counter[str]:
     """The system calls of the serving thread in one round, by name."""
     strace = subprocess.Popen(

@@ -29,6 +29,7 @@ from broker.ports import (
     ACKS_NONE,
     Buffer,
     Clock,
+    Sendable,
     TimestampedOffset,
     TopicView,
     Waiter,
@@ -233,12 +234,42 @@ class LocalPartition(Appends):
             raise StorageFailed(f"no other node tells offset {offset} of {self._view.name}")
         return await self._sealed.read_elsewhere(span, offset, size_max=size_max)
 
+    async def fetch(self, offset: int, *, size_max: int) -> Sendable:
+        held = self._held(offset)
+        if held is not None:
+            segment, end_offset = held
+            found = await self._store.fetch(
+                segment, offset, size_max=size_max, end_offset=end_offset
+            )
+            if found is not None:
+                return found
+        return await self.read(offset, size_max=size_max)
+
     def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
+        held = self._held(offset)
+        if held is None:
+            return self._nothing_now(offset)
+        segment, end_offset = held
+        return segment.read_now(offset, size_max=size_max, end_offset=end_offset)
+
+    def fetch_now(self, offset: int, *, size_max: int) -> Sendable | None:
+        held = self._held(offset)
+        if held is None:
+            return self._nothing_now(offset)
+        segment, end_offset = held
+        return segment.fetch_now(offset, size_max=size_max, end_offset=end_offset)
+
+    def _nothing_now(self, offset: int) -> Buffer | None:
+        """b"" for a consumer that has read everything."""
+        start = max(self.high_watermark, self._view.log_start_offset)
+        return b"" if start <= offset <= self.end_offset else None
+
+    def _held(self, offset: int) -> tuple[Segment, int] | None:
+        """Where this node has the batch that contains `offset`, and up to which offset consumers
+        may read there."""
         high_watermark = self.high_watermark
-        if offset < self._view.log_start_offset:
+        if not self._view.log_start_offset <= offset < high_watermark:
             return None
-        if offset >= high_watermark:
-            return b"" if offset <= self.end_offset else None
         span = self._map.span_of(offset)
         segment = None if span is None else self.log.get(span.sid)
         if span is None or segment is None:
@@ -248,7 +279,7 @@ class LocalPartition(Appends):
             end_offset = min(high_watermark, segment.durable_offset)
         elif segment.durable_offset < end_offset:
             return None
-        return segment.read_now(offset, size_max=size_max, end_offset=end_offset)
+        return segment, end_offset
 
     def preferred_reader(self, offset: int) -> int:
         span = self._map.span_of(offset)

@@ -6,8 +6,9 @@ A leader that does not hold an old segment names a replica that does (KIP-392); 
 
 from broker.controller.views import sealed_segment_of
 from broker.errors import NotLeader, OffsetOutOfRange, UnknownLeaderEpoch
-from broker.ports import Buffer, TopicView
+from broker.ports import Buffer, Sendable, TopicView
 from broker.replication.store import Store
+from engine.segment import Segment as StoredSegment
 from raft.state import Segment, Topic
 
 NOBODY = -1
@@ -42,6 +43,17 @@ class SealedCopies:
     async def read(self, offset: int, *, size_max: int) -> Buffer:
         """As `Partition.read`. Raises NotLeader where only the leader, or another holder, can
         answer."""
+        segment, end_offset = self._held(offset)
+        return await self._store.read(segment, offset, size_max=size_max, end_offset=end_offset)
+
+    async def fetch(self, offset: int, *, size_max: int) -> Sendable:
+        """As `Partition.fetch`. Raises as `read` does."""
+        segment, end_offset = self._held(offset)
+        found = await self._store.fetch(segment, offset, size_max=size_max, end_offset=end_offset)
+        return await self.read(offset, size_max=size_max) if found is None else found
+
+    def _held(self, offset: int) -> tuple[StoredSegment, int]:
+        """The segment that contains it, and where that ends."""
         if offset < self.log_start_offset:
             raise OffsetOutOfRange(f"offset {offset}, the log starts at {self.log_start_offset}")
         wanted = sealed_segment_of(self._topic, offset)
@@ -49,9 +61,7 @@ class SealedCopies:
             log = self._store.log(self._topic.name, self._topic.topic_id)
             segment = log.get(wanted.sid)
             if segment is not None and segment.durable_offset >= wanted.end_offset:
-                return await self._store.read(
-                    segment, offset, size_max=size_max, end_offset=wanted.end_offset
-                )
+                return segment, wanted.end_offset
         raise NotLeader(
             f"offset {offset} of {self._view.name} is not in a sealed segment that is held here",
             leader_id=self._view.leader_id,

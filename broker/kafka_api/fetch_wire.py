@@ -15,7 +15,7 @@ from uuid import UUID
 from broker.kafka_api.fetch_sessions import EPOCH_FINAL, ID_VERSION_MIN, NO_SESSION, Asked
 from broker.kafka_api.framing import BORROW_SIZE_MIN
 from broker.kafka_api.produce_wire import NAME_SIZE_MAX
-from broker.ports import Buffer, Reply
+from broker.ports import Buffer, Reply, Sendable
 
 VERSION_MIN: Final = 10
 """The first that understands zstd: what it gets need not be looked through."""
@@ -151,7 +151,7 @@ class Row(NamedTuple):
     topic: str | UUID
     high_watermark: int
     log_start_offset: int
-    records: Buffer
+    records: Sendable
 
 
 _PREFIX: Final = Struct(">ii")
@@ -173,13 +173,13 @@ def answer(usual: Usual, correlation_id: int, rows: Sequence[Row]) -> Reply:
         text = b"\0" + text + _uvarint(len(rows) + 1)
     else:
         text += _I32.pack(len(rows))
-    reply: list[Buffer] = []
+    reply: list[Sendable] = []
     for topic, high_watermark, log_start_offset, records in rows:
         before, middle, after = _around(version, topic, is_committed)
         size = len(records)
         marks = _MARKS.pack(high_watermark, high_watermark, log_start_offset)
         text += before + marks + middle + (_uvarint(size + 1) if is_flexible else _I32.pack(size))
-        if size < BORROW_SIZE_MIN:
+        if size < BORROW_SIZE_MIN and isinstance(records, Buffer):
             text = text + records + after
         else:
             reply += (text, records)
@@ -189,7 +189,9 @@ def answer(usual: Usual, correlation_id: int, rows: Sequence[Row]) -> Reply:
     if text:
         reply.append(text)
     size = sum(map(len, reply))
-    reply[0] = b"".join((_PREFIX.pack(_I32.size + size, correlation_id), reply[0]))
+    first = reply[0]
+    assert isinstance(first, bytes)
+    reply[0] = _PREFIX.pack(_I32.size + size, correlation_id) + first
     return reply
 
 

@@ -17,7 +17,7 @@ from broker.kafka_api.context import Context
 from broker.kafka_api.fetch_sessions import EPOCH_FINAL, ID_VERSION_MIN, Asked, Plan
 from broker.kafka_api.fetch_wire import Row, Usual
 from broker.kafka_api.outcome import NONE
-from broker.ports import Buffer, QuickPartition, Reply
+from broker.ports import QuickPartition, Reply, Sendable
 from broker.telemetry.metrics import RequestStats
 
 GoOn = Callable[[memoryview, Plan, float, float], ports.Finish]
@@ -194,9 +194,9 @@ class QuickFetch:
             partition = self._led(topic)
             partition.check_epoch(one.leader_epoch)
             part_max = max(min(one.size_max, size_left), 0)
-            records: Buffer = b""
+            records: Sendable = b""
             if is_first or part_max:
-                data = partition.read_now(one.offset, size_max=part_max)
+                data = partition.fetch_now(one.offset, size_max=part_max)
                 if data is None:
                     return None
                 # Otherwise one batch that is larger than what is left: its turn comes.

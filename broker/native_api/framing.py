@@ -41,7 +41,10 @@ def error(text: str) -> Reply:
 def is_error(reply: Reply) -> bool:
     """Whether it was made by `error`. A payload that begins with `ERR ` stands behind `OK `, in
     the first buffer."""
-    return len(reply[0]) == _PREFIX_SIZE and bytes(reply[1][:4]) == b"ERR "
+    if len(reply[0]) != _PREFIX_SIZE:
+        return False
+    body = reply[1]
+    return isinstance(body, Buffer) and bytes(body[:4]) == b"ERR "
 
 
 OK: Final = bare(b"OK")

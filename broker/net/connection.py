@@ -42,7 +42,7 @@ from broker.net.last_words import let_arrive
 from broker.net.limits import Limits, ListenerStats
 from broker.net.outbox import Outbox
 from broker.net.stream import ReceiveOn, Stream
-from broker.ports import Buffer, Clock, Finish, Pending, Reply, Session, Unfinished
+from broker.ports import Clock, Finish, Pending, Reply, Sendable, Session, Unfinished
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -259,7 +259,7 @@ class Connection:
         """Answer from the front what is ready and needs no task; send it with one system call."""
         self._is_pump_due = self._is_ready_begun = False
         slots, outbox = self._slots, self._outbox
-        replies: list[Buffer] = []
+        replies: list[Sendable] = []
         released_size = reply_size = 0
         while slots:
             pending, size = slots[0] or _END
@@ -280,8 +280,8 @@ class Connection:
                 break
             slots.popleft()
             released_size += size
-            for buffer in reply:
-                reply_size += len(buffer)
+            for part in reply:
+                reply_size += len(part)
             replies += reply
         if released_size:
             self._account.release(released_size)
@@ -378,6 +378,7 @@ class Connection:
                 reply = await finish()
                 self._slots.popleft()
                 self._outbox.put(reply, is_last=not self._slots)
+                del reply  # What is sent must not stay for as long as this waits.
                 self._slot_taken.ring()
                 self._account.release(size)
         except PeerError as error:

@@ -2,7 +2,8 @@
 the peer.
 
 Replies leave in the order in which they are put. What the socket takes where they are made never
-counts as held; the rest is charged to the connection's account until the peer has taken it.
+counts as held; the rest is charged to the connection's account until the peer has taken it. What
+is in files is charged alike: it may be sent long after its pages have left the page cache.
 """
 
 import math
@@ -14,7 +15,7 @@ from broker.bell import Bell
 from broker.net.budget import Account
 from broker.net.limits import ListenerStats
 from broker.net.stream import IOV_MAX, Stream
-from broker.ports import Buffer, Reply
+from broker.ports import Buffer, Reply, Sendable
 
 
 class Outbox:
@@ -51,9 +52,9 @@ class Outbox:
         self._stats = stats
         self._now = monotonic
         self._size_max = size_max
-        self._replies: deque[Buffer] = deque()
+        self._replies: deque[Sendable] = deque()
         self._size = 0
-        self._burst: list[Buffer] = []
+        self._burst: list[Sendable] = []
         """The first of them, while they are being sent."""
         self._put, self._sent = Bell(), Bell()
         self._is_complete = False
@@ -88,7 +89,7 @@ class Outbox:
         if self._replies:
             self._put.ring()
 
-    def put_all(self, replies: Sequence[Buffer], size: int) -> None:
+    def put_all(self, replies: Sequence[Sendable], size: int) -> None:
         """Replies of `size` bytes that nobody waits for."""
         if not self._replies and len(replies) <= IOV_MAX:
             self.sent_at = self._now()
@@ -119,12 +120,12 @@ class Outbox:
         self._replies.clear()
         self._burst.clear()
 
-    def _hold(self, replies: Sequence[Buffer], size: int) -> None:
+    def _hold(self, replies: Sequence[Sendable], size: int) -> None:
         self._account.charge_reply(size)
         self._size += size
         self._replies.extend(replies)
 
-    def _next_burst(self) -> list[Buffer]:
+    def _next_burst(self) -> list[Sendable]:
         self._burst[:] = islice(self._replies, IOV_MAX)
         return self._burst
 
@@ -140,7 +141,7 @@ class Outbox:
         while size:
             first = replies[0]
             if len(first) > size:
-                replies[0] = memoryview(first)[size:]
+                replies[0] = _after(first, size)
                 break
             size -= len(first)
             replies.popleft()
@@ -150,10 +151,14 @@ class Outbox:
             self._sent.ring()
 
 
-def _rest(buffers: Sequence[Buffer], size: int) -> list[Buffer]:
+def _rest(replies: Sequence[Sendable], size: int) -> list[Sendable]:
     """What is left after the first `size` bytes."""
-    for i, buffer in enumerate(buffers):
-        if size < len(buffer):
-            return [memoryview(buffer)[size:], *buffers[i + 1 :]]
-        size -= len(buffer)
+    for i, reply in enumerate(replies):
+        if size < len(reply):
+            return [_after(reply, size), *replies[i + 1 :]]
+        size -= len(reply)
     return []
+
+
+def _after(reply: Sendable, size: int) -> Sendable:
+    return memoryview(reply)[size:] if isinstance(reply, Buffer) else reply.after(size)

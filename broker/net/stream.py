@@ -1,5 +1,5 @@
 """A non-blocking socket as the connection wants it: one `recv_into` per wake-up (two inside a large
-frame), one `sendmsg` per burst.
+frame), one `sendmsg` per burst, and `sendfile` for what is in files.
 
 The reader stays registered with the event loop between requests, and the bytes are taken inside the
 loop's own callback. A request on an idle connection so costs one `epoll_wait` and one `recv`, not a
@@ -15,14 +15,19 @@ from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 import anyio
+import anyio.to_thread
 
-from broker.ports import Buffer
+from broker.ports import Buffer, Sendable
 
 IOV_MAX = 1024
 """Buffers per `sendmsg`; the kernel's own limit (UIO_MAXIOV)."""
 
 RECEIVE_COUNT_MAX = 2
 """Reads per wake-up, where the first one filled its buffer in the middle of a frame."""
+
+CACHED_FOR_S = 0.05
+"""A peer that takes nothing for longer finds the parts of files looked after before they are sent
+on: their pages may have left the page cache."""
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -61,14 +66,14 @@ class Stream(Protocol):
     def stop_receiving(self) -> None:
         """End a `receive` that is waiting."""
 
-    async def send(self, buffers: Sequence[Buffer]) -> int:
+    async def send(self, parts: Sequence[Sendable]) -> int:
         """Hand over as much as is taken at once, waiting until it is at least one byte. Returns
         bytes taken.
 
         Raises anyio.BrokenResourceError.
         """
 
-    def send_now(self, buffers: Sequence[Buffer]) -> int:
+    def send_now(self, parts: Sequence[Sendable]) -> int:
         """The same without waiting: 0 if the socket takes nothing now."""
 
     def finish_sending(self) -> None:
@@ -118,18 +123,51 @@ class SocketStream:
     def stop_receiving(self) -> None:
         self._fail(anyio.EndOfStream())
 
-    async def send(self, buffers: Sequence[Buffer]) -> int:
-        while not (size := self.send_now(buffers)):
+    async def send(self, parts: Sequence[Sendable]) -> int:
+        while not (size := self.send_now(parts)):
+            since = self._loop.time()
             await anyio.wait_writable(self._socket)
+            if self._loop.time() - since > CACHED_FOR_S:
+                await _load(parts)
         return size
 
-    def send_now(self, buffers: Sequence[Buffer]) -> int:
+    def send_now(self, parts: Sequence[Sendable]) -> int:
         try:
-            return self._socket.sendmsg(buffers)
+            return self._socket.sendmsg(parts)  # type: ignore[arg-type]
         except (BlockingIOError, InterruptedError):
             return 0
+        except TypeError:
+            return self._send_mixed(parts)  # Nothing was sent: one of them is no buffer.
         except OSError as error:
             raise anyio.BrokenResourceError from error
+
+    def _send_mixed(self, parts: Sequence[Sendable]) -> int:
+        """`send_now` of buffers and parts of files."""
+        sent_size = 0
+        buffers: list[Buffer] = []
+        try:
+            for part in parts:
+                if isinstance(part, Buffer):
+                    buffers.append(part)
+                    continue
+                if buffers:
+                    # What follows belongs to them: no packet for them alone.
+                    taken_size = self._socket.sendmsg(buffers, (), socket.MSG_MORE)
+                    sent_size += taken_size
+                    if taken_size < sum(map(len, buffers)):
+                        return sent_size
+                    buffers = []
+                taken_size = part.send(self._socket.fileno())
+                sent_size += taken_size
+                if taken_size < len(part):
+                    return sent_size
+            if buffers:
+                sent_size += self._socket.sendmsg(buffers)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            raise anyio.BrokenResourceError from error
+        return sent_size
 
     def finish_sending(self) -> None:
         try:
@@ -193,3 +231,12 @@ class SocketStream:
         if self._is_reading:
             self._loop.remove_reader(self._socket)
             self._is_reading = False
+
+
+async def _load(parts: Sequence[Sendable]) -> None:
+    files = [part for part in parts if not isinstance(part, Buffer)]
+    try:
+        for part in files:
+            await anyio.to_thread.run_sync(part.load)
+    except OSError as error:
+        raise anyio.BrokenResourceError from error

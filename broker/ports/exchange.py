@@ -6,9 +6,29 @@ from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
 
-Reply = Sequence[Buffer]
-"""The bytes of one reply, already framed, as the buffers that `sendmsg` will take. Empty: nothing
-is sent."""
+
+class FilePart(Protocol):
+    """Bytes of a file that a socket takes by itself. They are there and do not change."""
+
+    def __len__(self) -> int: ...
+
+    def after(self, size: int) -> "FilePart":
+        """What is left after the first `size` bytes."""
+
+    def load(self) -> None:
+        """Blocking: make sure that `send` does not wait for the disk. Raises OSError."""
+
+    def send(self, socket: int) -> int:
+        """Let the socket with this descriptor take from the beginning as much as it does at once.
+
+        Returns bytes, at least one. Raises BlockingIOError if it takes nothing now, and OSError.
+        """
+
+
+Sendable = Buffer | FilePart
+
+Reply = Sequence[Sendable]
+"""The bytes of one reply, already framed, as what the socket will take. Empty: nothing is sent."""
 
 Finish = Callable[[], Awaitable[Reply]]
 """Stage 2 of a request: may wait (durability, long poll). Awaited in the order of the requests."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from broker.ports.exchange import Buffer, Wake
+from broker.ports.exchange import Buffer, Sendable, Wake
 from broker.ports.views import TopicView
 
 ACKS_NONE, ACKS_LEADER, ACKS_ALL = 0, 1, -1
@@ -52,6 +52,8 @@ class Readable(Protocol):
         or nobody (KIP-392)."""
 
     async def read(self, offset: int, *, size_max: int) -> Buffer: ...
+
+    async def fetch(self, offset: int, *, size_max: int) -> Sendable: ...
 
 
 class AnyPartition(Protocol):
@@ -113,6 +115,9 @@ class Partition(AnyPartition, Protocol):
         watermark. Raises OffsetOutOfRange below the log start or beyond the log end.
         """
 
+    async def fetch(self, offset: int, *, size_max: int) -> Sendable:
+        """`read` for a socket: what is large may come as a part of the log's file."""
+
     def preferred_reader(self, offset: int) -> int:
         """See `Readable`."""
 
@@ -149,6 +154,9 @@ class QuickPartition(Partition, Protocol):
     def read_now(self, offset: int, *, size_max: int) -> Buffer | None:
         """What `read` returns, if nothing has to be waited for; else None, and where it would
         raise."""
+
+    def fetch_now(self, offset: int, *, size_max: int) -> Sendable | None:
+        """`read_now` for a socket: what is large may come as a part of the log's file."""
 
     def append_now(
         self,

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from broker.errors import StorageFailed
-from broker.ports import Buffer
+from broker.ports import Buffer, Sendable
 from broker.replication.space import Space
 from engine.backends import Backend
 from engine.durability import FsyncPolicy
@@ -181,6 +181,16 @@ class Store:
             ),
             f"read at offset {offset} of segment {segment.sid}",
         )
+
+    async def fetch(
+        self, segment: Segment, offset: int, *, size_max: int, end_offset: int
+    ) -> Sendable | None:
+        """`read` for a socket: what is large may come as a part of the file. None: ask `read`."""
+        await _outcome(
+            partial(segment.load, offset, size_max),
+            f"load at offset {offset} of segment {segment.sid}",
+        )
+        return segment.fetch_now(offset, size_max=size_max, end_offset=end_offset)
 
     async def head(self, segment: Segment) -> bytes | None:
         """The segment's header object; None if it has none."""

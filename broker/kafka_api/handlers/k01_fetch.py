@@ -58,7 +58,7 @@ from broker.kafka_api.fetch_wire import READ_COMMITTED
 from broker.kafka_api.handler import Finish, Response, led_partition, ready
 from broker.kafka_api.leaders import Leaders, until_led
 from broker.kafka_api.wire import maker
-from broker.ports import Buffer, Partition, Readable, TopicView
+from broker.ports import Buffer, Partition, Readable, Sendable, TopicView
 
 if TYPE_CHECKING:
     from kio.schema.fetch.v17.request import FetchRequest
@@ -85,7 +85,7 @@ class _Read:
 
     high_watermark: int
     log_start_offset: int
-    records: Buffer
+    records: Sendable
     is_more_at_once: bool
     """The records end where a sealed segment ends: the next request has more without waiting."""
     preferred_reader: int = -1
@@ -258,13 +258,14 @@ async def _read(
             marks = max(partition.high_watermark, offset), partition.log_start_offset
             return _Read(*marks, b"", is_more_at_once=True, preferred_reader=preferred)
     size_max = max(min(asked.size_max, size_left), 0)
-    records: Buffer = b""
+    records: Sendable = b""
     if is_first or size_max > 0:
-        records = await partition.read(offset, size_max=size_max)
+        if request.__version__ < ZSTD_VERSION_MIN:
+            records = _before_zstd(await partition.read(offset, size_max=size_max))
+        else:
+            records = await partition.fetch(offset, size_max=size_max)
         if len(records) > size_max and not is_first:
             records = b""  # one batch larger than what is left of the limit: its turn comes
-    if request.__version__ < ZSTD_VERSION_MIN:
-        records = _before_zstd(records)
     # The watermark is read after the records, and never told below the offset asked for: an offset
     # may be ahead of it for a moment (acks=1), and clients that are told so tear the connection
     # down (kafka-go#1286).

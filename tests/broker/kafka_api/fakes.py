@@ -299,6 +299,12 @@ class FakePartition:
         self.quick_count += 1
         return self._batches(offset, size_max)
 
+    async def fetch(self, offset: int, *, size_max: int) -> bytes:
+        return await self.read(offset, size_max=size_max)
+
+    def fetch_now(self, offset: int, *, size_max: int) -> bytes | None:
+        return self.read_now(offset, size_max=size_max)
+
     def _batches(self, offset: int, size_max: int) -> bytes:
         out = b""
         for _, end_offset, data in self.batches:

@@ -22,6 +22,7 @@ from tests.broker.kafka_api.layouts import (
     decode_response,
     encode_request,
 )
+from tests.broker.replies import received
 
 
 class Way(IntEnum):
@@ -149,7 +150,7 @@ class Asked:
         self.finish = finish
 
     async def reply(self) -> bytes:
-        return b"".join(await self.finish())
+        return received(await self.finish())
 
     async def answer(self) -> dict[str, Any]:
         correlation_id, values = decode_response(self.message, self.version, await self.reply())

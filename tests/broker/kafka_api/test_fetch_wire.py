@@ -16,6 +16,7 @@ from broker.kafka_api.wire import codec
 from tests.broker.kafka_api.damage import Damage, damages
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.layouts import FETCH, encode_request
+from tests.broker.replies import received
 
 VERSIONS = range(4, 18)
 QUICK_VERSIONS = range(fetch_wire.VERSION_MIN, 18)
@@ -197,4 +198,4 @@ def test_the_short_answer_is_the_general_one_to_the_byte(
     )
     asked = fetch_wire.Usual(version, 0, 1, 1, is_committed, session_id, 1, ())
     short = fetch_wire.answer(asked, correlation_id, told)
-    assert b"".join(short) == b"".join(general)
+    assert received(short) == received(general)

@@ -16,6 +16,7 @@ from broker.kafka_api.wire import codec
 from tests.broker.kafka_api.damage import Damage, damages
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.layouts import PRODUCE, encode_request
+from tests.broker.replies import received
 
 VERSIONS = range(3, 13)
 BATCH = batch(b"value")
@@ -163,4 +164,4 @@ def test_the_short_answer_is_the_general_one_to_the_byte(
         log_append_time_ms=append_time_ms,
         log_start_offset=log_start_offset,
     )
-    assert short == b"".join(general)
+    assert short == received(general)

@@ -16,6 +16,7 @@ from broker.kafka_api.apis import SERVED
 from tests.broker.kafka_api.fakes import batch
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, encode_request
+from tests.broker.replies import received
 
 
 async def begin(session: KafkaSession, frame: bytes) -> None:
@@ -180,7 +181,7 @@ async def test_a_reply_carries_the_correlation_id_it_was_asked_with(node: Node) 
     for correlation_id in (0, -1, 2**31 - 1):
         frame = encode_request(METADATA, 4, correlation_id, None, {"topics": []})
         finish = await node.connect().session.begin(memoryview(frame))
-        reply = b"".join(await finish())
+        reply = received(await finish())
         assert struct.unpack_from(">i", reply, 4) == (correlation_id,)
 
 
@@ -194,7 +195,7 @@ async def test_whatever_comes_is_answered_or_closes_the_connection(
     frame = header(*served) + body
     with capture_logs() as logs:
         try:
-            reply = b"".join(await (await node.connect().session.begin(memoryview(frame)))())
+            reply = received(await (await node.connect().session.begin(memoryview(frame)))())
         except PeerError:
             reply = b""
     assert not reply or struct.unpack_from(">i", reply)[0] == len(reply) - 4

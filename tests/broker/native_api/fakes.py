@@ -158,6 +158,12 @@ class FakePartition:
         self.read_count += offset < self.high_watermark
         return self._read(offset, size_max)
 
+    async def fetch(self, offset: int, *, size_max: int) -> Buffer:
+        return await self.read(offset, size_max=size_max)
+
+    def fetch_now(self, offset: int, *, size_max: int) -> Buffer | None:
+        return self.read_now(offset, size_max=size_max)
+
     def forget_appends_of(self, producer_id: int) -> None:
         """As if the last batch of that producer was given up by a seal."""
         self._next_sequence[producer_id] = 0

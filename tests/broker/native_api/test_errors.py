@@ -16,6 +16,7 @@ from broker.native_api.cursor import Ticket
 from broker.native_api.errors import text_of
 from broker.native_api.handlers import answer_get
 from tests.broker.native_api.fakes import FakeController
+from tests.broker.replies import received
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_get_that_may_have_taken_a_message_does_not_speak_of_storing_one() -> 
     ticket = Ticket()
     ticket.end(OutcomeUnknown("node 2 keeps the cursor: gone"))
 
-    reply = b"".join(answer_get(FakeController().add("logs").topic, ticket))
+    reply = received(answer_get(FakeController().add("logs").topic, ticket))
 
     said = b"ERR outcome unknown, the message may have been taken: node 2 keeps the cursor: gone"
     assert reply[4:] == said

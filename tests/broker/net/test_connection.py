@@ -2,9 +2,11 @@
 word."""
 
 import errno
+import random
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import anyio
 import pytest
@@ -12,8 +14,9 @@ from structlog.typing import EventDict
 
 from broker.net import Budget, Limits
 from broker.net.stream import SocketStream
-from broker.ports import Buffer, Finish, Reply
-from tests.broker.net.harness import EchoSession, prefixed, running
+from broker.ports import Buffer, Finish, Pending, Reply
+from engine.backends._file_part import Lender
+from tests.broker.net.harness import EchoSession, QuickSession, prefixed, running
 
 
 async def test_pipelined_requests_are_answered_in_order() -> None:
@@ -279,3 +282,76 @@ async def test_memory_in_flight_is_bounded_under_many_half_sent_frames() -> None
 
 
 # ---- requests that no task waits for, among those that one does
+
+
+class FileSession(QuickSession):
+    """As its base, but `file` and `quick file` are answered with a file of three megabytes."""
+
+    def __init__(self, file: int, size: int) -> None:
+        super().__init__()
+        self._file = file
+        self._size = size
+        self._lender = Lender()
+
+    def _reply(self) -> Reply:
+        part = self._lender.lend(self._file, 0, self._size)
+        assert part is not None
+        return ((self._size + 3).to_bytes(4, "big"), part, b"end")
+
+    async def begin(self, frame: memoryview) -> Finish:
+        finish = await super().begin(frame)
+
+        async def finish_file() -> Reply:
+            return self._reply()
+
+        return finish_file if bytes(frame) == b"file" else finish
+
+    def begin_now(self, frame: memoryview, *, is_alone: bool, is_next: bool) -> Pending | None:
+        pending = super().begin_now(frame, is_alone=is_alone, is_next=is_next)
+        if bytes(frame) == b"quick file":
+            assert pending is not None
+            pending.take = self._reply  # type: ignore[method-assign]
+        return pending
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
+    """A file, and what is in it."""
+    path = tmp_path / "data"
+    path.write_bytes(random.Random(1).randbytes(3_000_000))
+    with path.open("rb") as opened:
+        yield opened.fileno(), path.read_bytes()
+
+
+async def test_replies_from_files_keep_their_place_among_the_others(
+    stored: tuple[int, bytes],
+) -> None:
+    file, data = stored
+    async with running(lambda peer: FileSession(file, len(data))) as server:
+        client = await server.connect()
+        names = [b"a", b"file", b"quick b", b"quick file", b"file", b"quick file", b"c"] * 3
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.send, *names)
+            for name in names:
+                expected = data + b"end" if name.endswith(b"file") else name.removeprefix(b"quick ")
+                assert await client.receive() == expected
+        await server.until(lambda: server.budget.used_size == 0)
+
+
+async def test_a_peer_that_leaves_in_the_middle_of_a_file_leaves_no_descriptor(
+    stored: tuple[int, bytes],
+) -> None:
+    file, data = stored
+
+    def descriptor_count() -> int:
+        own = Path("/proc/self/fd")
+        name = (own / str(file)).readlink()
+        return sum(one.is_symlink() and one.readlink() == name for one in own.iterdir())
+
+    async with running(lambda peer: FileSession(file, len(data))) as server:
+        client = await server.connect()
+        await client.send(b"quick file", b"file", b"file")
+        await server.until(lambda: descriptor_count() > 1)
+        await anyio.aclose_forcefully(client.stream)
+        await server.until(lambda: server.stats.connections == 0)
+        await server.until(lambda: descriptor_count() == 1)

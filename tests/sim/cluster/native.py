@@ -10,6 +10,7 @@ from functools import partial
 import anyio
 
 from broker.ports import Pending
+from tests.broker.replies import received
 from tests.sim.cluster.clients import Client
 from tests.sim.cluster.node import Process
 from tests.sim.cluster.world import World
@@ -108,7 +109,7 @@ async def _serve(frame: bytes, process: Process) -> bytes:
         if pending is not None:
             return await _settled(pending)
     finish = await session.begin(memoryview(frame))
-    return b"".join(await finish())[4:]
+    return received(await finish())[4:]
 
 
 async def _settled(pending: Pending) -> bytes:
@@ -117,4 +118,4 @@ async def _settled(pending: Pending) -> bytes:
     pending.on_ready = ready.set
     if not pending.is_ready:
         await ready.wait()
-    return b"".join(pending.take())[4:]
+    return received(pending.take())[4:]

@@ -10,6 +10,7 @@ from broker.ports import BrokerAddress, TopicView
 from tests.broker.kafka_api.fakes import FakeController
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, ZERO_ID, decode_response
+from tests.broker.replies import received
 
 
 async def test_an_empty_list_means_all_in_v0_and_none_later(node: Node) -> None:
@@ -92,7 +93,7 @@ async def test_librdkafka_asks_for_all_topics_with_three_bytes_too_many(node: No
     await node.create("t")
     frame = bytes.fromhex("0003000d00000003000772646b61666b61" + "00" + "00000000010000")
     finish = await node.connect().session.begin(memoryview(bytearray(frame)))
-    _, answer = decode_response(METADATA, 13, b"".join(await finish()))
+    _, answer = decode_response(METADATA, 13, received(await finish()))
     assert [one["name"] for one in answer["topics"]] == ["t"]
 
 

@@ -8,6 +8,7 @@ from broker.kafka_api.apis import APIS
 from tests.broker.kafka_api import layouts
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import API_VERSIONS
+from tests.broker.replies import received
 
 
 @pytest.mark.parametrize("version", range(5))
@@ -34,7 +35,7 @@ async def test_a_version_of_the_future_is_answered_in_v0_and_its_body_is_not_rea
     """KIP-511: a closed connection here costs minutes, or everything."""
     connection = node.connect()
     frame = struct.pack(">hhi", 18, version, 77) + b"\xff bytes of an unknown layout"
-    reply = b"".join(await (await connection.session.begin(memoryview(frame)))())
+    reply = received(await (await connection.session.begin(memoryview(frame)))())
     assert reply == struct.pack(">iihihhh", 16, 77, 35, 1, 18, 0, 4)
     assert (await connection.ask(API_VERSIONS, 4))["error"] == 0, "and the client comes down"
 
