@@ -1,14 +1,16 @@
 """What the engine's tests share: small batches, a Wal on any backend, and a way to let it work."""
 
+import socket
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from engine.backends import Backend
+from engine.backends import Backend, FilePart
 from engine.backends._memory import MemoryBackend
-from engine.batch import BatchHeader, parse_header
+from engine.batch import BatchHeader, Buffer, parse_header
 from engine.durability import FsyncPolicy
 from engine.format import SegmentEnd
 from engine.log import TopicLog
@@ -139,3 +141,19 @@ def filled(rig: Rig, count: int = 10, **kind: int) -> tuple[Segment, list[bytes]
     batches = [rig.append(segment, **kind) for _ in range(count)]
     rig.settle(segment)
     return segment, batches
+
+
+def sent(part: Buffer | FilePart | None) -> bytes:
+    """What a socket would receive."""
+    assert isinstance(part, FilePart)
+    size = len(part)
+    theirs, ours = socket.socketpair()
+    received = bytearray()
+    with closing(theirs), closing(ours):
+        ours.setblocking(False)
+        while len(received) < size:
+            if part:
+                with suppress(BlockingIOError):
+                    part = part.after(part.send(ours.fileno()))
+            received += theirs.recv(1 << 20)
+    return bytes(received)

@@ -2,19 +2,16 @@
 
 import errno
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from engine.backends import FilePart
 from engine.backends._memory import MemoryBackend
 from engine.batch import Buffer
 from engine.errors import CorruptSegmentError
 from tests.engine.backends.support import REAL_BACKENDS
-from tests.engine.support import LOG, Rig, filled
+from tests.engine.support import LOG, Rig, filled, sent
 
 
 def test_read_starts_with_the_batch_that_holds_the_offset(rig: Rig) -> None:
@@ -144,22 +141,6 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     rig.wal.close()
     if not is_able:
         pytest.skip("this file system does not tell what is cached")
-
-
-def sent(part: Buffer | FilePart | None) -> bytes:
-    """What a socket would receive."""
-    assert isinstance(part, FilePart)
-    size = len(part)
-    theirs, ours = socket.socketpair()
-    received = bytearray()
-    with closing(theirs), closing(ours):
-        ours.setblocking(False)
-        while len(received) < size:
-            if part:
-                with suppress(BlockingIOError):
-                    part = part.after(part.send(ours.fileno()))
-            received += theirs.recv(1 << 20)
-    return bytes(received)
 
 
 def forget_pages(directory: Path) -> None:

@@ -120,6 +120,22 @@ async def test_what_is_read_at_once_is_what_is_read(tmp_path: Path) -> None:
                 assert at_once is None
 
 
+async def test_what_a_socket_gets_is_what_is_read(tmp_path: Path) -> None:
+    async with running(tmp_path, entries_max=3, monitor_interval_ms=20) as node:
+        partition = await node.topic()
+        for number in range(8):
+            await put(partition, b"%d" % number)
+        for offset in range(-1, 10):
+            at_once = partition.fetch_now(offset, size_max=1)
+            if 0 <= offset <= 8:
+                expected = await partition.read(offset, size_max=1)
+                assert at_once == await partition.fetch(offset, size_max=1) == expected
+            else:
+                assert at_once is None
+                with pytest.raises(OffsetOutOfRange):
+                    await partition.fetch(offset, size_max=1)
+
+
 async def test_what_a_disk_has_of_a_segment_that_nobody_has_all_of_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

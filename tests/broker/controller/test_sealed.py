@@ -37,6 +37,7 @@ async def test_a_client_is_sent_to_a_replica_that_holds_them(tmp_path: Path) -> 
         assert partition.preferred_reader(partition.high_watermark - 1) == -1
         copies = made.controller(holder).sealed_copies(made.controller(holder).topic("t"))
         assert await copies.read(0, size_max=100) == await partition.read(0, size_max=100)
+        assert await copies.fetch(0, size_max=100) == await partition.fetch(0, size_max=100)
         assert 5 <= copies.high_watermark <= partition.high_watermark
         assert copies.preferred_reader(0) == -1
 
