@@ -117,13 +117,16 @@ def test_a_topic_that_is_deleted_while_it_is_sent(server: Server, stored: list[b
     with Wire(server.kafka_port) as peer, Wire(server.kafka_port) as other:
         for offset in range(12):
             peer.send(wire.request(wire.FETCH, 11, offset, wire.fetch("t", offset)))
+        (size,) = struct.unpack(">i", peer.exactly(4))  # The first reply is on its way.
         (path,) = server.segment_files()
         delete = struct.pack(">i", 1) + wire.string("t") + struct.pack(">i", 10_000)
         assert other.ask(20, 1, delete)[-2:] == b"\0\0"
         while path.exists():
             other.ask(wire.METADATA, 1, wire.metadata([]))
-        for offset in range(12):
-            correlation_id, body = peer.receive()
+        first = peer.exactly(size)
+        replies = [(int.from_bytes(first[:4], "big"), first[4:])]
+        replies += [peer.receive() for _ in range(11)]
+        for offset, (correlation_id, body) in enumerate(replies):
             assert correlation_id == offset
             reply = wire.parse_fetch(body)
             if reply.error == 0:
