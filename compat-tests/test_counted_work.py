@@ -229,7 +229,7 @@ def test_a_request_that_takes_more_system_calls(
 
 LARGE_SIZE_MIN = 900_000
 """Bytes of records in one Fetch."""
-LARGE = {"sendfile": 1, "sendmsg": 2, "preadv2": 3, "recvfrom": 1, "mincore": 1}
+LARGE = {"sendfile": 1, "sendmsg": 2, "preadv2": 2, "recvfrom": 1, "mincore": 1}
 LARGE_SYSTEM_CALLS = 15
 LARGE_INSTRUCTIONS = 4_500
 

@@ -55,19 +55,17 @@ def find_run(
         return None
     end, next_offset = first.end, first.next_offset
     end_max = min(first.position + size_max, limit)
+    # All between here and the batch of an index entry is whole and wanted: no need to walk.
     last, last_offset = index.last_batch(end_max - HEADER_SIZE, end_offset - 1)
-    if last > end:
-        # All between here and the batch of an index entry is whole and wanted: no need to walk.
-        place = next(_places(read, last, limit, window), None)
-        if place is None:
-            return None
-        if place.next_offset != last_offset + 1:
+    for place in _places(read, max(end, last), end_max, window):
+        if place.position == last and place.next_offset != last_offset + 1:
             raise CorruptBatchError(f"no batch up to offset {last_offset} starts at {last}")
-        end, next_offset = last, place.base_offset
-    for place in _places(read, end, end_max, window):
+        end, next_offset = place.position, place.base_offset
         if place.next_offset > end_offset or place.end > end_max:
             break
         end, next_offset = place.end, place.next_offset
+    if end < last:
+        return None
     return BatchRun(first.position, end - first.position, next_offset)
 
 
