@@ -172,7 +172,7 @@ class SegmentReader:
             size = min(size_max + self.index.interval + HEADER_SIZE, limit - position)
             part = backend.lend(file, position, size) if size >= LENT_SIZE_MIN else None
             self._services.open_files.release(self._log)
-            if part is None:
+            if part is None or part.is_cached():
                 on_done(None)
             else:
                 backend.run(part.load, lambda _: on_done(None))
