@@ -107,26 +107,14 @@ async def test_what_is_not_yet_durable_is_not_visible(tmp_path: Path) -> None:
         assert partition.high_watermark == 2
 
 
-async def test_what_is_read_at_once_is_what_is_read(tmp_path: Path) -> None:
+async def test_what_is_read_at_once_or_for_a_socket_is_what_is_read(tmp_path: Path) -> None:
     async with running(tmp_path, entries_max=3, monitor_interval_ms=20) as node:
         partition = await node.topic()
         for number in range(8):
             await put(partition, b"%d" % number)
         for offset in range(-1, 10):
             at_once = partition.read_now(offset, size_max=1)
-            if 0 <= offset <= 8:
-                assert at_once == await partition.read(offset, size_max=1)
-            else:
-                assert at_once is None
-
-
-async def test_what_a_socket_gets_is_what_is_read(tmp_path: Path) -> None:
-    async with running(tmp_path, entries_max=3, monitor_interval_ms=20) as node:
-        partition = await node.topic()
-        for number in range(8):
-            await put(partition, b"%d" % number)
-        for offset in range(-1, 10):
-            at_once = partition.fetch_now(offset, size_max=1)
+            assert at_once == partition.fetch_now(offset, size_max=1)
             if 0 <= offset <= 8:
                 expected = await partition.read(offset, size_max=1)
                 assert at_once == await partition.fetch(offset, size_max=1) == expected
