@@ -96,3 +96,13 @@ class Memory(Relay):
     """Its log is its memory: see `rust/src/bin/memory.rs`."""
 
     name = "memory"
+
+
+class File(Relay):
+    """Writes what is sent to it to a file: see `rust/src/bin/file.rs`."""
+
+    name = "file"
+
+    def command(self) -> list[str]:
+        durability = "each" if self.durability == "sync" else "none"
+        return [*super().command(), str(self.folder / "records"), durability]

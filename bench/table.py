@@ -7,7 +7,7 @@ from typing import Any, Final
 from bench.stats import Sample, Spread, ratio, spreads
 
 OURS: Final = "walrus"
-NOBODIES: Final = {"nothing", "memory"}
+NOBODIES: Final = {"nothing", "file", "memory"}
 """Servers that do nothing, or next to it, are no peers: nobody can be ahead of them."""
 
 LESS_IS_BETTER: Final = {"seconds", "cpu_percent", "p99_ms"}

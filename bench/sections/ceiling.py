@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bench.cells import Cell, Options
 from bench.peers import Walrus
-from bench.rust_peers import Memory, Nothing
+from bench.rust_peers import File, Memory, Nothing
 from bench.sections.latency import end_to_end
 from bench.sections.producing import producers
 
@@ -14,7 +14,14 @@ SHARE = 0.5
 
 def ceilings(options: Options) -> list[Cell]:
     rates = [
-        replace(cell, section="ceiling", peers=(Walrus, Nothing), is_counted=False)
+        replace(
+            cell,
+            section="ceiling",
+            name=cell.name + suffix,
+            peers=(Walrus, peer),
+            is_counted=False,
+        )
+        for peer, suffix in ((Nothing, ""), (File, ", into a file"))
         for cell in producers(options)
     ]
     latencies = [
