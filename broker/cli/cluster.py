@@ -70,7 +70,25 @@ def in_words(found: Any) -> str:
     lines.append("")
     if not topics:
         return "\n".join([*lines, "No topics."])
-    return "\n".join([*lines, *table([TOPIC_HEADER, *map(_topic_row, topics)])])
+    lines += table([TOPIC_HEADER, *map(_topic_row, topics)])
+    lines += [
+        f"{topic['name']}: no live node has offsets {first} to {end - 1}. Readers wait there until"
+        f" one that has them is back, or until everything below {end} is deleted."
+        for topic in topics
+        for first, end in _joined(topic["unreadable"])
+    ]
+    return "\n".join(lines)
+
+
+def _joined(ranges: list[list[int]]) -> list[list[int]]:
+    """Neighbours as one."""
+    joined: list[list[int]] = []
+    for first, end in ranges:
+        if joined and joined[-1][1] == first:
+            joined[-1][1] = end
+        else:
+            joined.append([first, end])
+    return joined
 
 
 def _node_row(node: Any) -> tuple[str, ...]:

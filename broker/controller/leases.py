@@ -5,6 +5,7 @@ else.
 change of the metadata.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import anyio
@@ -32,6 +33,9 @@ from raft.state import ClusterState, Topic
 _log = structlog.get_logger(__name__)
 
 RETRY_PAUSE_S = 0.05
+
+UNREADY_S = 5.0
+"""A leader that cannot lead for longer says so."""
 
 HEARSAY_S = 1.0
 """How long another node may be ahead of us in what it knows."""
@@ -187,6 +191,7 @@ class LeaseTable:
     async def _prepare(self, topic_id: bytes, sid: int) -> None:
         """Read the window back, then lead. Given up when the lease is gone. Who holds what is
         before it is looked up each time: those who did at first may be away."""
+        patient_until = self._clock.monotonic() + UNREADY_S
         try:
             while (topic := self._ours(topic_id, sid)) is not None:
                 copy = self._copies.get(topic_id, sid)
@@ -195,7 +200,9 @@ class LeaseTable:
                 try:
                     window = await self._windows.before_last(topic)
                 except (PeerUnreachable, StorageFailed) as error:
-                    _log.debug("not ready to lead", topic=topic.name, why=str(error))
+                    if self._clock.monotonic() > patient_until:
+                        patient_until = math.inf
+                        _log.warning("not ready to lead", topic=topic.name, why=str(error))
                     await anyio.sleep(RETRY_PAUSE_S)
                     continue
                 if copy is not None:

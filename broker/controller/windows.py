@@ -5,11 +5,14 @@ ended: its own copy was longer and was cut, came from another node after the fac
 all. One segment is all there is to read: its header object holds everything before it.
 
 A segment whose records are deleted, while its successor has none yet, leaves just this: see
-`Topic.is_emptied`.
+`Topic.is_emptied`. One whose disks are all lost leaves nothing: producers are then accepted with
+any sequence, as those that are unknown are.
 """
 
 from collections.abc import Sequence
 from functools import partial
+
+import structlog
 
 from broker.controller.metadata import Metadata
 from broker.errors import StorageFailed
@@ -23,8 +26,10 @@ from engine.batch import checked_batches
 from engine.errors import EngineError, SnapshotError
 from engine.producer_state import ProducerState
 from engine.segment import Segment
+from raft.state import Broker, SegmentState, Topic
 from raft.state import Segment as SegmentMetadata
-from raft.state import SegmentState, Topic
+
+_log = structlog.get_logger(__name__)
 
 _READ_SIZE = 4 * 1024 * 1024
 
@@ -55,12 +60,19 @@ class Windows:
             raise PeerUnreachable(f"a window that cannot be read here: {error}") from error
 
     async def at_end(self, topic: Topic, segment: SegmentMetadata) -> bytes:
-        """The window as of the end of a sealed segment: from here, or from a holder.
+        """The window as of the end of a sealed segment: from here, or from a holder. An empty one
+        where every disk that held the segment has given way to another.
 
         Raises PeerUnreachable while nobody can tell it, StorageFailed.
         """
         window = await self._here(topic, segment)
-        return await self._elsewhere(topic, segment) if window is None else window
+        if window is not None:
+            return window
+        if not self._holders(segment):
+            text = "a segment is on no disk any more: what was known of its producers is lost, too"
+            _log.error(text, topic=topic.name, sid=segment.sid)
+            return ProducerState().snapshot()
+        return await self._elsewhere(topic, segment)
 
     async def answer(self, ask: messages.WindowAsk) -> Sequence[Buffer]:
         """What another node asks."""
@@ -121,11 +133,10 @@ class Windows:
 
     async def _elsewhere(self, topic: Topic, segment: SegmentMetadata) -> bytes:
         ask = messages.encode(messages.WindowAsk(topic.topic_id, segment.sid))
-        brokers = self._metadata.state.brokers
         why = "no other node holds it"
-        for node, disk in segment.holders:
-            broker = brokers.get(node)
-            if node == self._node or broker is None or broker.fenced or broker.disk != disk:
+        for broker in self._holders(segment):
+            node = broker.node
+            if node == self._node or broker.fenced:
                 continue
             try:
                 reply, _ = messages.decode_reply(
@@ -138,6 +149,12 @@ class Windows:
                 return reply.window
             why = f"node {node}: {reply}"
         raise PeerUnreachable(f"the window of segment {segment.sid} of {topic.name}: {why}")
+
+    def _holders(self, segment: SegmentMetadata) -> list[Broker]:
+        """Those with the disk that has it, alive or not."""
+        brokers = self._metadata.state.brokers
+        found = ((brokers.get(node), disk) for node, disk in segment.holders)
+        return [broker for broker, disk in found if broker is not None and broker.disk == disk]
 
 
 def _update(data: Buffer, window: ProducerState) -> int:

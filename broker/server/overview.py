@@ -83,6 +83,12 @@ def under_replicated(state: ClusterState) -> int:
     return sum(_lacking(state, alive, topic) for topic in state.topics.values())
 
 
+def unreadable(state: ClusterState) -> int:
+    """Closed segments that no live node holds whole."""
+    alive = _alive(state)
+    return sum(len(_unreadable(alive, topic)) for topic in state.topics.values())
+
+
 def _alive(state: ClusterState) -> dict[int, bytes]:
     """Live nodes and their disks."""
     return {node: broker.disk for node, broker in state.brokers.items() if not broker.fenced}
@@ -91,6 +97,17 @@ def _alive(state: ClusterState) -> dict[int, bytes]:
 def _lacking(state: ClusterState, alive: Mapping[int, bytes], topic: Topic) -> int:
     wanted = min(topic.replication_factor, state.staying_count)
     return sum(len(_live_replicas(alive, segment)) < wanted for segment in topic.segments)
+
+
+def _unreadable(alive: Mapping[int, bytes], topic: Topic) -> list[tuple[int, int]]:
+    """Their first offset that is kept, and their end."""
+    found = []
+    for segment in topic.segments:
+        if segment.state is SegmentState.SEALED and not _live_replicas(alive, segment):
+            first = max(segment.base_offset, topic.log_start_offset)
+            if first < segment.end_offset:
+                found.append((first, segment.end_offset))
+    return found
 
 
 def _topic(state: ClusterState, topic: Topic, written: Written | None) -> dict[str, object]:
@@ -107,6 +124,7 @@ def _topic(state: ClusterState, topic: Topic, written: Written | None) -> dict[s
         "live_replicas": _live_replicas(alive, last),
         "log_start_offset": topic.log_start_offset,
         "under_replicated_segments": _lacking(state, alive, topic),
+        "unreadable": _unreadable(alive, topic),
         "lag": None if written is None else {str(node): lag for node, lag in written.lag.items()},
         "high_watermark": None if written is None else written.high_watermark,
         "segments": segments,

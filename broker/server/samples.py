@@ -13,7 +13,7 @@ from broker.net.budget import Budget
 from broker.net.limits import NetStats
 from broker.ports import Clock, NodeStatus
 from broker.replication.space import Space
-from broker.server.overview import under_replicated
+from broker.server.overview import under_replicated, unreadable
 from broker.telemetry import metrics
 from broker.telemetry.metrics import Sample
 from broker.telemetry.version import walrus_version
@@ -94,6 +94,7 @@ class Samples:
         yield Sample(metrics.BROKERS, len(self._controller.brokers("native")))
         yield Sample(metrics.UNAVAILABLE, sum(topic.leader_id < 0 for topic in topics))
         yield Sample(metrics.UNDER_REPLICATED, under_replicated(self._state()))
+        yield Sample(metrics.UNREADABLE, unreadable(self._state()))
         yield Sample(metrics.OFFLINE, sum(len(topic.offline) for topic in topics))
         yield Sample(metrics.RAFT_COMMIT, self._raft.commit_index)
 

@@ -124,6 +124,11 @@ UNDER_REPLICATED = Family(
     "gauge",
     "Segments with fewer live copies than their topic wants and the cluster has nodes for.",
 )
+UNREADABLE = Family(
+    "walrus_cluster_unreadable_segments",
+    "gauge",
+    "Closed segments of which no live node has a whole copy: readers wait there.",
+)
 OFFLINE = Family(
     "walrus_cluster_offline_replicas", "gauge", "Replicas of open segments on nodes that are down."
 )
@@ -187,6 +192,7 @@ FAMILIES: tuple[Family, ...] = (
     BROKERS,
     UNAVAILABLE,
     UNDER_REPLICATED,
+    UNREADABLE,
     OFFLINE,
     GROUPS,
     GROUP_MEMBERS,

@@ -1,13 +1,15 @@
-"""Two disks of three are gone for good: nothing is guessed, and an operator may accept the rest."""
+"""Too many disks are gone for good: nothing is guessed, and an operator may accept the rest."""
 
 import shutil
 import subprocess
 import sys
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.chaos.verdict import read_all
-from tests.cluster.clients import native, numbered, put
+from tests.cluster.clients import get_all, native, numbered, put
 from tests.cluster.conftest import MakeCluster
 from tests.cluster.processes import Node, wait_until
 from tests.node_process import ROOT
@@ -15,12 +17,16 @@ from tests.node_process import ROOT
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
-def _unclean_seal(topic: str, *flags: str, by: Node) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "broker.cli.main", "cluster", "unclean-seal", topic)
+def _walrus_cluster(*words: str, by: Node) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "broker.cli.main", "cluster", *words)
     addr = ("--addr", f"127.0.0.1:{by.admin_port}")
     return subprocess.run(
-        [*command, *addr, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [*command, *addr], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def _unclean_seal(topic: str, *flags: str, by: Node) -> subprocess.CompletedProcess[str]:
+    return _walrus_cluster("unclean-seal", topic, *flags, by=by)
 
 
 def test_two_disks_of_three_and_a_majority_that_lives(make_cluster: MakeCluster) -> None:
@@ -64,3 +70,31 @@ def test_two_disks_of_three_and_a_majority_that_lives(make_cluster: MakeCluster)
         "segments"
     ]
     assert segments[0]["accepts_loss"]
+
+
+def test_a_topic_of_one_copy_whose_disk_is_gone(make_cluster: MakeCluster) -> None:
+    """Status says what nobody has any more, and readers go on behind it once that is deleted."""
+    cluster = make_cluster(max_segment_entries=10, monitor_check_ms=50)
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    admin.create_topics([NewTopic("logs", 1, 1)])["logs"].result(30)
+    wait_until(lambda: cluster.leader("logs") is not None, "the topic is led")
+    owner = cluster.leader("logs")
+    assert owner is not None
+    by = next(node for node in cluster.nodes.values() if node is not owner)
+    with native(by) as client:
+        for payload in numbered("message", range(25)):
+            put(client, "logs", payload)
+    owner.kill()
+    shutil.rmtree(owner.folder / "data")
+    owner.join = by.peer
+    owner.start()
+    cluster.wait_ready()
+    wait_until(lambda: by.topic("logs")["leader_id"] > 0, "the topic goes on")
+    with native(by) as client:
+        put(client, "logs", b"and on")
+    assert "logs: no live node has offsets 0 to 19." in _walrus_cluster("status", by=by).stdout
+    admin.delete_records([TopicPartition("logs", 0, 20)])  # Behind what is lost.
+    wait_until(lambda: "offsets" not in _walrus_cluster("status", by=by).stdout, "deleted")
+    assert read_all(cluster.bootstrap, "logs", first=20) == [(20, b"and on")]
+    with native(by) as client:
+        assert get_all(client, "logs") == [b"and on"]

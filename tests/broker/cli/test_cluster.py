@@ -45,6 +45,7 @@ FOUND: dict[str, Any] = {
             "replicas": [1, 2, 3],
             "live_replicas": [1, 2],
             "under_replicated_segments": 2,
+            "unreadable": [],
             "lag": {"2": 0, "3": 17},
             "segments": [{}, {}, {}, {}],
         },
@@ -55,6 +56,7 @@ FOUND: dict[str, Any] = {
             "replicas": [3],
             "live_replicas": [],
             "under_replicated_segments": 1,
+            "unreadable": [],
             "lag": None,
             "segments": [{}],
         },
@@ -140,3 +142,12 @@ def test_a_node_that_is_left_alone_says_that_it_knows_nothing_new() -> None:
     text = in_words(FOUND | {"reaches_majority": False, "raft_leader": None})
     assert "Node 1 reaches no majority of the metadata" in text
     assert "reaches no majority" not in in_words(FOUND)
+
+
+def test_offsets_that_nobody_has_are_named() -> None:
+    gone = FOUND["topics"][0] | {"unreadable": [[3, 10], [10, 20], [30, 40]]}
+    text = in_words(FOUND | {"topics": [gone]})
+    assert "logs: no live node has offsets 3 to 19." in text
+    assert "logs: no live node has offsets 30 to 39." in text
+    assert "everything below 40 is deleted" in text
+    assert "no live node" not in in_words(FOUND)

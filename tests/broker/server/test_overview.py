@@ -6,7 +6,7 @@ from typing import Any
 from broker.controller.written import written_by
 from broker.replication.messages import Written
 from broker.replication.writer import Writer
-from broker.server.overview import overview, under_replicated
+from broker.server.overview import overview, under_replicated, unreadable
 from engine.producer_state import ProducerState
 from raft.members import Members
 from raft.pmap import PMap
@@ -43,7 +43,7 @@ def segment(
     )
 
 
-def state(*segments: Segment, fenced: tuple[int, ...] = ()) -> ClusterState:
+def state(*segments: Segment, fenced: tuple[int, ...] = (), log_start: int = 0) -> ClusterState:
     topic = Topic(
         topic_id=TOPIC_ID,
         name="logs",
@@ -54,7 +54,7 @@ def state(*segments: Segment, fenced: tuple[int, ...] = ()) -> ClusterState:
         pinned=False,
         epoch=4,
         next_sid=9,
-        log_start_offset=0,
+        log_start_offset=log_start,
         segments=segments,
         deleted_up_to_sid=0,
         created_revision=1,
@@ -97,6 +97,29 @@ def test_a_dead_node_leaves_its_segments_short_of_a_copy() -> None:
     assert topic["live_replicas"] == [1, 2]
     assert under_replicated(state(*chain)) == 1
     assert under_replicated(state(*chain, fenced=(3,))) == 3
+
+
+def test_closed_segments_that_no_live_node_has_are_told_from_those_with_too_few_copies() -> None:
+    chain = (
+        segment(1, SegmentState.SEALED, 0, 10, (3,)),
+        segment(2, SegmentState.SEALED, 10, 10, (3,)),
+        segment(3, SegmentState.SEALED, 10, 20, (1, 3)),
+        segment(4, SegmentState.SEALED, 20, 30, (3,)),
+        segment(5, SegmentState.OPEN, 30, -1),
+    )
+    (topic,) = see(state(*chain))["topics"]
+    assert topic["unreadable"] == []
+    (topic,) = see(state(*chain, fenced=(3,)))["topics"]
+    assert topic["unreadable"] == [(0, 10), (20, 30)]
+    assert unreadable(state(*chain, fenced=(3,))) == 2
+
+
+def test_what_is_deleted_is_missed_by_nobody() -> None:
+    chain = (segment(1, SegmentState.SEALED, 0, 10), segment(2, SegmentState.OPEN, 10, -1))
+    (topic,) = see(state(*chain, log_start=4))["topics"]
+    assert topic["unreadable"] == [(4, 10)]
+    (topic,) = see(state(*chain, log_start=10))["topics"]
+    assert topic["unreadable"] == []
 
 
 def test_a_segment_that_is_being_sealed_has_no_leader() -> None:
