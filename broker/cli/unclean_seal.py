@@ -19,4 +19,7 @@ def unclean_seal(topic: str, addr: str, force: str) -> None:
         post(addr, f"/v1/topics/{topic}/unclean-seal", {"force": force})
     except AdminError as error:
         fail(error)
-    click.echo(f"{topic} goes on with what is left. The cluster has noted it.")
+    click.echo(
+        f"The cluster has noted it: {topic} goes on with what is left, as soon as one of its"
+        " replicas is there."
+    )

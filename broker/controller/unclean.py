@@ -53,7 +53,8 @@ class Stuck:
             f" their disks or writes, {_nodes(self.away)} are away. Records from offset"
             f" {self.base_offset} on that were acknowledged may be on these alone: bring them back"
             " with their disks if that is possible. To go on with what is left, which loses those"
-            f" records for good, name the topic: --force {name}"
+            f" records for good, name the topic: --force {name}."
+            " One of the replicas has to be there for that, with an empty disk if need be."
         )
 
 

@@ -133,11 +133,9 @@ class Windows:
 
     async def _elsewhere(self, topic: Topic, segment: SegmentMetadata) -> bytes:
         ask = messages.encode(messages.WindowAsk(topic.topic_id, segment.sid))
-        why = "no other node holds it"
-        for broker in self._holders(segment):
-            node = broker.node
-            if node == self._node or broker.fenced:
-                continue
+        holders = [broker for broker in self._holders(segment) if broker.node != self._node]
+        why = f"away are {[broker.node for broker in holders]}, the nodes that have it"
+        for node in (broker.node for broker in holders if not broker.fenced):
             try:
                 reply, _ = messages.decode_reply(
                     await self._peers.call(node, ask, timeout_s=_ASK_TIMEOUT_S)

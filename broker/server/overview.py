@@ -117,7 +117,7 @@ def _topic(state: ClusterState, topic: Topic, written: Written | None) -> dict[s
     return {
         "name": topic.name,
         "is_internal": topic.internal,
-        "leader_id": last.writer if last.state is SegmentState.OPEN else None,
+        "leader_id": last.writer if _is_led(alive, last) else None,
         "leader_epoch": topic.epoch,
         "replication_factor": topic.replication_factor,
         "replicas": last.replicas,
@@ -129,6 +129,10 @@ def _topic(state: ClusterState, topic: Topic, written: Written | None) -> dict[s
         "high_watermark": None if written is None else written.high_watermark,
         "segments": segments,
     }
+
+
+def _is_led(alive: Mapping[int, bytes], last: Segment) -> bool:
+    return last.state is SegmentState.OPEN and last.writer in alive
 
 
 def _segment(alive: Mapping[int, bytes], segment: Segment) -> dict[str, object]:

@@ -91,8 +91,9 @@ class Samples:
         for state in ("open", "sealed"):
             yield Sample(metrics.SEGMENTS, states[state], (state,))
         yield Sample(metrics.TOPICS, len(topics))
-        yield Sample(metrics.BROKERS, len(self._controller.brokers("native")))
-        yield Sample(metrics.UNAVAILABLE, sum(topic.leader_id < 0 for topic in topics))
+        live = {broker.node_id for broker in self._controller.brokers("native")}
+        yield Sample(metrics.BROKERS, len(live))
+        yield Sample(metrics.UNAVAILABLE, sum(topic.leader_id not in live for topic in topics))
         yield Sample(metrics.UNDER_REPLICATED, under_replicated(self._state()))
         yield Sample(metrics.UNREADABLE, unreadable(self._state()))
         yield Sample(metrics.OFFLINE, sum(len(topic.offline) for topic in topics))

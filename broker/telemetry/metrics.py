@@ -117,7 +117,7 @@ SEGMENTS = Family("walrus_storage_segments", "gauge", "Segments, by state.", ("s
 TOPICS = Family("walrus_cluster_topics", "gauge", "Topics, internal ones included.")
 BROKERS = Family("walrus_cluster_brokers", "gauge", "Live nodes.")
 UNAVAILABLE = Family(
-    "walrus_cluster_unavailable_partitions", "gauge", "Topics that no node leads now."
+    "walrus_cluster_unavailable_partitions", "gauge", "Topics that no live node leads now."
 )
 UNDER_REPLICATED = Family(
     "walrus_cluster_under_replicated_segments",

@@ -85,6 +85,10 @@ def test_a_topic_of_one_copy_whose_disk_is_gone(make_cluster: MakeCluster) -> No
         for payload in numbered("message", range(25)):
             put(client, "logs", payload)
     owner.kill()
+    unled = "walrus_cluster_unavailable_partitions 1.0"
+    wait_until(lambda: unled in by.get("/metrics")[1].splitlines(), "nobody leads it")
+    told = _unclean_seal("logs", by=by)
+    assert "One of the replicas has to be there" in told.stderr
     shutil.rmtree(owner.folder / "data")
     owner.join = by.peer
     owner.start()

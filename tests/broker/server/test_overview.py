@@ -128,6 +128,11 @@ def test_a_segment_that_is_being_sealed_has_no_leader() -> None:
     assert topic["segments"][0]["end_offset"] is None
 
 
+def test_a_topic_whose_writer_is_dead_and_that_nobody_can_seal_is_led_by_nobody() -> None:
+    (topic,) = see(state(segment(1, SegmentState.OPEN, 0, -1), fenced=(1,)))["topics"]
+    assert topic["leader_id"] is None
+
+
 def test_nodes_their_roles_and_what_they_lead() -> None:
     nodes = see(state(segment(1, SegmentState.OPEN, 0, -1), fenced=(3,)), voters=2)["nodes"]
     assert [node["led_topics"] for node in nodes] == [1, 0, 0]
