@@ -29,6 +29,13 @@ def _unclean_seal(topic: str, *flags: str, by: Node) -> subprocess.CompletedProc
     return _walrus_cluster("unclean-seal", topic, *flags, by=by)
 
 
+def _closed_end(by: Node) -> int:
+    """Where the closed segments of `logs` end."""
+    (topic,) = (one for one in by.json("/v1/cluster")["topics"] if one["name"] == "logs")
+    end: int = topic["segments"][-1]["base_offset"]
+    return end
+
+
 def test_two_disks_of_three_and_a_majority_that_lives(make_cluster: MakeCluster) -> None:
     """Of five nodes, whose metadata is safe."""
     cluster = make_cluster()
@@ -84,6 +91,8 @@ def test_a_topic_of_one_copy_whose_disk_is_gone(make_cluster: MakeCluster) -> No
     with native(by) as client:
         for payload in numbered("message", range(25)):
             put(client, "logs", payload)
+    wait_until(lambda: 25 - _closed_end(by) < 10, "all full segments are closed")
+    end = _closed_end(by)
     owner.kill()
     unled = "walrus_cluster_unavailable_partitions 1.0"
     wait_until(lambda: unled in by.get("/metrics")[1].splitlines(), "nobody leads it")
@@ -96,9 +105,10 @@ def test_a_topic_of_one_copy_whose_disk_is_gone(make_cluster: MakeCluster) -> No
     wait_until(lambda: by.topic("logs")["leader_id"] > 0, "the topic goes on")
     with native(by) as client:
         put(client, "logs", b"and on")
-    assert "logs: no live node has offsets 0 to 19." in _walrus_cluster("status", by=by).stdout
-    admin.delete_records([TopicPartition("logs", 0, 20)])  # Behind what is lost.
+    status = _walrus_cluster("status", by=by).stdout
+    assert f"logs: no live node has offsets 0 to {end - 1}." in status
+    admin.delete_records([TopicPartition("logs", 0, end)])  # Behind what is lost.
     wait_until(lambda: "offsets" not in _walrus_cluster("status", by=by).stdout, "deleted")
-    assert read_all(cluster.bootstrap, "logs", first=20) == [(20, b"and on")]
+    assert read_all(cluster.bootstrap, "logs", first=end) == [(end, b"and on")]
     with native(by) as client:
         assert get_all(client, "logs") == [b"and on"]
