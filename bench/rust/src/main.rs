@@ -68,7 +68,8 @@ fn converse(stream: TcpStream, wal: &Walrus, topics: &Topics) -> io::Result<()> 
         reader.read_exact(&mut prefix)?;
         let mut frame = vec![0; u32::from_le_bytes(prefix) as usize];
         reader.read_exact(&mut frame)?;
-        let answer = answer(&frame, wal, topics).unwrap_or_else(|e| format!("ERR {e}").into_bytes());
+        let answer =
+            answer(&frame, wal, topics).unwrap_or_else(|e| format!("ERR {e}").into_bytes());
         let mut reply = (answer.len() as u32).to_le_bytes().to_vec();
         reply.extend(answer);
         writer.write_all(&reply)?;
