@@ -23,6 +23,9 @@ KAFKA_JARS: Final = BUILD / "kafka"
 START_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 60.0
 
+FSYNC: Final = {"cache": "none", "sync": "each"}
+"""What we call the durabilities that are compared."""
+
 JVM_FLAGS: Final = (
     "-XX:MetaspaceSize=96m -XX:+UseG1GC -XX:MaxGCPauseMillis=20"
     " -XX:InitiatingHeapOccupancyPercent=35 -XX:G1HeapRegionSize=16M"
@@ -179,7 +182,7 @@ class Walrus(Node):
             "client-port": self.native_port,
             "admin-port": self.admin_port,
             "raft-port": self.raft_port,
-            "fsync": {"cache": "none", "sync": "each"}[self.durability],
+            "fsync": FSYNC[self.durability],
         }
         walrus = str(Path(sys.executable).with_name("walrus"))
         words = [f"--{name}={value}" for name, value in settings.items()]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.closed_loop import ask, native
-from bench.peers import BUILD, Node, Walrus
+from bench.peers import BUILD, FSYNC, Node, Walrus
 from tests.node_process import free_port
 
 BUILT: Final = BUILD / "rust" / "target" / "release"
@@ -104,5 +104,4 @@ class File(Relay):
     name = "file"
 
     def command(self) -> list[str]:
-        durability = "each" if self.durability == "sync" else "none"
-        return [*super().command(), str(self.folder / "records"), durability]
+        return [*super().command(), str(self.folder / "records"), FSYNC[self.durability]]

@@ -205,6 +205,12 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
         is_same = broker is not None and broker.incarnation == segment.writer_incarnation
         return broker if is_same else None
 
+    def holders_of(self, segment: Segment) -> list[Broker]:
+        """Who holds a whole copy of a sealed segment, fenced or not. Not a node whose disk was
+        replaced since."""
+        found = ((self.brokers.get(node), disk) for node, disk in segment.holders)
+        return [broker for broker, disk in found if broker is not None and broker.disk == disk]
+
 
 EMPTY = ClusterState()
 

@@ -261,19 +261,15 @@ class Housekeeping:
         )
 
     async def _pull(self, topic: Topic, segment: Segment, copy: LocalCopy, end: SegmentEnd) -> None:
-        state = self._metadata.state
-        sources = [
-            node
-            for node, disk in segment.holders
-            if node != self._node and node in state.brokers and state.brokers[node].disk == disk
-        ]
-        sources.sort(key=lambda node: state.brokers[node].fenced)
+        holders = self._metadata.state.holders_of(segment)
+        sources = [holder for holder in holders if holder.node != self._node]
+        sources.sort(key=lambda holder: holder.fenced)
         failure = PeerUnreachable("no other node holds this segment")
         for source in sources:
             if copy.segment.end_offset >= end.end_offset:
                 break
             try:
-                await self._catch_up.pull(copy, topic.topic_id, source=source, end=end)
+                await self._catch_up.pull(copy, topic.topic_id, source=source.node, end=end)
             except PeerUnreachable as error:
                 failure = error
         if copy.segment.end_offset < end.end_offset:

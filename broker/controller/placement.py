@@ -192,11 +192,7 @@ def should_copy(
     a start that depends on the segment, one for each copy that is missing. Holders that are `away`
     for a short while still count; a holder whose disk was replaced does not, nor one that leaves.
     """
-    holders = {
-        holder
-        for holder, disk in segment.holders
-        if holder in state.brokers and state.brokers[holder].disk == disk
-    }
+    holders = {holder.node for holder in state.holders_of(segment)}
     live = staying_nodes(state)
     staying = {
         other for other in away if other in state.brokers and not state.brokers[other].leaving
@@ -218,10 +214,5 @@ def is_surplus(state: ClusterState, topic: Topic, segment: Segment, node: int, d
     """
     if node in segment.replicas or (node, disk) not in segment.holders or topic.is_emptied(segment):
         return False
-    staying = staying_nodes(state)
-    others = [
-        holder
-        for holder, its_disk in segment.holders
-        if holder != node and holder in staying and state.brokers[holder].disk == its_disk
-    ]
-    return len(others) >= topic.replication_factor
+    others = {holder.node for holder in state.holders_of(segment)} - {node}
+    return len(others.intersection(staying_nodes(state))) >= topic.replication_factor

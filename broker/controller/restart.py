@@ -21,7 +21,6 @@ from engine.errors import CorruptSegmentError
 from engine.format import log_name
 from engine.log import TopicLog
 from raft.commands import BeginSealMany
-from raft.segments import disk_of
 from raft.state import ClusterState, Refusal, SegmentState, Topic
 from raft.state import Segment as SegmentMetadata
 
@@ -138,9 +137,7 @@ class Restart:
 
     def _is_elsewhere(self, state: ClusterState, metadata: SegmentMetadata) -> bool:
         """Another node holds all of it, on the disk that it has now."""
-        return any(
-            node != self._node and disk_of(state, node) == disk for node, disk in metadata.holders
-        )
+        return any(holder.node != self._node for holder in state.holders_of(metadata))
 
     def _may_be_left_out(self, metadata: SegmentMetadata) -> bool:
         """Others can tell where it ends, and this copy has been asked to vouch for it so far."""

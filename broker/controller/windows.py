@@ -68,11 +68,12 @@ class Windows:
         window = await self._here(topic, segment)
         if window is not None:
             return window
-        if not self._holders(segment):
+        holders = self._metadata.state.holders_of(segment)
+        if not holders:
             text = "a segment is on no disk any more: what was known of its producers is lost, too"
             _log.error(text, topic=topic.name, sid=segment.sid)
             return ProducerState().snapshot()
-        return await self._elsewhere(topic, segment)
+        return await self._elsewhere(topic, segment, holders)
 
     async def answer(self, ask: messages.WindowAsk) -> Sequence[Buffer]:
         """What another node asks."""
@@ -131,11 +132,12 @@ class Windows:
 
     # -- on other nodes
 
-    async def _elsewhere(self, topic: Topic, segment: SegmentMetadata) -> bytes:
+    async def _elsewhere(
+        self, topic: Topic, segment: SegmentMetadata, holders: Sequence[Broker]
+    ) -> bytes:
         ask = messages.encode(messages.WindowAsk(topic.topic_id, segment.sid))
-        holders = [broker for broker in self._holders(segment) if broker.node != self._node]
-        why = f"away are {[broker.node for broker in holders]}, the nodes that have it"
-        for node in (broker.node for broker in holders if not broker.fenced):
+        why = f"of the nodes that have it, {[one.node for one in holders]}, no other is there"
+        for node in (one.node for one in holders if one.node != self._node and not one.fenced):
             try:
                 reply, _ = messages.decode_reply(
                     await self._peers.call(node, ask, timeout_s=_ASK_TIMEOUT_S)
@@ -147,12 +149,6 @@ class Windows:
                 return reply.window
             why = f"node {node}: {reply}"
         raise PeerUnreachable(f"the window of segment {segment.sid} of {topic.name}: {why}")
-
-    def _holders(self, segment: SegmentMetadata) -> list[Broker]:
-        """Those with the disk that has it, alive or not."""
-        brokers = self._metadata.state.brokers
-        found = ((brokers.get(node), disk) for node, disk in segment.holders)
-        return [broker for broker, disk in found if broker is not None and broker.disk == disk]
 
 
 def _update(data: Buffer, window: ProducerState) -> int:

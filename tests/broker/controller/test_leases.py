@@ -4,7 +4,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
+from broker.controller import leases as leases_module
 from broker.controller.windows import Windows
 from broker.replication.peers import PeerUnreachable
 from engine.producer_state import ProducerState
@@ -33,8 +35,9 @@ async def test_who_holds_the_segment_before_is_looked_up_again_at_each_try(
         copy.window = None
         del leases.partitions[topic_id]
         monkeypatch.setattr(Windows, "before_last", before_last)
+        monkeypatch.setattr(leases_module, "UNREADY_S", -1.0)
         leases._sync_all()
-        with anyio.fail_after(10):
+        with anyio.fail_after(10), capture_logs() as said:
             while not asked:
                 await anyio.sleep(0.01)
             await node.controller.configure(
@@ -42,3 +45,6 @@ async def test_who_holds_the_segment_before_is_looked_up_again_at_each_try(
             )
             await leases.settled()
         assert leases.partitions[topic_id].bucket is not None
+        assert [one["why"] for one in said if one["event"] == "not ready to lead"] == [
+            "nobody who held it at first is there"
+        ], "an operator is told, and once"
