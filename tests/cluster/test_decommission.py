@@ -1,31 +1,21 @@
 """A node that is taken out for good, with what only it had."""
 
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import native, numbered, put
+from tests.cluster.commands import walrus_cluster
 from tests.cluster.conftest import MakeCluster
 from tests.cluster.processes import Cluster, Node, wait_until
-from tests.node_process import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
 def _decommission(node: int, *flags: str, by: Node) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "broker.cli.main", "cluster", "decommission", str(node))
-    addr = ("--addr", f"127.0.0.1:{by.admin_port}")
-    return subprocess.run(
-        [*command, *addr, *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return walrus_cluster("decommission", str(node), *flags, by=by)
 
 
 def _four(make_cluster: MakeCluster) -> Cluster:

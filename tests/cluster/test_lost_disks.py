@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-import sys
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -10,30 +10,26 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import get_all, native, numbered, put
+from tests.cluster.commands import walrus_cluster
 from tests.cluster.conftest import MakeCluster
 from tests.cluster.processes import Node, wait_until
-from tests.node_process import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
-def _walrus_cluster(*words: str, by: Node) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "broker.cli.main", "cluster", *words)
-    addr = ("--addr", f"127.0.0.1:{by.admin_port}")
-    return subprocess.run(
-        [*command, *addr], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 def _unclean_seal(topic: str, *flags: str, by: Node) -> subprocess.CompletedProcess[str]:
-    return _walrus_cluster("unclean-seal", topic, *flags, by=by)
+    return walrus_cluster("unclean-seal", topic, *flags, by=by)
+
+
+def _segments(by: Node) -> Any:
+    """Of `logs`, as the metadata has them."""
+    (topic,) = (one for one in by.json("/v1/cluster")["topics"] if one["name"] == "logs")
+    return topic["segments"]
 
 
 def _closed_end(by: Node) -> int:
-    """Where the closed segments of `logs` end."""
-    (topic,) = (one for one in by.json("/v1/cluster")["topics"] if one["name"] == "logs")
-    end: int = topic["segments"][-1]["base_offset"]
-    return end
+    """Where the closed ones end."""
+    return int(_segments(by)[-1]["base_offset"])
 
 
 def test_two_disks_of_three_and_a_majority_that_lives(make_cluster: MakeCluster) -> None:
@@ -73,10 +69,7 @@ def test_two_disks_of_three_and_a_majority_that_lives(make_cluster: MakeCluster)
         put(client, "logs", b"and on")
     found = [value for _, value in read_all(by.kafka, "logs")]
     assert found == [*payloads, b"and on"], "the disk that was left had followed"
-    segments = next(one for one in by.json("/v1/cluster")["topics"] if one["name"] == "logs")[
-        "segments"
-    ]
-    assert segments[0]["accepts_loss"]
+    assert _segments(by)[0]["accepts_loss"]
 
 
 def test_a_topic_of_one_copy_whose_disk_is_gone(make_cluster: MakeCluster) -> None:
@@ -105,10 +98,10 @@ def test_a_topic_of_one_copy_whose_disk_is_gone(make_cluster: MakeCluster) -> No
     wait_until(lambda: by.topic("logs")["leader_id"] > 0, "the topic goes on")
     with native(by) as client:
         put(client, "logs", b"and on")
-    status = _walrus_cluster("status", by=by).stdout
+    status = walrus_cluster("status", by=by).stdout
     assert f"logs: no live node has offsets 0 to {end - 1}." in status
     admin.delete_records([TopicPartition("logs", 0, end)])  # Behind what is lost.
-    wait_until(lambda: "offsets" not in _walrus_cluster("status", by=by).stdout, "deleted")
+    wait_until(lambda: "offsets" not in walrus_cluster("status", by=by).stdout, "deleted")
     assert read_all(cluster.bootstrap, "logs", first=end) == [(end, b"and on")]
     with native(by) as client:
         assert get_all(client, "logs") == [b"and on"]

@@ -1,24 +1,14 @@
 """Members of the metadata that never became nodes, and stay on the list for ever."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from tests.cluster.commands import walrus_cluster
 from tests.cluster.conftest import MakeCluster
 from tests.cluster.processes import Cluster, Node, wait_until
-from tests.node_process import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-
-
-def _cli(by: Node, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "broker.cli.main", "cluster", *words]
-    return subprocess.run(
-        [*command, "--addr", f"127.0.0.1:{by.admin_port}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
 
 
 def _unregistered(cluster: Cluster) -> list[str]:
@@ -37,12 +27,12 @@ def test_a_node_whose_id_is_taken_can_be_forgotten(make_cluster: MakeCluster) ->
         twin.close()
     wait_until(lambda: _unregistered(cluster), "the twin was let into the metadata")
     (member,) = _unregistered(cluster)
-    shown = _cli(cluster.nodes[1], "status")
+    shown = walrus_cluster("status", by=cluster.nodes[1])
     assert f"walrus cluster forget {member}" in shown.stdout
-    done = _cli(cluster.nodes[3], "forget", member)
+    done = walrus_cluster("forget", member, by=cluster.nodes[3])
     assert done.returncode == 0, done.stderr
     wait_until(lambda: not _unregistered(cluster), "it is off the list")
-    again = _cli(cluster.nodes[1], "forget", member)
+    again = walrus_cluster("forget", member, by=cluster.nodes[1])
     assert (again.returncode, again.stderr) == (
         1,
         f"walrus: the metadata has no member {member}\n",
@@ -53,7 +43,7 @@ def test_a_node_is_not_forgotten_by_mistake(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
     identity = json.loads((cluster.nodes[2].folder / "data" / "identity").read_bytes())
     member = identity["disk_id"]
-    refused = _cli(cluster.nodes[1], "forget", member)
+    refused = walrus_cluster("forget", member, by=cluster.nodes[1])
     assert refused.returncode == 1
     assert "walrus cluster decommission 2" in refused.stderr
 

@@ -5,7 +5,6 @@ import itertools
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,21 +26,14 @@ from raft.recovery import look
 from raft.snapshot import Snapshot
 from tests.chaos.verdict import read_all
 from tests.cluster.clients import numbered
+from tests.cluster.commands import walrus, walrus_cluster
 from tests.cluster.conftest import MakeCluster
 from tests.cluster.processes import Cluster, Node, wait_until
-from tests.node_process import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 TOPICS = ("logs", "audit")
 GROUP = "readers"
-
-
-def walrus(*args: str) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "broker.cli.main", *args)
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def recover(node: Node, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -117,8 +109,7 @@ def replace_disk(node: Node, join: Node) -> Path:
 def accept_what_is_left(by: Node) -> None:
     """As the page for operators says."""
     for name in waiting(by):
-        flags = ("--addr", f"127.0.0.1:{by.admin_port}", "--force", name)
-        done = walrus("cluster", "unclean-seal", name, *flags)
+        done = walrus_cluster("unclean-seal", name, "--force", name, by=by)
         assert done.returncode == 0, done.stderr
     wait_until(lambda: not waiting(by), "every topic goes on")
 
