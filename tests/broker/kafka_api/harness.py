@@ -13,7 +13,8 @@ from broker.kafka_api import BrokerConfig, Context, Counters, KafkaConfig, Kafka
 from broker.kafka_api.context import Stopping
 from broker.kafka_api.fetch_sessions import FetchSessions
 from broker.ports import Finish, Pending, Reply, Unfinished
-from tests.broker.kafka_api.fakes import FakeClock, FakeController, FakePartition
+from tests.broker.kafka_api.fake_controller import FakeController
+from tests.broker.kafka_api.fakes import FakeClock, FakePartition
 from tests.broker.kafka_api.layouts import (
     FETCH,
     METADATA,

@@ -7,7 +7,7 @@ import pytest
 
 from broker.errors import MetadataUnavailable, NotLeader, OutcomeUnknown, RequestError
 from broker.ports import BrokerAddress, TopicView
-from tests.broker.kafka_api.fakes import FakeController
+from tests.broker.kafka_api.fake_controller import FakeController
 from tests.broker.kafka_api.harness import Node
 from tests.broker.kafka_api.layouts import METADATA, ZERO_ID, decode_response
 from tests.broker.replies import received
